@@ -1,0 +1,232 @@
+//! What a shard tells the control plane about calls and transfers.
+//!
+//! Observation leaves a shard sideways: an event never delays a message. Events of a kind
+//! that decides something ([`Event::is_final`]) are kept by the shard until they are taken; the
+//! others are dropped, and counted, when the queue is full.
+
+use crate::sip::time::Time;
+use std::fmt;
+use std::sync::Arc;
+
+/// The 128 bits behind a call's public `ID…-CA…` identifier.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct CallSid(pub u128);
+
+/// The 128 bits behind a Refer's public `RF…` identifier.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct ReferSid(pub u128);
+
+impl fmt::Debug for CallSid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CA{:032x}", self.0)
+    }
+}
+
+impl fmt::Display for CallSid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CA{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for ReferSid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RF{:032x}", self.0)
+    }
+}
+
+impl fmt::Display for ReferSid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RF{:032x}", self.0)
+    }
+}
+
+/// Which side of Baton a call began on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// It came in; every proxied call is of this kind.
+    Inbound,
+    /// A REST client placed it.
+    OutboundApi,
+    /// Baton placed it for another call.
+    OutboundDial,
+}
+
+/// How far a call is, in the words of the Calls API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CallStatus {
+    /// Made, not yet answered provisionally.
+    Queued,
+    /// The callee is alerted, or the INVITE came in and is being worked on.
+    Ringing,
+    /// Answered.
+    InProgress,
+    /// Ended after it was answered.
+    Completed,
+    /// Ended: 486, 600, 603.
+    Busy,
+    /// Ended: 408, or 487 that nobody here asked for, or ring time over.
+    NoAnswer,
+    /// Ended: the caller or the API gave up before the answer.
+    Canceled,
+    /// Ended: any other failure.
+    Failed,
+}
+
+impl CallStatus {
+    /// Whether nothing can follow.
+    pub const fn is_final(self) -> bool {
+        !matches!(self, CallStatus::Queued | CallStatus::Ringing | CallStatus::InProgress)
+    }
+}
+
+/// What is known when a call begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallStarted {
+    /// The call.
+    pub sid: CallSid,
+    /// The account that owns its record.
+    pub account: Arc<str>,
+    /// When its INVITE came or went.
+    pub at: Time,
+    /// Caller: user part of From, or its host when there is none.
+    pub from: String,
+    /// Callee: user part of the Request-URI, or its host when there is none.
+    pub to: String,
+    /// From's display name, unquoted.
+    pub caller_name: Option<String>,
+    /// User part of the top Diversion header.
+    pub forwarded_from: Option<String>,
+    /// Which side it began on.
+    pub direction: Direction,
+    /// The SIP Call-ID, for operators.
+    pub call_id: String,
+    /// The leg it belongs to, for owned calls.
+    pub parent: Option<CallSid>,
+}
+
+/// A change in a call's life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallChanged {
+    /// The call.
+    pub sid: CallSid,
+    /// The account that owns its record.
+    pub account: Arc<str>,
+    /// When the call began: enough, with `at`, to write the record anew if it was lost (law 6).
+    pub started: Time,
+    /// When this happened.
+    pub at: Time,
+    /// The status now.
+    pub status: CallStatus,
+    /// The final code of the INVITE where one ended the call or answered it, else 0.
+    pub code: u16,
+}
+
+/// Who performs a transfer (refer-core section 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReferRole {
+    /// Baton passes it on and watches.
+    Relay,
+    /// Baton sends the REFER for an application.
+    Transferor,
+    /// Baton takes the REFER and performs the transfer itself.
+    Substitute,
+}
+
+/// The six statuses of a Refer (refer-core section 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReferStatus {
+    /// The only one that can change.
+    InProgress,
+    /// The target answered.
+    Completed,
+    /// The target is busy.
+    Busy,
+    /// The target did not answer.
+    NoAnswer,
+    /// It did not come about.
+    Failed,
+    /// The call or the party to be moved went away first.
+    Canceled,
+}
+
+/// Why a Refer ended as it did (refer-core section 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReferReason {
+    /// The target answered 486 or 600.
+    TargetBusy,
+    /// The target answered 408, 480 or 487.
+    TargetNoAnswer,
+    /// The target answered any other 3xx to 6xx.
+    TargetRejected,
+    /// The REFER itself was refused.
+    ReferRejected,
+    /// No answer to the REFER.
+    ReferTimeout,
+    /// No NOTIFY came.
+    NotifyTimeout,
+    /// The subscription ended without a final result.
+    OutcomeUnknown,
+    /// Denied by policy.
+    Policy,
+    /// Reporting was switched off and the REFER was accepted.
+    Unmonitored,
+    /// The parties could not be joined.
+    BridgeFailed,
+    /// The call ended first.
+    CallEnded,
+    /// The API called it off.
+    ApiCancel,
+}
+
+/// The whole of a Refer as it stands; sent anew on each change, so that losing one loses little.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReferSnapshot {
+    /// The Refer.
+    pub sid: ReferSid,
+    /// The call on whose dialog the REFER went.
+    pub call: CallSid,
+    /// The account that owns its record.
+    pub account: Arc<str>,
+    /// Who performs it.
+    pub role: ReferRole,
+    /// When the REFER was seen or sent.
+    pub created: Time,
+    /// When this state was reached.
+    pub at: Time,
+    /// Counts the snapshots of this Refer from 0; a smaller one never replaces a larger one.
+    pub seq: u32,
+    /// Referred-By, else From: a SIP URI.
+    pub from: String,
+    /// Refer-To without its header part: a SIP URI.
+    pub to: String,
+    /// Final response to the REFER; 408 when none came, 503 when it could not be sent.
+    pub refer_code: Option<u16>,
+    /// The last code a NOTIFY body reported.
+    pub notify_code: Option<u16>,
+    /// The status now.
+    pub status: ReferStatus,
+    /// Why, once it is final.
+    pub reason: Option<ReferReason>,
+}
+
+/// Something the control plane may record or pass on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A call began.
+    CallStarted(Box<CallStarted>),
+    /// A call rang, was answered, or ended.
+    CallChanged(CallChanged),
+    /// A Refer came to be known or changed. Not sent before the REFER's own fate is known.
+    Refer(Box<ReferSnapshot>),
+}
+
+impl Event {
+    /// Whether the event decides something and must not be dropped for want of room (law 4).
+    pub fn is_final(&self) -> bool {
+        match self {
+            Event::CallStarted(_) => false,
+            Event::CallChanged(change) => change.status.is_final(),
+            Event::Refer(refer) => refer.status != ReferStatus::InProgress,
+        }
+    }
+}

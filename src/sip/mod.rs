@@ -1,0 +1,16 @@
+//! SIP itself, as pure functions.
+//!
+//! The law of this folder: no socket, clock, randomness, thread, lock or await. Bytes, [`time::Time`]
+//! and entropy come in as arguments; what is to be done comes out as effects. `tests/purity.rs`
+//! enforces it. The modules stand in the order in which a message meets them.
+
+pub mod time;
+pub mod flow;
+pub mod message;
+pub mod timer;
+pub mod transaction;
+pub mod plan;
+pub mod proxy;
+pub mod resolve;
+pub mod refer;
+pub mod event;
