@@ -4,8 +4,10 @@
 //! afterwards. Nothing here touches a socket, clock or lock (law 1); two shards share nothing but
 //! the immutable plan (law 2).
 
+pub mod counters;
 mod input;
 mod outbox;
 
+pub use counters::Counters;
 pub use input::Input;
 pub use outbox::{Outbox, Output, SendTag};
