@@ -5,6 +5,7 @@
 //! enforces it. The modules stand in the order in which a message meets them.
 
 pub mod time;
+pub mod pool;
 pub mod flow;
 pub mod message;
 pub mod timer;
