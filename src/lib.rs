@@ -25,3 +25,5 @@ pub mod observe;
 pub mod record;
 
 pub mod demo;
+
+pub mod command;

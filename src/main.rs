@@ -1,3 +1,5 @@
 //! The `baton` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    baton::command::run(std::env::args_os())
+}

@@ -1,1 +1,3 @@
-//! observe
+//! What operators see of a running Baton beside records and metrics: its log.
+
+pub mod log;

@@ -95,7 +95,7 @@ pub struct Trunk {
 }
 
 /// One address of a trunk.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The target as written.
     pub uri: Box<str>,
@@ -251,7 +251,7 @@ impl Default for Capacity {
 }
 
 /// Answers and bounds of routing (T-034, T-039, T-040).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Routing {
     /// The code when no route matches; 404.
     pub no_match: u16,

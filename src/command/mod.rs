@@ -1,0 +1,76 @@
+//! The `baton` command: flags, and what each subcommand does with them.
+//!
+//! Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration.
+
+mod check;
+mod scratch;
+mod serve;
+mod signal;
+
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Failed while running.
+const FAILED: u8 = 1;
+/// Wrong usage or configuration.
+const MISUSED: u8 = 2;
+
+/// A SIP signaling proxy with a REFER core: carries calls between trunks at line rate, watches the
+/// transfers in them, and tells both over REST.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "Without a command, baton serves. Without --config it serves SIP on udp and tcp \
+                  127.0.0.1:5060 and HTTP on 127.0.0.1:8080, with one demo account and a scratch \
+                  database, and prints what to try next.\n\n\
+                  Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration.\n\
+                  Signals: SIGTERM and SIGINT end in order, records written."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Carry calls: the default
+    #[command(after_help = "config/baton.toml in the project explains every key with its default.")]
+    Serve(ServeArgs),
+    /// Validate a configuration file
+    #[command(
+        after_help = "Every error is a line FILE:LINE:COLUMN: what is wrong, what would be right. \
+                      Exit code 0 when the file can be used, 2 when it cannot."
+    )]
+    Check {
+        /// The TOML file to validate
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// The TOML file to run with; without it, the embedded default
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Runs the command that `args`, the program's name first, ask for.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(usage) => {
+            let _ = usage.print();
+            // Help and version were asked for; anything else is wrong usage.
+            return if usage.use_stderr() { ExitCode::from(MISUSED) } else { ExitCode::SUCCESS };
+        }
+    };
+    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+        Command::Serve(args) => serve::serve(args.config.as_deref()),
+        Command::Check { file } => check::check(&file),
+    }
+}

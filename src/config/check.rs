@@ -1,0 +1,301 @@
+//! What one table says about another: references, conflicts, and what this version cannot do yet.
+
+use crate::config::read::{At, Context};
+use crate::config::schema::{Config, Destination, Listener, Name, Route, RouteMode, Trunk, UserPattern};
+use crate::sip::flow::Transport;
+use crate::sip::plan::{ReferMode, Target};
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// Origins and destinations that are no trunks.
+const CLIENTS: &str = "clients";
+const API: &str = "api";
+
+/// Reports everything that only shows when the tables are seen together.
+pub fn check(config: &Config, cx: &Context) {
+    references(config, cx);
+    listeners(config, cx);
+    http(config, cx);
+    for trunk in &config.trunks {
+        self::trunk(trunk, config, cx);
+    }
+    sources(config, cx);
+    for route in &config.routes {
+        self::route(route, config, cx);
+    }
+    unreachable_routes(config, cx);
+    not_yet(config, cx);
+}
+
+fn references(config: &Config, cx: &Context) {
+    let accounts = config.trunks.iter().filter_map(|t| t.account.as_ref());
+    let accounts = accounts.chain(config.applications.iter().filter_map(|a| a.account.as_ref()));
+    for account in accounts.chain(config.clients.iter().filter_map(|c| c.account.as_ref())) {
+        cx.refer("account", account, &[]);
+    }
+    for profile in config.listeners.iter().flat_map(|l| &l.tls_profiles) {
+        cx.refer("tls profile", profile, &[]);
+    }
+    for group in &config.groups {
+        for member in &group.members {
+            if config.groups.iter().any(|g| *g.name.value == *member.value) {
+                cx.error(
+                    member.span.clone(),
+                    format!("trunk_group.members names the group {:?}", &*member.value),
+                    "name trunks only; a route may name several groups",
+                );
+            } else {
+                cx.refer("trunk", member, &[]);
+            }
+        }
+    }
+    let trunks = config.trunks.iter().map(|t| &t.name);
+    for name in trunks.chain(config.groups.iter().map(|g| &g.name)) {
+        if [CLIENTS, API].contains(&&*name.value.0) {
+            cx.error(
+                name.span.clone(),
+                format!("the name {:?} means something else in routes", &*name.value),
+                "choose another name",
+            );
+        }
+    }
+    for route in &config.routes {
+        for from in &route.from {
+            cx.refer("trunk", from, &[CLIENTS, API]);
+        }
+        match &route.to {
+            Destination::Trunks(to) => to.iter().for_each(|to| cx.refer("trunk", to, &[CLIENTS])),
+            Destination::Application(name) => cx.refer("application", name, &[]),
+            Destination::Reject { .. } => {}
+        }
+    }
+}
+
+fn listeners(config: &Config, cx: &Context) {
+    let mut bound: HashMap<_, &Listener> = HashMap::new();
+    for listener in &config.listeners {
+        // TCP and TLS share the port space of one protocol.
+        let stream = listener.bind.transport.is_reliable();
+        if let Some(other) = bound.insert((stream, listener.bind.addr), listener) {
+            cx.error(
+                listener.bind.span.clone(),
+                format!(
+                    "the listeners {:?} and {:?} bind the same address and port",
+                    &*other.name.value, &*listener.name.value
+                ),
+                "give one of them another port",
+            );
+        }
+        if listener.bind.addr.port() == 0 {
+            cx.error(listener.bind.span.clone(), "listener.bind has the port 0", "write a port from 1 to 65535");
+        }
+        if listener.bind.addr.ip().is_unspecified() && listener.advertise.is_none() {
+            cx.absent(
+                listener.bind.span.clone(),
+                format!("the listener {:?} binds every address, so peers cannot be told which", &*listener.name.value),
+                "add advertise = \"HOST\" with the address they reach it at, or bind that address alone",
+            );
+        }
+        match (listener.bind.transport.is_secure(), listener.tls_profiles.first()) {
+            (true, None) => cx.absent(
+                listener.bind.span.clone(),
+                format!("the listener {:?} speaks TLS without a certificate", &*listener.name.value),
+                "add tls_profile = \"NAME\" and a [[tls_profile]] of that name",
+            ),
+            (false, Some(profile)) => cx.error(
+                profile.span.clone(),
+                format!("the listener {:?} has a tls_profile but binds {}", &*listener.name.value, listener.bind.transport.param()),
+                "bind tls:…, or remove tls_profile",
+            ),
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+}
+
+fn http(config: &Config, cx: &Context) {
+    let listen = &config.http.listen;
+    // T-149: the API is closed to those without a token, but there must be someone with one.
+    if !listen.ip().is_loopback() && config.accounts.is_empty() {
+        cx.absent(
+            listen.span.clone(),
+            format!("http.listen = \"{}\" can be reached by others, and no account protects it", listen.value),
+            "add an [[account]], or listen on 127.0.0.1",
+        );
+    }
+    for listener in &config.listeners {
+        if listener.bind.transport.is_reliable() && listener.bind.addr == listen.value {
+            cx.error(
+                listener.bind.span.clone(),
+                format!("the listener {:?} binds the address and port of http.listen", &*listener.name.value),
+                "give one of them another port",
+            );
+        }
+    }
+}
+
+fn trunk(trunk: &Trunk, config: &Config, cx: &Context) {
+    for target in &trunk.targets {
+        reachable(target, trunk, config, cx);
+    }
+    if trunk.refer.value == ReferMode::Terminate {
+        cx.error(
+            trunk.refer.span.clone(),
+            "trunk.refer.mode = \"terminate\" is not available in this version of Baton",
+            "write \"relay\" or \"reject\"",
+        );
+    }
+}
+
+/// A target needs a listener to send from (C-043).
+fn reachable(target: &At<Target>, trunk: &Trunk, config: &Config, cx: &Context) {
+    if config.listeners.is_empty() {
+        return;
+    }
+    let with_transport = |l: &&Listener| target.transport.is_none_or(|t| l.bind.transport == t);
+    let mut candidates = config.listeners.iter().filter(with_transport).peekable();
+    if candidates.peek().is_none() {
+        let transport = target.transport.map_or("", Transport::param);
+        cx.absent(
+            target.span.clone(),
+            format!("the trunk {:?} needs {transport}, and no listener has it", &*trunk.name.value),
+            format!("add a [[listener]] with bind = \"{transport}:ADDRESS:PORT\""),
+        );
+        return;
+    }
+    let Ok(ip) = target.host.parse::<IpAddr>() else { return };
+    if !candidates.any(|l| l.bind.addr.is_ipv6() == ip.is_ipv6()) {
+        let (family, example) = if ip.is_ipv6() { ("IPv6", "[::1]") } else { ("IPv4", "127.0.0.1") };
+        cx.absent(
+            target.span.clone(),
+            format!("the trunk {:?} has an {family} address, and no listener for it", &*trunk.name.value),
+            format!("add a [[listener]] with an {family} address such as {example}"),
+        );
+    }
+}
+
+/// T-017: two trunks must not claim the same source.
+fn sources(config: &Config, cx: &Context) {
+    let mut owners: HashMap<_, &Trunk> = HashMap::new();
+    for trunk in &config.trunks {
+        for source in &trunk.sources {
+            let key = (source.net, source.port, source.transport);
+            let owner = *owners.entry(key).or_insert(trunk);
+            if owner.name != trunk.name {
+                cx.error(
+                    source.span.clone(),
+                    format!(
+                        "the trunks {:?} and {:?} have the same source {}",
+                        &*owner.name.value, &*trunk.name.value, source.net
+                    ),
+                    "add a port or transport to tell them apart, or make them one trunk",
+                );
+            }
+        }
+    }
+}
+
+fn route(route: &Route, config: &Config, cx: &Context) {
+    match &route.to {
+        Destination::Application(name) => cx.error(
+            name.span.clone(),
+            "route.application is not available in this version of Baton",
+            "route to trunks with to = […]",
+        ),
+        Destination::Trunks(to) => {
+            for name in to.iter().filter(|name| &*name.value.0 == CLIENTS) {
+                cx.error(
+                    name.span.clone(),
+                    "route.to = [\"clients\"] is not available in this version of Baton",
+                    "name trunks or groups",
+                );
+            }
+        }
+        Destination::Reject { .. } => {}
+    }
+    match route.mode.value {
+        RouteMode::B2bua => cx.error(
+            route.mode.span.clone(),
+            "route.mode = \"b2bua\" is not available in this version of Baton",
+            "write \"auto\" or \"proxy\"",
+        ),
+        RouteMode::Proxy => {
+            if let Some(trunk) = terminating(route, config) {
+                cx.error(
+                    route.mode.span.clone(),
+                    format!("route.mode = \"proxy\" contradicts refer.mode = \"terminate\" of the trunk {trunk:?}"),
+                    "write mode = \"auto\", or refer = { mode = \"relay\" } for that trunk",
+                );
+            }
+        }
+        RouteMode::Auto => {}
+    }
+    for from in &route.from {
+        let trunk = config.trunks.iter().find(|t| *t.name.value == *from.value);
+        if trunk.is_some_and(|t| t.sources.is_empty()) {
+            cx.warn(
+                from.span.clone(),
+                format!("no request can come from the trunk {:?}, which has no source", &*from.value),
+                "add match = { source = [\"ADDRESS\"] } to it",
+            );
+        }
+        if [CLIENTS, API].contains(&&*from.value.0) {
+            cx.warn(
+                from.span.clone(),
+                format!("no call comes from {:?} in this version of Baton", &*from.value),
+                "the route waits for a later one",
+            );
+        }
+    }
+}
+
+/// A trunk on either side of a route that wants REFERs performed.
+fn terminating<'c>(route: &Route, config: &'c Config) -> Option<&'c str> {
+    let to: &[At<Name>] = match &route.to {
+        Destination::Trunks(to) => to,
+        Destination::Application(_) | Destination::Reject { .. } => &[],
+    };
+    let named = |trunk: &Trunk| {
+        route.from.iter().chain(to).any(|name| {
+            *name.value == *trunk.name.value
+                || config.groups.iter().any(|g| {
+                    *g.name.value == *name.value
+                        && g.members.iter().any(|m| *m.value == *trunk.name.value)
+                })
+        })
+    };
+    config
+        .trunks
+        .iter()
+        .find(|t| t.refer.value == ReferMode::Terminate && named(t))
+        .map(|t| &*t.name.value.0)
+}
+
+fn unreachable_routes(config: &Config, cx: &Context) {
+    let open = config.routes.iter().position(|r| r.from.is_empty() && r.user == UserPattern::Any);
+    let Some(open) = open else { return };
+    for route in config.routes.iter().skip(open + 1) {
+        cx.warn(
+            route.span.clone(),
+            "this route is never reached: one before it takes every request",
+            "move it up, or give that one a from or user",
+        );
+    }
+}
+
+/// Tables that are checked but not acted on: said, not ignored.
+fn not_yet(config: &Config, cx: &Context) {
+    for application in &config.applications {
+        cx.warn(
+            application.name.span.clone(),
+            format!("the application {:?} is checked only", &*application.name.value),
+            "it waits for a later version of Baton",
+        );
+    }
+    for client in &config.clients {
+        cx.warn(
+            client.user.span.clone(),
+            format!("the client {:?} is checked only and cannot register", client.user.value),
+            "it waits for a later version of Baton",
+        );
+    }
+}
