@@ -7,6 +7,7 @@
 pub mod counters;
 mod input;
 mod outbox;
+pub mod owner;
 
 pub use counters::Counters;
 pub use input::Input;

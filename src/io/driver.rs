@@ -1,0 +1,359 @@
+//! A shard's thread: one poll, its sockets, its engine.
+//!
+//! A turn takes a bounded amount of everything that waits (orders, parcels of other shards, datagrams,
+//! streams, timers), gives it to the engine in arrival order, and carries out what the engine wants
+//! done. System calls are what a message costs most, so datagrams are received and sent in batches,
+//! and a socket that gave less than a full batch is known to be empty and not asked again.
+
+use super::clock::Clock;
+use super::counters::Counters;
+use super::engine::Engine;
+use super::events::EventQueue;
+use super::handoff::{Handoff, Order, Parcel};
+use super::mmsg::{Datagram, Received, Receiver, Sender};
+use super::udp::{Arrival, UdpEnd};
+use crate::shard::owner::{self, HashKey};
+use crate::shard::{Input, Outbox, Output, SendTag};
+use crate::sip::flow::{Destination, Flow, ListenerId, Transport};
+use crate::sip::time::Time;
+use bytes::{Buf, Bytes};
+use mio::event::Event as Readiness;
+use mio::{Events, Poll, Token};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The token of the shard's waker. Listener `n` has token `n + 1`, connections follow.
+pub(crate) const WAKER: Token = Token(0);
+/// Rounds over all sources before the thread looks for readiness again.
+const ROUNDS: usize = 8;
+/// How often reports of failed sends may cause new sends within a turn.
+const ECHOES: usize = 8;
+/// How long a shard waits at most while a ring to another shard is full.
+const BACKED_UP: Duration = Duration::from_millis(1);
+/// How long it waits at most while final events wait for the control plane, or it is stopping.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// Everything one shard's thread owns.
+pub(crate) struct Driver<E> {
+    pub(crate) index: u16,
+    pub(crate) shards: u16,
+    pub(crate) key: HashKey,
+    pub(crate) engine: E,
+    pub(crate) clock: Clock,
+    pub(crate) poll: Poll,
+    /// By listener; `None` for stream listeners.
+    pub(crate) udp: Vec<Option<UdpEnd>>,
+    pub(crate) handoff: Handoff,
+    pub(crate) events: EventQueue,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl<E: Engine> Driver<E> {
+    /// Runs until it is told to stop.
+    pub(crate) fn run(self) {
+        Running {
+            outbox: Outbox::new(),
+            receiver: Receiver::new(),
+            sender: Sender::new(),
+            parcels: Vec::new(),
+            reports: Vec::new(),
+            more: true,
+            stop: None,
+            d: self,
+        }
+        .run();
+    }
+}
+
+/// A driver with the buffers its turns reuse.
+struct Running<E> {
+    d: Driver<E>,
+    outbox: Outbox,
+    receiver: Receiver,
+    sender: Sender,
+    parcels: Vec<Parcel>,
+    /// Inputs that carrying out the outbox has caused.
+    reports: Vec<Input>,
+    /// Whether the last round left something that waits.
+    more: bool,
+    stop: Option<Time>,
+}
+
+impl<E: Engine> Running<E> {
+    fn run(&mut self) {
+        let mut events = Events::with_capacity(256);
+        while !self.is_finished() {
+            if let Err(error) = self.wait(&mut events)
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                tracing::error!(shard = self.d.index, %error, "waiting for readiness failed");
+            }
+            for event in &events {
+                self.ready(event);
+            }
+            self.turn();
+        }
+    }
+
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let timeout = self.timeout();
+        let timeout = if timeout == Some(Duration::ZERO) || self.d.handoff.fall_asleep() {
+            timeout
+        } else {
+            Some(Duration::ZERO)
+        };
+        self.d.counters.waits.add(1);
+        let result = self.d.poll.poll(events, timeout);
+        self.d.handoff.wake_up();
+        result
+    }
+
+    fn timeout(&mut self) -> Option<Duration> {
+        if self.more {
+            return Some(Duration::ZERO);
+        }
+        let deadline = self.d.engine.next_deadline();
+        let now = self.d.clock.now();
+        let mut timeout = deadline.map(|at| at.since(now));
+        let mut at_most = |limit| timeout = Some(timeout.map_or(limit, |t: Duration| t.min(limit)));
+        if self.d.handoff.is_backed_up() {
+            at_most(BACKED_UP);
+        }
+        if !self.d.events.is_empty() || self.stop.is_some() {
+            at_most(RETRY);
+        }
+        timeout
+    }
+
+    fn ready(&mut self, event: &Readiness) {
+        let Some(listener) = event.token().0.checked_sub(1) else { return };
+        if let Some(Some(end)) = self.d.udp.get_mut(listener) {
+            end.readable |= event.is_readable();
+            if event.is_writable() {
+                end.unblock(self.d.poll.registry());
+            }
+            if event.is_error() {
+                self.unreachable(listener);
+            }
+        }
+    }
+
+    fn turn(&mut self) {
+        for _ in 0..ROUNDS {
+            let now = self.d.clock.now();
+            self.more = false;
+            self.take_orders(now);
+            self.take_parcels(now);
+            self.receive(now);
+            if self.d.engine.next_deadline().is_some_and(|at| at <= now) {
+                self.guarded(|engine, out| engine.expire(now, out));
+            }
+            self.d.handoff.announce();
+            self.carry_out(now);
+            self.d.handoff.announce();
+            if !self.more {
+                break;
+            }
+        }
+        if !self.d.events.is_empty() {
+            self.d.events.retry();
+        }
+    }
+
+    fn take_orders(&mut self, now: Time) {
+        while let Some(order) = self.d.handoff.order() {
+            match order {
+                Order::Input(input) => {
+                    if let Input::Plan(plan) = &input {
+                        self.d.events.set_room(plan.capacity.events);
+                    }
+                    self.feed(now, input);
+                }
+                Order::Tls(_) => {}
+                Order::Stop(by) => self.stop = Some(by),
+            }
+        }
+    }
+
+    fn take_parcels(&mut self, now: Time) {
+        let mut parcels = std::mem::take(&mut self.parcels);
+        self.more |= self.d.handoff.take(&mut parcels);
+        for parcel in parcels.drain(..) {
+            match parcel {
+                Parcel::Message { flow, bytes } => self.feed(now, Input::Message { flow, bytes }),
+                Parcel::Report(input) => self.feed(now, input),
+                Parcel::Send { tag, from, .. } => {
+                    self.d.handoff.post(from, Parcel::Report(Input::SendFailed { tag }));
+                }
+                Parcel::Close(_) | Parcel::Accepted { .. } | Parcel::Lost { .. } => {}
+            }
+        }
+        self.parcels = parcels;
+    }
+
+    /// Receives one batch from every socket that has something.
+    fn receive(&mut self, now: Time) {
+        for listener in 0..self.d.udp.len() {
+            let Some(Some(end)) = self.d.udp.get_mut(listener) else { continue };
+            if !end.readable {
+                continue;
+            }
+            match end.receive(&mut self.receiver, &self.d.counters) {
+                Arrival::Some => {
+                    self.more |= end.readable;
+                    while let Some(received) = self.receiver.take() {
+                        self.arrived(now, listener, received);
+                    }
+                    // What this batch caused leaves before the next one takes its slots.
+                    self.d.handoff.announce();
+                    self.carry_out(now);
+                }
+                Arrival::None => {}
+                Arrival::Error => {
+                    self.more = true;
+                    self.unreachable(listener);
+                }
+            }
+        }
+    }
+
+    fn arrived(&mut self, now: Time, listener: usize, received: Received) {
+        let Received::Datagram { remote, mut bytes } = received else {
+            self.d.counters.datagrams_truncated.add(1);
+            return;
+        };
+        // Nothing stands before the start line (RFC 3261 §7.5); CRLFs alone keep a NAT binding open.
+        let blank = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n' | 0)).count();
+        bytes.advance(blank);
+        if bytes.is_empty() {
+            self.d.counters.keepalives.add(1);
+            return;
+        }
+        let flow = Flow {
+            listener: ListenerId(listener as u16),
+            transport: Transport::Udp,
+            remote,
+            connection: None,
+        };
+        match self.owner(&bytes) {
+            Some(owner) => {
+                // A copy of its own size: the slot stays with this shard.
+                self.d.handoff.datagram(owner, flow, Bytes::copy_from_slice(&bytes));
+            }
+            None => self.feed(now, Input::Message { flow, bytes }),
+        }
+    }
+
+    /// The shard a message belongs to, when it is another one.
+    fn owner(&self, bytes: &[u8]) -> Option<u16> {
+        if self.d.shards < 2 {
+            return None;
+        }
+        owner::owner(bytes, &self.d.key, self.d.shards).filter(|&owner| owner != self.d.index)
+    }
+
+    /// Tells all shards which destinations ICMP errors name: the kernel gives them to any one of
+    /// the sockets that share the address.
+    fn unreachable(&mut self, listener: usize) {
+        let Some(Some(end)) = self.d.udp.get_mut(listener) else { return };
+        let (handoff, reports, counters) =
+            (&mut self.d.handoff, &mut self.reports, &self.d.counters);
+        end.errors(|remote| {
+            counters.unreachable.add(1);
+            handoff.broadcast(|| Parcel::Report(Input::Unreachable { remote }));
+            reports.push(Input::Unreachable { remote });
+        });
+        self.more |= !self.reports.is_empty();
+    }
+
+    fn feed(&mut self, now: Time, input: Input) {
+        if matches!(input, Input::Message { .. }) {
+            self.d.counters.messages.add(1);
+        }
+        self.guarded(|engine, out| engine.handle(now, input, out));
+    }
+
+    /// Calls the engine; a fault in one message must not end the others' calls (C-219).
+    fn guarded(&mut self, call: impl FnOnce(&mut E, &mut Outbox)) {
+        let (engine, outbox) = (&mut self.d.engine, &mut self.outbox);
+        if catch_unwind(AssertUnwindSafe(|| call(engine, outbox))).is_err() {
+            self.d.counters.faults.add(1);
+            tracing::error!(shard = self.d.index, "a fault was caught; what caused it is dropped");
+        }
+    }
+
+    /// Does what the outbox asks for, and what the reports of that cause.
+    fn carry_out(&mut self, now: Time) {
+        for _ in 0..ECHOES {
+            self.dispatch();
+            self.flush();
+            if self.reports.is_empty() {
+                break;
+            }
+            let mut reports = std::mem::take(&mut self.reports);
+            for report in reports.drain(..) {
+                self.feed(now, report);
+            }
+            self.reports = reports;
+        }
+        self.more |= !self.reports.is_empty() || !self.outbox.is_empty();
+    }
+
+    fn dispatch(&mut self) {
+        let mut outbox = std::mem::take(&mut self.outbox);
+        for output in outbox.drain() {
+            match output {
+                Output::Send { to, bytes, tag } => self.send(to, bytes, tag),
+                Output::Resolve(_) => {}
+                Output::Close(_) => {}
+                Output::Event(event) => self.d.events.push(event),
+            }
+        }
+        self.outbox = outbox;
+    }
+
+    fn send(&mut self, to: Destination, bytes: Bytes, tag: SendTag) {
+        let sent = match to.transport {
+            Transport::Udp => match self.d.udp.get_mut(usize::from(to.listener.0)) {
+                Some(Some(end)) => end.push(Datagram { remote: to.remote, bytes, tag }),
+                _ => false,
+            },
+            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => false,
+        };
+        if !sent {
+            self.d.counters.datagrams_failed.add(1);
+            self.failed(tag);
+        }
+    }
+
+    fn failed(&mut self, tag: SendTag) {
+        if tag != SendTag::NONE {
+            self.reports.push(Input::SendFailed { tag });
+        }
+    }
+
+    fn flush(&mut self) {
+        let reports = &mut self.reports;
+        for end in self.d.udp.iter_mut().flatten() {
+            if !end.is_idle() {
+                end.flush(&mut self.sender, self.d.poll.registry(), &self.d.counters, |tag| {
+                    if tag != SendTag::NONE {
+                        reports.push(Input::SendFailed { tag });
+                    }
+                });
+            }
+        }
+    }
+
+    /// Whether the shard was told to stop and nothing is left to be sent, or time is up.
+    fn is_finished(&self) -> bool {
+        let Some(by) = self.stop else { return false };
+        let idle = !self.more
+            && self.d.udp.iter().flatten().all(UdpEnd::is_idle)
+            && self.d.events.is_empty()
+            && !self.d.handoff.is_backed_up();
+        idle || self.d.clock.now() >= by
+    }
+}

@@ -1,0 +1,5 @@
+//! TLS (placeholder until the transport is in place).
+
+/// Certificates, keys and trust.
+#[derive(Debug)]
+pub struct TlsContext;

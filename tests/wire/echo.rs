@@ -1,0 +1,160 @@
+//! An engine that sends every message back along its flow, and remembers what it was told.
+
+use baton::io::{Engine, IoConfig, Running, SocketOptions, start};
+use baton::shard::owner::HashKey;
+use baton::shard::{Input, Outbox, Output, SendTag};
+use baton::sip::event::Event;
+use baton::sip::flow::Transport;
+use baton::sip::plan::{Capacity, Listener, Plan};
+use baton::sip::time::Time;
+use bytes::Bytes;
+use crossbeam::channel::{Receiver, Sender, unbounded};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a test waits for what must come; only a failing test waits this long.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What an engine was told, with its shard.
+pub type Told = (u16, Input);
+
+pub struct Echo {
+    shard: u16,
+    told: Sender<Told>,
+}
+
+impl Engine for Echo {
+    fn handle(&mut self, _now: Time, input: Input, out: &mut Outbox) {
+        let copy = match &input {
+            Input::Message { flow, bytes } => {
+                // `POISON` stands for a message that the engine cannot digest.
+                assert!(!bytes.starts_with(b"POISON"));
+                out.push(Output::Send {
+                    to: (*flow).into(),
+                    bytes: bytes.clone(),
+                    tag: SendTag(u64::from(self.shard)),
+                });
+                // Slots are taken back: what is kept is copied.
+                Input::Message { flow: *flow, bytes: Bytes::copy_from_slice(bytes) }
+            }
+            Input::Closed { connection } => Input::Closed { connection: *connection },
+            Input::SendFailed { tag } => Input::SendFailed { tag: *tag },
+            Input::Unreachable { remote } => Input::Unreachable { remote: *remote },
+            Input::Resolved { query, answer } => {
+                Input::Resolved { query: query.clone(), answer: answer.clone() }
+            }
+            _ => return,
+        };
+        let _ = self.told.send((self.shard, copy));
+    }
+
+    fn next_deadline(&mut self) -> Option<Time> {
+        None
+    }
+
+    fn expire(&mut self, _now: Time, _out: &mut Outbox) {}
+}
+
+/// A server with echo engines, and what they were told.
+pub struct Server {
+    pub running: Running,
+    pub told: Receiver<Told>,
+    pub events: Receiver<Event>,
+}
+
+impl Server {
+    pub fn addr(&self, listener: usize) -> SocketAddr {
+        self.running.local_addrs()[listener]
+    }
+
+    /// The next thing any engine was told.
+    pub fn next(&self) -> Told {
+        self.told.recv_timeout(PATIENCE).expect("an engine is told something")
+    }
+
+    /// The sum of a counter over all shards.
+    pub fn count(&self, name: &str) -> u64 {
+        self.running
+            .counters()
+            .iter()
+            .flat_map(|c| c.all())
+            .filter(|(n, _)| *n == name)
+            .map(|(_, value)| value)
+            .sum()
+    }
+}
+
+pub fn server(shards: u16, listeners: &[(Transport, &str)]) -> Server {
+    server_with(shards, listeners, |_| {})
+}
+
+pub fn server_with(
+    shards: u16,
+    listeners: &[(Transport, &str)],
+    adjust: impl FnOnce(&mut IoConfig),
+) -> Server {
+    let (events, events_received) = crossbeam::channel::bounded(1_000);
+    let (told_sender, told) = unbounded();
+    let mut config = IoConfig {
+        plan: Arc::new(plan(listeners)),
+        shards,
+        key: HashKey::new([42; 16]),
+        events,
+        sockets: SocketOptions::default(),
+    };
+    adjust(&mut config);
+    let running = start(config, |shard| Echo { shard, told: told_sender.clone() }).unwrap();
+    Server { running, told, events: events_received }
+}
+
+pub fn plan(listeners: &[(Transport, &str)]) -> Plan {
+    let listener = |(n, (transport, bind)): (usize, &(Transport, &str))| {
+        let bind: SocketAddr = bind.parse().unwrap();
+        Listener {
+            name: format!("{}-{n}", transport.param()).into(),
+            transport: *transport,
+            bind,
+            host: bind.ip().to_string().into(),
+            port: bind.port(),
+            tls_profiles: Vec::new(),
+        }
+    };
+    Plan {
+        node: 1,
+        listeners: listeners.iter().enumerate().map(listener).collect(),
+        aliases: Vec::new(),
+        trunks: Vec::new(),
+        sources: Default::default(),
+        routes: Vec::new(),
+        timings: Default::default(),
+        limits: Default::default(),
+        capacity: Capacity::default(),
+        routing: Default::default(),
+        record_proxied: false,
+        unknown_source: Default::default(),
+    }
+}
+
+/// A whole message, with a body of the given length.
+pub fn message(call_id: &str, cseq: u32, body: usize) -> String {
+    format!(
+        "OPTIONS sip:bob@127.0.0.1 SIP/2.0\r\n\
+         Via: SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK{cseq}\r\n\
+         From: <sip:alice@127.0.0.1>;tag=1\r\n\
+         To: <sip:bob@127.0.0.1>\r\n\
+         Call-ID: {call_id}\r\n\
+         CSeq: {cseq} OPTIONS\r\n\
+         Max-Forwards: 70\r\n\
+         Content-Length: {body}\r\n\r\n{}",
+        "x".repeat(body)
+    )
+}
+
+/// The value of a header in a message.
+pub fn header<'a>(message: &'a str, name: &str) -> &'a str {
+    message
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        .expect("the header is there")
+}

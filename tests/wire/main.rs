@@ -1,0 +1,4 @@
+//! Real sockets on loopback: one file a transport.
+
+mod echo;
+mod udp;
