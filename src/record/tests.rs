@@ -1,0 +1,323 @@
+use super::*;
+use crate::sip::event::{
+    CallChanged, CallSid, CallStarted, CallStatus, Direction, ReferReason, ReferRole, ReferSid,
+    ReferSnapshot, ReferStatus,
+};
+use std::sync::atomic::AtomicU32;
+
+const ACCOUNT: &str = "AC00000000000000000000000000000001";
+const NODE: u128 = 0xabc;
+const EVERYTHING: Excerpt = Excerpt { offset: 0, count: 1_000, limit: None };
+
+/// A store in a folder of its own, with a clock that stands where the test puts it.
+struct Bench {
+    store: Option<Store>,
+    folder: PathBuf,
+    now: Arc<AtomicU64>,
+}
+
+impl Bench {
+    fn new(configure: impl FnOnce(&mut RecordConfig)) -> Bench {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Relaxed);
+        let folder = std::env::temp_dir().join(format!("baton-{}-{number}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let now = Arc::new(AtomicU64::new(at(1_000).micros()));
+        let mut bench = Bench { store: None, folder, now };
+        bench.open(configure);
+        bench
+    }
+
+    fn open(&mut self, configure: impl FnOnce(&mut RecordConfig)) {
+        let now = self.now.clone();
+        let clock: Clock = Arc::new(move || Time::from_micros(now.load(Relaxed)));
+        let mut config = RecordConfig::new(self.folder.join("deep/baton.db"), NODE, clock);
+        configure(&mut config);
+        self.store = Some(Store::open(config).expect("the store opens"));
+    }
+
+    fn close(&mut self) {
+        self.store.take().expect("it is open").close();
+    }
+
+    fn store(&self) -> &Store {
+        self.store.as_ref().expect("it is open")
+    }
+
+    fn send(&self, events: impl IntoIterator<Item = Event>) -> &Bench {
+        for event in events {
+            self.store().sender().send(event).expect("the writer takes events");
+        }
+        self
+    }
+
+    fn call(&self, sid: u128) -> Option<CallRecord> {
+        assert!(self.store().flush());
+        let session = self.store().reader().session().expect("a connection");
+        session.call(&call_sid_text(NODE, CallSid(sid))).expect("the store is read")
+    }
+
+    fn refer(&self, sid: u128) -> Option<ReferRecord> {
+        assert!(self.store().flush());
+        let session = self.store().reader().session().expect("a connection");
+        session.refer(&ReferSid(sid).to_string()).expect("the store is read")
+    }
+
+    fn calls(&self, filter: &CallFilter, order: CallOrder, excerpt: Excerpt) -> (u64, Vec<u128>) {
+        assert!(self.store().flush());
+        let session = self.store().reader().session().expect("a connection");
+        let page = session.calls(ACCOUNT, filter, order, excerpt).expect("the store is read");
+        (page.total, page.items.into_iter().map(|call| call.sid.0).collect())
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        drop(self.store.take());
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn at(seconds: u64) -> Time {
+    Time::from_millis(1_700_000_000_000 + seconds * 1_000)
+}
+
+fn started(sid: u128, seconds: u64) -> Event {
+    Event::CallStarted(Box::new(CallStarted {
+        sid: CallSid(sid),
+        account: ACCOUNT.into(),
+        at: at(seconds),
+        from: "alice".into(),
+        to: "bob".into(),
+        caller_name: Some("Alice".into()),
+        forwarded_from: None,
+        direction: Direction::Inbound,
+        call_id: "a84b4c76e66710".into(),
+        parent: None,
+    }))
+}
+
+fn changed(sid: u128, started: u64, time: Time, status: CallStatus) -> Event {
+    Event::CallChanged(CallChanged {
+        sid: CallSid(sid),
+        account: ACCOUNT.into(),
+        started: at(started),
+        at: time,
+        status,
+        code: 0,
+    })
+}
+
+fn refer(sid: u128, seq: u32, status: ReferStatus, codes: (Option<u16>, Option<u16>)) -> Event {
+    Event::Refer(Box::new(ReferSnapshot {
+        sid: ReferSid(sid),
+        call: CallSid(1),
+        account: ACCOUNT.into(),
+        role: ReferRole::Relay,
+        created: at(0),
+        at: at(u64::from(seq)),
+        seq,
+        from: "sip:alice@example.com".into(),
+        to: "sip:carol@example.com".into(),
+        refer_code: codes.0,
+        notify_code: codes.1,
+        status,
+        reason: (status == ReferStatus::Failed).then_some(ReferReason::TargetRejected),
+    }))
+}
+
+#[test]
+fn a_whole_call_is_one_completed_record() {
+    let bench = Bench::new(|_| ());
+    let end = at(2) + Duration::from_millis(10_100);
+    bench.send([
+        started(1, 0),
+        changed(1, 0, at(1), CallStatus::Ringing),
+        changed(1, 0, at(2), CallStatus::InProgress),
+        changed(1, 0, end, CallStatus::Completed),
+    ]);
+    let call = bench.call(1).expect("it is recorded");
+    assert_eq!(call.status, CallStatus::Completed);
+    assert_eq!((call.from.as_str(), call.to.as_str()), ("alice", "bob"));
+    assert_eq!(call.ringing, Some(at(1)));
+    assert_eq!((call.answered, call.ended), (Some(at(2)), Some(end)));
+    // 10.1 seconds are 11 (Calls API, 4.4).
+    assert_eq!(call.duration, Some(11));
+    assert_eq!(bench.store().stats().written(), 1);
+}
+
+/// Written while it lives, row by row, a call ends as if it had been written at once.
+#[test]
+fn a_call_written_in_parts_is_the_same() {
+    let bench = Bench::new(|_| ());
+    bench.send([started(1, 0)]);
+    assert_eq!(bench.call(1).map(|c| c.status), Some(CallStatus::Ringing));
+    bench.send([changed(1, 0, at(2), CallStatus::InProgress)]);
+    let call = bench.call(1).expect("it is recorded");
+    assert_eq!((call.status, call.ended, call.duration), (CallStatus::InProgress, None, None));
+    bench.send([changed(1, 0, at(12), CallStatus::Completed)]);
+    let call = bench.call(1).expect("it is recorded");
+    assert_eq!((call.status, call.duration), (CallStatus::Completed, Some(10)));
+    assert_eq!((call.created, call.answered), (at(0), Some(at(2))));
+}
+
+#[test]
+fn a_final_status_never_changes() {
+    let bench = Bench::new(|_| ());
+    bench.send([started(1, 0), changed(1, 0, at(3), CallStatus::Busy)]);
+    bench.send([changed(1, 0, at(4), CallStatus::Completed)]);
+    assert_eq!(bench.call(1).map(|c| (c.status, c.duration)), Some((CallStatus::Busy, Some(0))));
+    bench.send([changed(1, 0, at(5), CallStatus::Ringing)]);
+    bench.send([changed(1, 0, at(6), CallStatus::Failed)]);
+    let call = bench.call(1).expect("it is recorded");
+    assert_eq!((call.status, call.ended, call.updated), (CallStatus::Busy, Some(at(3)), at(3)));
+    assert_eq!(bench.store().stats().written(), 1);
+}
+
+#[test]
+fn what_was_answered_can_only_be_completed() {
+    let bench = Bench::new(|_| ());
+    bench.send([started(1, 0), changed(1, 0, at(1), CallStatus::InProgress)]);
+    assert!(bench.call(1).is_some());
+    bench.send([changed(1, 0, at(4), CallStatus::Failed)]);
+    assert_eq!(
+        bench.call(1).map(|c| (c.status, c.duration)),
+        Some((CallStatus::Completed, Some(3)))
+    );
+}
+
+/// A kill lost the row: the change that comes after the restart carries what is needed (law 6).
+#[test]
+fn a_lost_row_is_written_anew() {
+    let bench = Bench::new(|_| ());
+    bench.send([changed(1, 5, at(9), CallStatus::Completed)]);
+    let call = bench.call(1).expect("it is recorded");
+    assert_eq!((call.status, call.duration), (CallStatus::Completed, Some(4)));
+    assert_eq!((call.created, call.account.as_str()), (at(5), ACCOUNT));
+    assert_eq!((call.from.as_str(), call.to.as_str()), ("", ""));
+}
+
+#[test]
+fn records_outlast_a_restart_and_calls_go_on() {
+    let mut bench = Bench::new(|_| ());
+    bench.send([started(1, 0), changed(1, 0, at(2), CallStatus::InProgress)]);
+    bench.close();
+    bench.open(|_| ());
+    assert_eq!(bench.call(1).map(|c| c.status), Some(CallStatus::InProgress));
+    bench.send([changed(1, 0, at(32), CallStatus::Completed)]);
+    assert_eq!(bench.call(1).and_then(|c| c.duration), Some(30));
+}
+
+/// [restcomm-refers 14] What is final stays; a smaller count never replaces a larger one.
+#[test]
+fn refers_go_forward_only() {
+    let bench = Bench::new(|_| ());
+    bench.send([refer(1, 0, ReferStatus::InProgress, (None, None))]);
+    assert_eq!(bench.refer(1), None, "nothing before the REFER's fate is known");
+    bench.send([refer(1, 2, ReferStatus::InProgress, (Some(202), Some(180)))]);
+    bench.send([refer(1, 1, ReferStatus::InProgress, (Some(202), None))]);
+    let record = bench.refer(1).expect("it is recorded");
+    assert_eq!((record.refer_code, record.notify_code), (202, Some(180)));
+    bench.send([refer(1, 1, ReferStatus::Failed, (Some(202), Some(404)))]);
+    assert_eq!(bench.refer(1).map(|r| r.status), Some(ReferStatus::InProgress));
+    bench.send([refer(1, 3, ReferStatus::Busy, (Some(202), Some(486)))]);
+    assert!(bench.refer(1).is_some());
+    bench.send([refer(1, 4, ReferStatus::Completed, (Some(202), Some(200)))]);
+    let record = bench.refer(1).expect("it is recorded");
+    assert_eq!((record.status, record.notify_code), (ReferStatus::Busy, Some(486)));
+}
+
+#[test]
+fn too_many_and_too_old_records_go_oldest_ended_first() {
+    let bench = Bench::new(|config| {
+        config.max_count = Some(3);
+        config.max_age = Some(Duration::from_secs(500));
+    });
+    // The first call began first but ended last; the fifth still lives.
+    bench.send((1..=5).map(|n| started(u128::from(n), n)));
+    bench.send([changed(1, 1, at(900), CallStatus::Completed)]);
+    bench.send((2..=4).map(|n| changed(u128::from(n), n, at(600 + n), CallStatus::Completed)));
+    assert!(bench.store().tidy());
+    let left = |bench: &Bench| bench.calls(&CallFilter::default(), CallOrder::default(), EVERYTHING).1;
+    assert_eq!(left(&bench), [5, 4, 1]);
+    bench.now.store(at(1_200).micros(), Relaxed);
+    assert!(bench.store().tidy());
+    assert_eq!(left(&bench), [5, 1], "the one that ended at 604 is older than 500 seconds");
+}
+
+#[test]
+fn calls_whose_bye_never_came_are_closed() {
+    let bench = Bench::new(|config| config.max_duration = Some(Duration::from_secs(100)));
+    bench.send([started(1, 0), changed(1, 0, at(10), CallStatus::InProgress)]);
+    bench.send([started(2, 20), started(3, 990)]);
+    assert!(bench.store().flush());
+    assert!(bench.store().expire_stale(at(900)));
+    let answered = bench.call(1).expect("it is recorded");
+    assert_eq!((answered.status, answered.ended), (CallStatus::Completed, Some(at(100))));
+    assert_eq!(answered.duration, Some(90));
+    let unanswered = bench.call(2).expect("it is recorded");
+    assert_eq!((unanswered.status, unanswered.duration), (CallStatus::Failed, Some(0)));
+    assert_eq!(bench.call(3).map(|c| c.status), Some(CallStatus::Ringing));
+}
+
+#[test]
+fn a_full_queue_refuses_and_never_waits() {
+    let bench = Bench::new(|config| config.queue = 1);
+    let sender = bench.store().sender();
+    let refused = (0..100_000).filter(|n| sender.try_send(started(*n, 0)).is_err()).count();
+    assert!(refused > 0);
+}
+
+#[test]
+fn lists_are_filtered_sorted_and_cut() {
+    let bench = Bench::new(|_| ());
+    for n in 1..=6_u64 {
+        bench.send([started(u128::from(n), n)]);
+        if n % 2 == 0 {
+            let answer = changed(n.into(), n, at(n), CallStatus::InProgress);
+            bench.send([answer, changed(n.into(), n, at(n + 10 - n), CallStatus::Completed)]);
+        }
+    }
+    let list = |filter: &CallFilter, by, descending| {
+        bench.calls(filter, CallOrder { by, descending }, EVERYTHING).1
+    };
+    let all = CallFilter::default();
+    assert_eq!(list(&all, CallSort::Created, true), [6, 5, 4, 3, 2, 1]);
+    assert_eq!(list(&all, CallSort::Created, false), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(list(&all, CallSort::Duration, false), [5, 3, 1, 6, 4, 2]);
+    assert_eq!(list(&all, CallSort::Status, false), [6, 4, 2, 5, 3, 1]);
+    let ended = CallFilter { ended: Some(at(10)), ..CallFilter::default() };
+    assert_eq!(list(&ended, CallSort::Created, true), [6, 4, 2]);
+    let ended = CallFilter { ended: Some(at(9)), ..CallFilter::default() };
+    assert_eq!(list(&ended, CallSort::Created, true), []);
+    let late = CallFilter { started: Some(at(5)), ..CallFilter::default() };
+    assert_eq!(list(&late, CallSort::Created, true), [6, 5]);
+    let suffix = |end: &str| CallFilter { to: Some(end.into()), ..CallFilter::default() };
+    assert_eq!(list(&suffix("ob"), CallSort::Created, true).len(), 6);
+    assert_eq!(list(&suffix("%b"), CallSort::Created, true).len(), 0);
+    let cut = Excerpt { offset: 3, count: 2, limit: Some(4) };
+    assert_eq!(bench.calls(&all, CallOrder::default(), cut), (4, vec![3]));
+}
+
+#[test]
+fn a_newer_format_is_refused() {
+    let mut bench = Bench::new(|_| ());
+    bench.close();
+    let path = bench.folder.join("deep/baton.db");
+    let connection = rusqlite::Connection::open(&path).expect("the file is there");
+    connection.execute_batch("PRAGMA user_version = 99;").expect("it can be written");
+    drop(connection);
+    let clock: Clock = Arc::new(|| Time::ZERO);
+    let error = Store::open(RecordConfig::new(path, NODE, clock)).expect_err("it is refused");
+    assert!(matches!(error, StoreError::Newer { found: 99, .. }));
+}
+
+#[test]
+fn public_identifiers_are_read_as_written() {
+    let text = call_sid_text(NODE, CallSid(7));
+    assert_eq!(parse_call_sid(&text), Some((NODE, CallSid(7))));
+    for strange in ["", "CA7", "ID0-CA0", &text.to_uppercase(), &format!("{text}@host")] {
+        assert_eq!(parse_call_sid(strange), None, "{strange}");
+    }
+    assert_eq!(parse_refer_sid(&ReferSid(9).to_string()), Some(ReferSid(9)));
+}
