@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// How often events are taken out.
-const TICK: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(100);
 /// The least time between two writes that readers ask for.
 const READERS_GAP: Duration = Duration::from_millis(10);
 /// How long nothing is tried after a write failed.
@@ -28,7 +28,7 @@ const HELD: usize = 100_000;
 /// Events taken out at most before what is due is written.
 const TURN: usize = 50_000;
 /// Turns between two looks at what is to be removed: about a second.
-const HOUSEKEEPING: u64 = 20;
+const HOUSEKEEPING: u64 = 10;
 /// Bytes of a text column at most; the network chooses their content.
 const TEXT: usize = 1_024;
 

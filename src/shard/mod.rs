@@ -9,6 +9,9 @@ mod input;
 mod outbox;
 pub mod owner;
 
-pub use counters::Counters;
+pub use counters::{
+    AttemptResult, CallResult, ConnectionRole, Counters, Dir, DnsResult, FailoverReason, Malformed,
+    MethodLabel, Phase, Queue, Rejection, RetransmissionKind, TlsResult, TransactionKind, Work,
+};
 pub use input::Input;
 pub use outbox::{Outbox, Output, SendTag};
