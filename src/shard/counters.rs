@@ -10,21 +10,21 @@ mod visit;
 
 pub use cell::{Bounds, Counter, Gauge, Histogram, Lazy, Spread};
 pub use label::{
-    AttemptResult, CallResult, ConnectionRole, Dir, DnsResult, FailoverReason, Label, Malformed,
-    MethodLabel, Phase, Queue, Rejection, RetransmissionKind, TlsResult, TransactionKind, Work,
+    AttemptResult, CallResult, ConnectionRole, Dir, DnsResult, FailoverReason, Label, Phase, Queue, Rejection, RetransmissionKind, TlsResult, TransactionKind, Work,
 };
-pub use visit::{Family, FamilyKind, LabelValue, Sample, Sink, visit};
+pub use visit::{Family, FamilyKind, LabelValue, Outside, Sample, Sink, visit};
 
 use crate::sip::event::{Direction, ReferReason, ReferRole, ReferStatus};
 use crate::sip::flow::Transport;
+use crate::sip::message::{Method, ParseErrorKind};
 use crate::sip::plan::TrunkIx;
 use crate::sip::resolve::QueryKind;
 use std::time::Duration;
 
 const DIRS: usize = 2;
-const METHODS: usize = 15;
+const METHODS: usize = Method::COUNT;
 const TRANSPORTS: usize = Transport::ALL.len();
-const MALFORMED: usize = 10;
+const MALFORMED: usize = ParseErrorKind::COUNT;
 const REJECTIONS: usize = 16;
 const DIRECTIONS: usize = 3;
 const ROLES: usize = 3;
@@ -170,12 +170,12 @@ impl Counters {
     pub fn request(
         &self,
         dir: Dir,
-        method: impl Into<MethodLabel>,
+        method: Method,
         transport: Transport,
         trunk: Option<TrunkIx>,
     ) {
         if let Some(trunk) = self.trunk(trunk) {
-            trunk.requests[dir.index()][method.into().index()][transport as usize].add(1);
+            trunk.requests[dir.index()][method.index()][transport as usize].add(1);
         }
     }
 
@@ -184,12 +184,12 @@ impl Counters {
     pub fn response(
         &self,
         dir: Dir,
-        method: impl Into<MethodLabel>,
+        method: Method,
         code: u16,
         trunk: Option<TrunkIx>,
     ) {
         let Some(trunk) = self.trunk(trunk) else { return };
-        let codes = trunk.responses[dir.index()][method.into().index()].touch();
+        let codes = trunk.responses[dir.index()][method.index()].touch();
         match code {
             100..=699 => {
                 let (hundred, rest) = (usize::from(code / 100) - 1, usize::from(code % 100));
@@ -206,8 +206,8 @@ impl Counters {
     }
 
     /// Something that came could not be read.
-    pub fn malformed(&self, transport: Transport, reason: impl Into<Malformed>) {
-        self.node.malformed[transport as usize][reason.into().index()].add(1);
+    pub fn malformed(&self, transport: Transport, reason: ParseErrorKind) {
+        self.node.malformed[transport as usize][reason.index()].add(1);
     }
 
     /// The size of a message.
@@ -365,7 +365,7 @@ impl Node {
             messages: Counter::default(),
             handoffs: Counter::default(),
             retransmissions: Default::default(),
-            malformed: Default::default(),
+            malformed: std::array::from_fn(|_| std::array::from_fn(|_| Counter::default())),
             bytes: [Histogram::new(&BYTES), Histogram::new(&BYTES)],
             transactions: Default::default(),
             dialogs: Gauge::default(),

@@ -10,8 +10,8 @@ mod outbox;
 pub mod owner;
 
 pub use counters::{
-    AttemptResult, CallResult, ConnectionRole, Counters, Dir, DnsResult, FailoverReason, Malformed,
-    MethodLabel, Phase, Queue, Rejection, RetransmissionKind, TlsResult, TransactionKind, Work,
+    AttemptResult, CallResult, ConnectionRole, Counters, Dir, DnsResult, FailoverReason, Phase,
+    Queue, Rejection, RetransmissionKind, TlsResult, TransactionKind, Work,
 };
 pub use input::Input;
 pub use outbox::{Outbox, Output, SendTag};

@@ -1,6 +1,7 @@
 //! The closed lists that label values come from (T-132): nothing a message says becomes a label.
 
 use crate::sip::event::{Direction, ReferReason, ReferRole, ReferStatus};
+use crate::sip::message::{Method, ParseErrorKind};
 use crate::sip::resolve::{Outcome, QueryKind};
 
 /// A value that stands in for a place in a closed list.
@@ -45,70 +46,12 @@ labels! {
         Out = "out",
     }
 
-    /// A method, for counting; those SIP's own RFCs do not define are one.
-    MethodLabel {
-        /// RFC 3261.
-        Invite = "INVITE",
-        /// RFC 3261.
-        Ack = "ACK",
-        /// RFC 3261.
-        Bye = "BYE",
-        /// RFC 3261.
-        Cancel = "CANCEL",
-        /// RFC 3261.
-        Options = "OPTIONS",
-        /// RFC 3261.
-        Register = "REGISTER",
-        /// RFC 3262.
-        Prack = "PRACK",
-        /// RFC 3311.
-        Update = "UPDATE",
-        /// RFC 6086.
-        Info = "INFO",
-        /// RFC 6665.
-        Subscribe = "SUBSCRIBE",
-        /// RFC 6665.
-        Notify = "NOTIFY",
-        /// RFC 3515.
-        Refer = "REFER",
-        /// RFC 3428.
-        Message = "MESSAGE",
-        /// RFC 3903.
-        Publish = "PUBLISH",
-        /// Any other.
-        Other = "other",
-    }
-
     /// What was sent or received once more.
     RetransmissionKind {
         /// A request.
         Request = "request",
         /// A response.
         Response = "response",
-    }
-
-    /// Why a message could not be read, coarsely.
-    Malformed {
-        /// Its first line is neither a request line nor a status line.
-        StartLine = "start_line",
-        /// Its version is not SIP/2.0.
-        Version = "version",
-        /// A header that is needed is not there.
-        MissingHeader = "missing_header",
-        /// A header that is needed cannot be read.
-        Header = "header",
-        /// A URI that is needed cannot be read.
-        Uri = "uri",
-        /// CSeq names another method, or its number is out of range.
-        Cseq = "cseq",
-        /// Content-Length is absent on a stream, wrong, or contradicts itself.
-        ContentLength = "content_length",
-        /// It ends before its header does, or before its body does.
-        Truncated = "truncated",
-        /// It exceeds a configured bound (C-026).
-        TooLarge = "too_large",
-        /// Anything else.
-        Other = "other",
     }
 
     /// The four machines of RFC 3261 §17.
@@ -327,6 +270,36 @@ labels_of! {
     }
 }
 
+impl Label for Method {
+    const ALL: &'static [Method] = &Method::ALL;
+
+    #[inline]
+    fn index(self) -> usize {
+        Method::index(self)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            // Never the name itself: it is the peer's choice.
+            Method::Other => "other",
+            known => known.as_str(),
+        }
+    }
+}
+
+impl Label for ParseErrorKind {
+    const ALL: &'static [ParseErrorKind] = ParseErrorKind::ALL;
+
+    #[inline]
+    fn index(self) -> usize {
+        ParseErrorKind::index(self)
+    }
+
+    fn name(self) -> &'static str {
+        self.label()
+    }
+}
+
 impl From<&Outcome> for DnsResult {
     fn from(outcome: &Outcome) -> DnsResult {
         match outcome {
@@ -351,8 +324,8 @@ mod tests {
     #[test]
     fn places_match_the_lists() {
         in_order::<Dir>();
-        in_order::<MethodLabel>();
-        in_order::<Malformed>();
+        in_order::<Method>();
+        in_order::<ParseErrorKind>();
         in_order::<Rejection>();
         in_order::<Direction>();
         in_order::<ReferRole>();

@@ -37,7 +37,7 @@ impl Sink for Seen {
 
 fn seen(shards: &[&Counters]) -> Seen {
     let mut seen = Seen::default();
-    visit(shards, &mut seen);
+    visit(shards, &Outside::default(), &mut seen);
     seen
 }
 
@@ -45,9 +45,9 @@ fn seen(shards: &[&Counters]) -> Seen {
 #[test]
 fn shards_add_up() {
     let (a, b) = (Counters::new(3), Counters::new(3));
-    a.request(Dir::In, MethodLabel::Invite, Transport::Udp, Some(TrunkIx(1)));
-    b.request(Dir::In, MethodLabel::Invite, Transport::Udp, Some(TrunkIx(1)));
-    b.request(Dir::In, MethodLabel::Other, Transport::Tls, None);
+    a.request(Dir::In, Method::Invite, Transport::Udp, Some(TrunkIx(1)));
+    b.request(Dir::In, Method::Invite, Transport::Udp, Some(TrunkIx(1)));
+    b.request(Dir::In, Method::Other, Transport::Tls, None);
     a.message();
     b.message();
     b.message();
@@ -70,10 +70,10 @@ fn shards_add_up() {
 fn strange_codes_and_trunks_fold() {
     let counters = Counters::new(1);
     for code in [0, 99, 700, u16::MAX] {
-        counters.response(Dir::Out, MethodLabel::Bye, code, Some(TrunkIx(0)));
+        counters.response(Dir::Out, Method::Bye, code, Some(TrunkIx(0)));
     }
     for code in [100, 486, 699] {
-        counters.response(Dir::Out, MethodLabel::Bye, code, Some(TrunkIx(9)));
+        counters.response(Dir::Out, Method::Bye, code, Some(TrunkIx(9)));
     }
     let seen = seen(&[&counters]);
     let at = |code: &str, trunk: &str| {
@@ -149,7 +149,7 @@ fn family_names_follow_the_rules() {
         fn sample(&mut self, _: &[(&'static str, LabelValue)], _: Sample<'_>) {}
     }
     let mut names = Names(Vec::new());
-    visit(&[&Counters::new(0)], &mut names);
+    visit(&[&Counters::new(0)], &Outside::default(), &mut names);
     let mut unique: Vec<_> = names.0.iter().map(|f| f.name).collect();
     unique.sort_unstable();
     unique.dedup();

@@ -4,11 +4,11 @@
 
 use super::{
     AttemptResult, CallResult, Codes, ConnectionRole, Counter, Counters, Dir, DnsResult,
-    FailoverReason, Gauge, Histogram, Label, Lazy, Malformed, MethodLabel, Node, Phase, Queue,
-    Rejection, RetransmissionKind, Spread, TlsResult, TransactionKind, TrunkCounters, Work,
+    FailoverReason, Gauge, Histogram, Label, Lazy, Node, Phase, Queue, Rejection, RetransmissionKind, Spread, TlsResult, TransactionKind, TrunkCounters, Work,
 };
 use crate::sip::event::{Direction, ReferReason, ReferRole, ReferStatus};
 use crate::sip::flow::Transport;
+use crate::sip::message::{Method, ParseErrorKind};
 use crate::sip::plan::TrunkIx;
 use crate::sip::resolve::QueryKind;
 
@@ -121,10 +121,21 @@ static QUEUE_DROPPED: Family =
 static PROCESSING: Family =
     histogram("baton_processing_seconds", "What Baton itself needed for a message.");
 
+/// What was counted on the shards' behalf elsewhere, to be added to their families.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outside {
+    /// Messages handed over, by shard.
+    pub handoffs: Vec<u64>,
+    /// Entries waiting, by queue.
+    pub queue_depth: Vec<(Queue, u64)>,
+    /// Entries a full queue did not take, by queue.
+    pub queue_dropped: Vec<(Queue, u64)>,
+}
+
 /// Tells `sink` everything the shards counted, added up; what never happened is left out where a
 /// label set is large.
-pub fn visit(shards: &[&Counters], sink: &mut dyn Sink) {
-    let view = View { shards };
+pub fn visit(shards: &[&Counters], outside: &Outside, sink: &mut dyn Sink) {
+    let view = View { shards, outside };
     messages(&view, sink);
     tables(&view, sink);
     calls(&view, sink);
@@ -135,6 +146,7 @@ pub fn visit(shards: &[&Counters], sink: &mut dyn Sink) {
 /// All shards as one.
 struct View<'a> {
     shards: &'a [&'a Counters],
+    outside: &'a Outside,
 }
 
 impl<'a> View<'a> {
@@ -202,7 +214,7 @@ fn messages(view: &View<'_>, sink: &mut dyn Sink) {
     sink.family(&REQUESTS);
     for (trunk, blocks) in view.trunks() {
         for &dir in Dir::ALL {
-            for &method in MethodLabel::ALL {
+            for method in Method::ALL {
                 for transport in Transport::ALL {
                     let n = blocks.count(|b| {
                         b.requests[dir.index()][method.index()][transport as usize].value()
@@ -221,7 +233,7 @@ fn messages(view: &View<'_>, sink: &mut dyn Sink) {
     sink.family(&RESPONSES);
     for (trunk, blocks) in view.trunks() {
         for &dir in Dir::ALL {
-            for &method in MethodLabel::ALL {
+            for method in Method::ALL {
                 let codes = blocks.0.iter();
                 let codes: Vec<_> = codes
                     .filter_map(|b| b.responses[dir.index()][method.index()].seen())
@@ -240,7 +252,7 @@ fn messages(view: &View<'_>, sink: &mut dyn Sink) {
     }
     sink.family(&MALFORMED);
     for transport in Transport::ALL {
-        for &reason in Malformed::ALL {
+        for &reason in ParseErrorKind::ALL {
             let n = view.count(|c| &c.malformed[transport as usize][reason.index()]);
             if n != Sample::Count(0) {
                 let transport = LabelValue::Word(transport.param());
@@ -258,7 +270,7 @@ fn responses(
     sink: &mut dyn Sink,
     rows: &[&Codes],
     dir: Dir,
-    method: MethodLabel,
+    method: Method,
     trunk: LabelValue,
 ) {
     let mut sample = |code: LabelValue, n: u64| {
@@ -297,7 +309,8 @@ fn tables(view: &View<'_>, sink: &mut dyn Sink) {
     }
     sink.family(&HANDOFFS);
     for (number, shard) in view.shards.iter().enumerate() {
-        let n = Sample::Count(shard.node.handoffs.value());
+        let outside = view.outside.handoffs.get(number).copied().unwrap_or(0);
+        let n = Sample::Count(shard.node.handoffs.value().wrapping_add(outside));
         sink.sample(&[("shard", LabelValue::Number(number))], n);
     }
 }
@@ -452,13 +465,21 @@ fn surroundings(view: &View<'_>, sink: &mut dyn Sink) {
         let total = view.spread(|c| Some(&c.dns_seconds[kind.index()][result.index()]));
         spread(sink, &[("type", word(kind)), ("result", word(result))], total);
     }
+    let outside = |list: &[(Queue, u64)], queue: Queue| -> u64 {
+        list.iter().filter(|(of, _)| *of == queue).map(|(_, n)| *n).sum()
+    };
     sink.family(&QUEUE_DEPTH);
     for &queue in Queue::ALL {
-        sink.sample(&[("queue", word(queue))], view.gauge(|c| &c.queue_depth[queue.index()]));
+        let waiting: i64 = view.shards.iter().map(|s| s.node.queue_depth[queue.index()].value()).sum();
+        let waiting = u64::try_from(waiting).unwrap_or(0);
+        let waiting = waiting.wrapping_add(outside(&view.outside.queue_depth, queue));
+        sink.sample(&[("queue", word(queue))], Sample::Gauge(waiting));
     }
     sink.family(&QUEUE_DROPPED);
     for &queue in Queue::ALL {
-        sink.sample(&[("queue", word(queue))], view.count(|c| &c.queue_dropped[queue.index()]));
+        let dropped = view.shards.iter().map(|s| s.node.queue_dropped[queue.index()].value());
+        let dropped = dropped.sum::<u64>().wrapping_add(outside(&view.outside.queue_dropped, queue));
+        sink.sample(&[("queue", word(queue))], Sample::Count(dropped));
     }
     sink.family(&PROCESSING);
     for &kind in Work::ALL {
