@@ -38,7 +38,9 @@ fn references(config: &Config, cx: &Context) {
     }
     for group in &config.groups {
         for member in &group.members {
-            if config.groups.iter().any(|g| *g.name.value == *member.value) {
+            let is = |name: &At<Name>| name.value == member.value;
+            let group = config.groups.iter().any(|g| is(&g.name));
+            if group && !config.trunks.iter().any(|t| is(&t.name)) {
                 cx.error(
                     member.span.clone(),
                     format!("trunk_group.members names the group {:?}", &*member.value),
@@ -184,8 +186,11 @@ fn sources(config: &Config, cx: &Context) {
                 cx.error(
                     source.span.clone(),
                     format!(
-                        "the trunks {:?} and {:?} have the same source {}",
-                        &*owner.name.value, &*trunk.name.value, source.net
+                        "the trunks {:?} and {:?} have the same source {}{}",
+                        &*owner.name.value,
+                        &*trunk.name.value,
+                        source.net,
+                        source.port.map_or_else(String::new, |p| format!(" port {p}")),
                     ),
                     "add a port or transport to tell them apart, or make them one trunk",
                 );

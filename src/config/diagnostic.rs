@@ -1,5 +1,6 @@
 //! What is wrong with a configuration file: where, what, and what would be right.
 
+use crate::config::read::nearest;
 use std::fmt::{self, Write as _};
 use std::ops::Range;
 
@@ -150,11 +151,11 @@ impl Report {
     }
 }
 
-/// Hides the value of a line that sets a secret (T-023).
+/// Hides the value of a line that sets a secret, even where the key is misspelt (T-023).
 fn mask(line: &str) -> String {
     let key = line.trim_start().split(['=', ' ', '\t']).next().unwrap_or("");
-    let secret = ["token", "password", "ha1", "ha1_sha256", "webhook_secret"];
-    match (secret.contains(&key), line.find('=')) {
+    let secret = nearest(key, &["token", "password", "ha1", "ha1_sha256", "webhook_secret"]).is_some();
+    match (secret, line.find('=')) {
         (true, Some(equals)) => format!("{}= …", line.get(..equals).unwrap_or("")),
         _ => line.to_owned(),
     }
@@ -196,9 +197,11 @@ mod tests {
     /// [T-023] a secret's line is not repeated.
     #[test]
     fn secrets_are_not_shown_in_excerpts() {
-        let mut findings = Findings::default();
-        findings.error(8..12, "wrong", "write 1");
-        let report = Report::new("f.toml", "token = \"hidden\"\n", findings.into_sorted());
-        assert!(!report.to_string().contains("hidden"));
+        for line in ["token = \"hidden\"\n", "tokne = \"hidden\"\n", "pasword=\"hidden\"\n"] {
+            let mut findings = Findings::default();
+            findings.error(8..12, "wrong", "write 1");
+            let report = Report::new("f.toml", line, findings.into_sorted());
+            assert!(!report.to_string().contains("hidden"), "{report}");
+        }
     }
 }

@@ -72,19 +72,17 @@ fn explain(error: &toml::de::Error, text: &str) -> Diagnostic {
     let span = error.span().unwrap_or(0..0);
     let end = text.len();
     let span = span.start.min(end)..span.end.min(end);
-    match error.message().split_once(", expected ") {
-        Some((what, expected)) => {
-            syntax(span, &format!("the TOML cannot be understood: {what}"), &format!("write {expected}"))
-        }
-        None => {
-            let remedy = match error.message() {
-                m if m.contains("duplicate") => "keep one of them",
-                m if m.contains("string") => "write the text in double quotes",
-                _ => "write KEY = VALUE, [TABLE] or [[TABLE]]; text stands in double quotes",
-            };
-            syntax(span, &format!("the TOML cannot be understood: {}", error.message()), remedy)
-        }
-    }
+    let (what, expected) = match error.message().split_once(", expected ") {
+        Some((what, expected)) => (what, Some(expected)),
+        None => (error.message(), None),
+    };
+    let remedy = match (what, expected) {
+        (what, _) if what.contains("must be quoted") => "write the text in double quotes".to_owned(),
+        (what, _) if what.contains("duplicate") => "keep one of them".to_owned(),
+        (_, Some(expected)) => format!("write {expected}"),
+        _ => "write KEY = VALUE, [TABLE] or [[TABLE]]; text stands in double quotes".to_owned(),
+    };
+    syntax(span, &format!("the TOML cannot be understood: {what}"), &remedy)
 }
 
 fn syntax(span: std::ops::Range<usize>, what: &str, remedy: &str) -> Diagnostic {

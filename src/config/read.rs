@@ -78,7 +78,7 @@ impl Context {
         }
         let remedy = match nearest(text, &names) {
             Some(near) => format!("did you mean {near:?}?"),
-            None if names.len() == extra.len() => format!("add a [[{}]] of this name", kind.replace(' ', "_")),
+            None if names.len() == extra.len() => format!("add a table [[{}]] for it", kind.replace(' ', "_")),
             None => format!("name one of {}", names.join(", ")),
         };
         self.absent(name.span.clone(), format!("there is no {kind} {text:?}"), remedy);

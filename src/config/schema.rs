@@ -18,6 +18,7 @@ pub use trunk::{Group, Trunk};
 pub use tuning::Acl;
 
 use crate::config::read::{At, Context, FromToml, Reader, Value};
+use crate::io::SocketOptions;
 use crate::sip::message::Limits;
 use crate::sip::plan::{Capacity, Routing, Timings};
 use toml::de::DeTable;
@@ -29,6 +30,8 @@ pub struct Config {
     pub http: Http,
     /// `[shards]`
     pub shards: Shards,
+    /// `[sockets]`
+    pub sockets: SocketOptions,
     /// `[records]`
     pub records: Records,
     /// `[state]`
@@ -98,6 +101,7 @@ impl Config {
         let config = Config {
             http: Http::read(root.table("http")),
             shards: Shards::read(root.table("shards")),
+            sockets: service::read_sockets(root.table("sockets")),
             records: Records::read(root.table("records")),
             state: State::read(root.table("state")),
             accounts: each(&mut root, "account", Account::read),

@@ -75,7 +75,7 @@ engine = "none"
         "f:11:34: trunk.match.source = \"10.0.0.0/99\" is no CIDR: \"99\" is no prefix length, write a length from 0 to 32",
         "f:12:11: trunk.udp_max is a string, write an integer from 200 to 65535",
         "f:13:1: trunk.topology is not available in this version of Baton, remove it",
-        "f:16:7: there is no trunk \"beta\", add a [[trunk]] of this name",
+        "f:16:7: there is no trunk \"beta\", add a table [[trunk]] for it",
         "f:17:9: route.regex is no regular expression: unclosed group, write",
         "f:19:2: cluster is not available in this version of Baton, remove it",
     ];
@@ -196,7 +196,7 @@ fn a_missing_reference_suggests_a_neighbour() {
         "[[trunk]]\nname = \"alpha\"\ntargets = [\"sip:127.0.0.1\"]\naccount = \"AC00000000000000000000000000000001\"\n\
          [[route]]\nto = [\"alhpa\"]\n",
     );
-    assert!(found[0].ends_with("add a [[account]] of this name"), "{found:?}");
+    assert!(found[0].ends_with("add a table [[account]] for it"), "{found:?}");
     assert!(found[1].ends_with("there is no trunk \"alhpa\", did you mean \"alpha\"?"), "{found:?}");
 }
 

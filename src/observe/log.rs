@@ -10,6 +10,7 @@ mod format;
 mod repeat;
 
 use crate::config::schema::{Log as LogConfig, LogFormat, LogLevel};
+use crate::io::Clock;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use format::Formatter;
 use repeat::{Repeats, Verdict};
@@ -95,6 +96,11 @@ impl Drop for Log {
     }
 }
 
+/// Microseconds since the Unix epoch.
+fn now() -> i64 {
+    i64::try_from(Clock::new().now().micros()).unwrap_or(i64::MAX)
+}
+
 fn level(level: LogLevel) -> LevelFilter {
     match level {
         LogLevel::Error => LevelFilter::ERROR,
@@ -114,7 +120,7 @@ struct Capture {
 impl<S: Subscriber> Layer<S> for Capture {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut entry = Entry {
-            at: jiff::Timestamp::now().as_microsecond(),
+            at: now(),
             level: *event.metadata().level(),
             target: event.metadata().target(),
             event: None,
@@ -169,7 +175,7 @@ impl Writer {
                     let _ = done.send(());
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    self.held_back(jiff::Timestamp::now().as_microsecond());
+                    self.held_back(now());
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -186,10 +192,10 @@ impl Writer {
     }
 
     /// Says how often warnings were repeated whose time of silence is over (T-146).
-    fn held_back(&mut self, now: i64) {
-        for (mut entry, count) in self.repeats.over(now) {
+    fn held_back(&mut self, until: i64) {
+        for (mut entry, count) in self.repeats.over(until) {
             // The line stands among those of the present, not of the time of the warning.
-            entry.at = now.min(jiff::Timestamp::now().as_microsecond());
+            entry.at = until.min(now());
             self.write(&entry, count);
         }
     }
@@ -198,7 +204,7 @@ impl Writer {
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
             let entry = Entry {
-                at: jiff::Timestamp::now().as_microsecond(),
+                at: now(),
                 level: Level::WARN,
                 target: module_path!(),
                 event: Some("log_lost".to_owned()),

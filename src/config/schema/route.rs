@@ -134,7 +134,6 @@ fn read_user(table: &mut Reader<'_>) -> UserPattern {
                     format!("route.regex is no regular expression: {why}"),
                     "write one such as \"^\\\\+31[0-9]{9}$\"; look-around and back-references do not exist here",
                 );
-                return UserPattern::Any;
             }
             UserPattern::Regex(text.value.into())
         }

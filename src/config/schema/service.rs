@@ -1,6 +1,7 @@
 //! Tables about the process: HTTP, shards, records, state, logs, DNS, webhooks.
 
 use crate::config::read::{At, FromToml, Reader, Value};
+use crate::io::SocketOptions;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,6 +41,23 @@ impl Shards {
         table.finish();
         Shards { count: usize::try_from(count).unwrap_or(0) }
     }
+}
+
+impl Shards {
+    /// Threads to run where the machine offers `cores`.
+    pub fn threads(&self, cores: usize) -> u16 {
+        let count = if self.count == 0 { cores } else { self.count };
+        u16::try_from(count.clamp(1, 256)).unwrap_or(256)
+    }
+}
+
+/// Reads `[sockets]`: how datagram sockets are set up.
+pub(super) fn read_sockets(mut table: Reader<'_>) -> SocketOptions {
+    let default = SocketOptions::default();
+    let buffer = table.int("buffer", 65_536..=1_073_741_824).and_then(|n| usize::try_from(n).ok());
+    let dscp = table.int("dscp", 0..=63).and_then(|n| u8::try_from(n).ok());
+    table.finish();
+    SocketOptions { buffer: buffer.unwrap_or(default.buffer), dscp: dscp.or(default.dscp) }
 }
 
 /// Where records are kept.

@@ -84,14 +84,14 @@ impl Profile {
         let name = named(&mut table, "tls profile", "\"default\"");
         let cert = table.need::<ExistingFile>("cert", "\"cert.pem\"");
         let key = table.need::<ExistingFile>("key", "\"key.pem\"");
-        let wants_ca = table.span();
+        let no_ca = table.value("ca").is_none();
         let ca = table.take::<ExistingFile>("ca");
         let client_auth = table.or("client_auth", ClientAuth::default());
         let verify = table.or("verify", true);
         table.later(&["min_version", "ciphers", "groups", "crl"]);
-        if client_auth != ClientAuth::None && ca.is_none() {
+        if client_auth != ClientAuth::None && no_ca {
             table.context().absent(
-                wants_ca,
+                table.span(),
                 "tls_profile asks for client certificates but trusts no issuer of them",
                 "add ca = \"FILE\" with the issuers' certificates",
             );
