@@ -31,8 +31,6 @@ pub enum Action {
     Repeat(Timer, u8),
     /// Set the ending timer in place of all timers.
     Until(Timer),
-    /// Clear the repeating timer.
-    Quiet,
     /// Clear all timers.
     Still,
     /// The transaction is over: free it, and tell the user.

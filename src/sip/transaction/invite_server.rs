@@ -1,7 +1,8 @@
 //! The INVITE server transaction: RFC 3261 §17.2.1 as changed by RFC 6026 §7.1 and §8.
 //!
 //! In Accepted the user passes each 2xx down (§16.7 step 5); the machine repeats none by itself. A
-//! user agent server repeats its 2xx from the dialog (§13.3.1.4).
+//! user agent server repeats its 2xx from the dialog (§13.3.1.4). A response that cannot be sent
+//! changes nothing (RFC 6026 §8, on RFC 3261 §17.2.4), and nobody could be told of it.
 
 use super::action::{Action, Actions};
 use crate::sip::timer::Timer;
@@ -39,8 +40,6 @@ pub enum Event {
     Success,
     /// The user sends 300 to 699.
     Failure,
-    /// A response could not be sent.
-    SendFailed,
     /// The user has been silent for long enough.
     TimerTrying,
     /// Timer G: time to send the final again.
@@ -163,16 +162,6 @@ pub fn step(state: State, event: Event, reliable: bool, out: &mut Actions) -> St
             State::Terminated
         }
 
-        // RFC 6026 §8, on RFC 3261 §17.2.4: the user is told, the state stays.
-        (
-            State::Fresh | State::Proceeding | State::Completed { .. } | State::Accepted,
-            Event::SendFailed,
-        ) => {
-            out.push(Action::Failed);
-            state
-        }
-        (State::Confirmed, Event::SendFailed) => State::Confirmed,
-
         // §17.2.1: a final was sent, the first decides.
         (State::Completed { .. } | State::Confirmed, Event::Provisional | Event::Success | Event::Failure)
         | (State::Accepted, Event::Provisional | Event::Failure) => state,
@@ -195,7 +184,6 @@ pub fn step(state: State, event: Event, reliable: bool, out: &mut Actions) -> St
             | Event::Provisional
             | Event::Success
             | Event::Failure
-            | Event::SendFailed
             | Event::TimerTrying
             | Event::TimerG
             | Event::TimerH
@@ -234,7 +222,6 @@ mod tests {
                 Completed { repeats: 0 },
                 &[Respond, Until(Timer::H), Repeat(Timer::G, 0)],
             ),
-            (Fresh, SendFailed, Fresh, &[Failed]),
             (Proceeding, Request, Proceeding, &[Send]),
             (Proceeding, Provisional, Proceeding, &[Respond, Still]),
             (Proceeding, Success, Accepted, &[Relay, Forget, Until(Timer::L)]),
@@ -244,22 +231,18 @@ mod tests {
                 Completed { repeats: 0 },
                 &[Respond, Until(Timer::H), Repeat(Timer::G, 0)],
             ),
-            (Proceeding, SendFailed, Proceeding, &[Failed]),
             (COMPLETED, Request, COMPLETED, &[Send]),
             (COMPLETED, Ack, Confirmed, &[Forget, Until(Timer::I)]),
-            (COMPLETED, SendFailed, COMPLETED, &[Failed]),
             (COMPLETED, TimerG, Completed { repeats: 2 }, &[Send, Repeat(Timer::G, 2)]),
             (COMPLETED, TimerH, Terminated, &[End]),
             (Confirmed, TimerI, Terminated, &[End]),
             (Accepted, Ack, Accepted, &[Pass]),
             (Accepted, Success, Accepted, &[Relay]),
-            (Accepted, SendFailed, Accepted, &[Failed]),
             (Accepted, TimerL, Terminated, &[End]),
         ];
         for state in [Fresh, Proceeding, COMPLETED, Confirmed, Accepted, Terminated] {
             for event in [
-                Request, Ack, Provisional, Success, Failure, SendFailed, TimerTrying, TimerG, TimerH,
-                TimerI, TimerL,
+                Request, Ack, Provisional, Success, Failure, TimerTrying, TimerG, TimerH, TimerI, TimerL,
             ] {
                 let listed = table.iter().find(|row| row.0 == state && row.1 == event);
                 let (next, actions) = listed.map_or((state, &[][..]), |row| (row.2, row.3));

@@ -1,4 +1,7 @@
 //! The server transaction of all methods but INVITE: RFC 3261 §17.2.2 with the rules of RFC 4320.
+//!
+//! A response that cannot be sent changes nothing (RFC 6026 §8, on RFC 3261 §17.2.4), and nobody could
+//! be told of it.
 
 use super::action::{Action, Actions};
 use crate::sip::timer::Timer;
@@ -27,8 +30,6 @@ pub enum Event {
     Final,
     /// The user has no answer: 408.
     NoAnswer,
-    /// A response could not be sent.
-    SendFailed,
     /// The client's Timer E has reached T2.
     TimerLateTrying,
     /// The client's Timer F is over.
@@ -114,12 +115,6 @@ pub fn step(state: State, event: Event, reliable: bool, out: &mut Actions) -> St
             State::Terminated
         }
 
-        // RFC 6026 §8, on RFC 3261 §17.2.4: the user is told, the state stays.
-        (State::Trying | State::Proceeding | State::Completed, Event::SendFailed) => {
-            out.push(Action::Failed);
-            state
-        }
-
         // §17.2.2: a final was sent, the first decides.
         (State::Completed, Event::Provisional | Event::Final | Event::NoAnswer) => state,
 
@@ -135,7 +130,6 @@ pub fn step(state: State, event: Event, reliable: bool, out: &mut Actions) -> St
             | Event::Provisional
             | Event::Final
             | Event::NoAnswer
-            | Event::SendFailed
             | Event::TimerLateTrying
             | Event::TimerUnanswered
             | Event::TimerJ,
@@ -163,22 +157,18 @@ mod tests {
         let table: &[(State, Event, State, &[Action])] = &[
             (State::Trying, Final, Completed, &[Respond, Until(Timer::J)]),
             (State::Trying, NoAnswer, Completed, &[Forget, Until(Timer::J)]),
-            (State::Trying, SendFailed, State::Trying, &[Failed]),
             (State::Trying, TimerLateTrying, Proceeding, &[Action::Trying]),
             (State::Trying, TimerUnanswered, Terminated, &[End]),
             (Proceeding, Request, Proceeding, &[Send]),
             (Proceeding, Final, Completed, &[Respond, Until(Timer::J)]),
             (Proceeding, NoAnswer, Completed, &[Forget, Until(Timer::J)]),
-            (Proceeding, SendFailed, Proceeding, &[Failed]),
             (Proceeding, TimerUnanswered, Terminated, &[End]),
             (Completed, Request, Completed, &[Send]),
-            (Completed, SendFailed, Completed, &[Failed]),
             (Completed, TimerJ, Terminated, &[End]),
         ];
         for state in [State::Trying, Proceeding, Completed, Terminated] {
             for event in [
-                Request, Provisional, Final, NoAnswer, SendFailed, TimerLateTrying, TimerUnanswered,
-                TimerJ,
+                Request, Provisional, Final, NoAnswer, TimerLateTrying, TimerUnanswered, TimerJ,
             ] {
                 let listed = table.iter().find(|row| row.0 == state && row.1 == event);
                 let (next, actions) = listed.map_or((state, &[][..]), |row| (row.2, row.3));
