@@ -1,0 +1,1 @@
+"""What the interop tests and the load measurements share: ports, processes, SIPp, tools."""
