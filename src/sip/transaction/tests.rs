@@ -1,7 +1,7 @@
 //! The table as a whole: messages in, effects out, time by hand.
 
 use super::*;
-use crate::sip::flow::{Destination, Flow, ListenerId, Transport};
+use crate::sip::flow::{Flow, ListenerId, Transport};
 use crate::sip::message::{HeaderId, Limits, Message, Method};
 use bytes::Bytes;
 use proptest::prelude::*;
