@@ -15,3 +15,17 @@ pub trait Engine: Send + 'static {
     /// Does what is due. A call before the deadline does nothing.
     fn expire(&mut self, now: Time, out: &mut Outbox);
 }
+
+impl Engine for crate::shard::Shard {
+    fn handle(&mut self, now: Time, input: Input, out: &mut Outbox) {
+        crate::shard::Shard::handle(self, now, input, out);
+    }
+
+    fn next_deadline(&mut self) -> Option<Time> {
+        crate::shard::Shard::next_deadline(self)
+    }
+
+    fn expire(&mut self, now: Time, out: &mut Outbox) {
+        crate::shard::Shard::expire(self, now, out);
+    }
+}

@@ -1,1 +1,165 @@
-//! proxy
+//! The stateful proxy of RFC 3261 §16: it decides where a request goes and which answer goes back.
+//!
+//! It stands behind `transaction`, which has already absorbed retransmissions, and in front of
+//! nothing: what it decides goes back through `transaction` to the wire. One [`Proxy`] belongs to one
+//! shard. A request's way through this folder:
+//!
+//! ```text
+//! request.rs   admitted? valid? in a dialog or new?  ── no ──► answer.rs (4xx, or nothing)
+//!    │            route.rs  our own Route values off, dialog token read
+//!    │            target.rs route, trunks, targets by priority and weight
+//!    ▼
+//! forward.rs   one attempt: address, listener, edits, client transaction
+//!    ▼
+//! response.rs  best answer, failover, CANCEL of the losers ──► upstream
+//!                 observe.rs  what the records are told on the way
+//! ```
+
+mod answer;
+pub mod context;
+mod forward;
+mod itself;
+mod observe;
+mod request;
+mod response;
+mod route;
+pub mod target;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod token;
+
+pub use forward::PROXY_TIMER;
+
+use crate::shard::{Counters, Outbox};
+use crate::sip::message::Edits;
+use crate::sip::plan::Plan;
+use crate::sip::proxy::context::Context;
+use crate::sip::proxy::itself::Itself;
+use crate::sip::proxy::token::TokenKey;
+use crate::sip::refer::Observer;
+use crate::sip::resolve::Resolver;
+use crate::sip::time::Time;
+use crate::sip::transaction::{Effects, ServerId, Transactions};
+use rand_chacha::ChaCha12Rng;
+use rand_core::Rng;
+use slab::Slab;
+
+/// The requests a shard is answering as a proxy.
+#[derive(Debug)]
+pub struct Proxy {
+    itself: Itself,
+    keys: Keys,
+    entries: Slab<Entry>,
+    /// Contexts with a branch that waits for DNS.
+    resolving: Vec<u32>,
+    /// ACKs to a 2xx that wait for DNS; bounded, a repeated 2xx brings a new one.
+    waiting_acks: Vec<forward::WaitingAck>,
+    edits: Edits,
+    scratch: Vec<u8>,
+}
+
+/// The secrets a shard works with.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// Authenticates dialog tokens; the same on all shards and after a restart.
+    pub token: TokenKey,
+    /// Makes To tags, loop hashes and stateless branches; of this process.
+    pub local: [u8; 16],
+}
+
+/// What is known of a request that was forwarded.
+#[derive(Debug)]
+enum Entry {
+    /// It is being answered.
+    Active(Box<Context>),
+    /// Its context is in use further up the stack.
+    Busy,
+    /// It has its final answer: kept while client transactions live, so that further 2xx to an
+    /// INVITE find their way (C-071).
+    Answered {
+        /// Where they go.
+        server: ServerId,
+        /// Client transactions that have not ended.
+        live: u16,
+    },
+}
+
+/// What the proxy works with for the length of one input; everything in it is the shard's.
+pub struct Cx<'a> {
+    /// The moment of the input.
+    pub now: Time,
+    /// The configuration.
+    pub plan: &'a Plan,
+    /// The shard's transactions.
+    pub transactions: &'a mut Transactions,
+    /// What they want done.
+    pub fx: &'a mut Effects,
+    /// The shard's DNS cache.
+    pub resolver: &'a mut Resolver,
+    /// The REFERs being watched.
+    pub observer: &'a mut Observer,
+    /// The shard's random numbers, from the seed it was given.
+    pub rng: &'a mut ChaCha12Rng,
+    /// The shard's counters.
+    pub counters: &'a Counters,
+    /// Where questions and events go.
+    pub out: &'a mut Outbox,
+}
+
+impl Cx<'_> {
+    fn random(&mut self) -> u64 {
+        self.rng.next_u64()
+    }
+
+    fn random_sid(&mut self) -> u128 {
+        (u128::from(self.rng.next_u64()) << 64) | u128::from(self.rng.next_u64())
+    }
+}
+
+impl Proxy {
+    /// A proxy without any state.
+    pub fn new(plan: &Plan, keys: Keys) -> Proxy {
+        Proxy {
+            itself: Itself::new(plan),
+            keys,
+            entries: Slab::new(),
+            resolving: Vec::new(),
+            waiting_acks: Vec::new(),
+            edits: Edits::new(),
+            scratch: Vec::with_capacity(2_048),
+        }
+    }
+
+    /// Takes over a new configuration. Requests under way keep the targets they have begun.
+    pub fn replan(&mut self, plan: &Plan) {
+        self.itself = Itself::new(plan);
+    }
+
+    /// Requests that are not wholly forgotten; zero when the last timer has fired.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Takes a context out for work on it; [`Proxy::put_back`] must follow.
+    fn take(&mut self, slot: u32) -> Option<Box<Context>> {
+        let entry = self.entries.get_mut(slot as usize)?;
+        match std::mem::replace(entry, Entry::Busy) {
+            Entry::Active(context) => Some(context),
+            other => {
+                *entry = other;
+                None
+            }
+        }
+    }
+
+    fn put_back(&mut self, slot: u32, context: Box<Context>) {
+        if let Some(entry) = self.entries.get_mut(slot as usize) {
+            *entry = Entry::Active(context);
+        }
+    }
+}

@@ -3,7 +3,10 @@
 //! The proxy asks [`Resolver::locate`]; what the cache does not know becomes a [`Query`] for
 //! `io::dns`, whose [`Answer`] comes back as shard input.
 
-use std::net::IpAddr;
+use crate::sip::flow::Transport;
+use crate::sip::time::Time;
+use smallvec::SmallVec;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// A question to DNS.
@@ -83,4 +86,52 @@ pub struct Srv {
     pub port: u16,
     /// Host name.
     pub target: Box<str>,
+}
+
+/// A next hop: what a URI or a trunk's target says about where to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hop<'a> {
+    /// A name or an address, IPv6 without brackets.
+    pub host: &'a [u8],
+    /// The port, when written.
+    pub port: Option<u16>,
+    /// The transport, when written or implied.
+    pub transport: Option<Transport>,
+    /// Whether only TLS will do (C-060).
+    pub secure: bool,
+}
+
+/// What is known of a hop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Located {
+    /// Addresses in the order of trial.
+    Ready(SmallVec<[(Transport, SocketAddr); 4]>),
+    /// DNS is being asked; try again after the next answer.
+    Wait,
+    /// There is no such host, or nobody knows it.
+    Failed,
+}
+
+/// The shard's view of DNS.
+#[derive(Debug, Default)]
+pub struct Resolver {}
+
+impl Resolver {
+    /// An empty cache.
+    pub fn new() -> Resolver {
+        Resolver::default()
+    }
+
+    /// Where a hop is. `random` decides among SRV records of one priority.
+    pub fn locate(&mut self, _now: Time, hop: &Hop<'_>, _random: u64, _queries: &mut Vec<Query>) -> Located {
+        let ip = std::str::from_utf8(hop.host).ok().and_then(|h| h.parse::<IpAddr>().ok());
+        let Some(ip) = ip else { return Located::Failed };
+        let transport =
+            hop.transport.unwrap_or(if hop.secure { Transport::Tls } else { Transport::Udp });
+        let port = hop.port.unwrap_or(transport.default_port());
+        Located::Ready(SmallVec::from_slice(&[(transport, SocketAddr::new(ip, port))]))
+    }
+
+    /// Takes what DNS said.
+    pub fn answer(&mut self, _now: Time, _query: Query, _answer: Answer) {}
 }

@@ -1,0 +1,340 @@
+//! A request arrives: whether it is admitted, whether it is sound, and what is to become of it
+//! (RFC 3261 §16.3 to §16.5).
+
+use crate::shard::Rejection;
+use crate::sip::flow::{Flow, Transport};
+use crate::sip::message::{HeaderId, Message, Method, Ready, Scheme, Uri, uri};
+use crate::sip::plan::{Action, Origin, ReferMode, TrunkIx, UnknownSource};
+use crate::sip::proxy::answer::{ALLOW, Extra};
+use crate::sip::proxy::context::{Best, Branch, Context};
+use crate::sip::proxy::route::{Path, preprocess};
+use crate::sip::proxy::target;
+use crate::sip::proxy::{Cx, Entry, Proxy};
+use crate::sip::transaction::{Received, ServerId};
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+impl Proxy {
+    /// Handles one well-formed request.
+    pub fn request(&mut self, cx: &mut Cx<'_>, message: &Message, ready: &Ready<'_>, flow: &Flow) {
+        let trunk_in = target::trunk_of(cx.plan, flow);
+        let path = preprocess(message, &self.itself, &self.keys.token, ready.call_id);
+        cx.counters.request(crate::shard::Dir::In, message.method(), flow.transport, trunk_in);
+        // C-210, C-211: only a known source, or the bearer of a dialog's token, gets any further.
+        if trunk_in.is_none() && path.token.is_none() {
+            return self.refuse_unknown(cx, message, ready, flow);
+        }
+        match cx.transactions.receive_request(cx.now, message, ready, &reply_flow(flow, ready), cx.fx) {
+            Received::Absorbed => {}
+            Received::Full => self.answer_stateless(cx, message, flow, 503, Extra::RetryAfter),
+            Received::Ack2xx => self.ack(cx, message, ready, flow, &path),
+            Received::New(server) if message.method() == Method::Cancel => {
+                self.cancel(cx, server, message, ready, flow);
+            }
+            Received::New(server) => match self.validate(message, ready, &path) {
+                Ok(()) => self.dispatch(cx, server, message, ready, flow, path, trunk_in),
+                Err(refusal) => self.refuse(cx, server, message, flow, trunk_in, refusal),
+            },
+        }
+    }
+
+    /// T-016. An ACK is never answered.
+    fn refuse_unknown(&mut self, cx: &mut Cx<'_>, message: &Message, _: &Ready<'_>, flow: &Flow) {
+        cx.counters.rejected(None, Rejection::Acl);
+        let answer = match cx.plan.unknown_source {
+            UnknownSource::DropUdp => flow.transport != Transport::Udp,
+            UnknownSource::Reject => true,
+            UnknownSource::Drop => false,
+        };
+        if answer && message.method() != Method::Ack {
+            self.answer_stateless(cx, message, flow, 403, Extra::None);
+        }
+    }
+
+    /// RFC 3261 §16.3, in its order (C-089); syntax was checked before.
+    fn validate(
+        &self,
+        message: &Message,
+        ready: &Ready<'_>,
+        path: &Path<'_>,
+    ) -> Result<(), Refusal> {
+        // Step 2: a scheme we cannot route by (C-040), unless a Route tells the way.
+        let uri = match Uri::parse(path.request_uri) {
+            Ok(uri) => uri,
+            Err(_) if path.next.is_some() => return Ok(()),
+            Err(_) => return Err(Refusal::Malformed),
+        };
+        if uri.scheme == Scheme::Other && path.next.is_none() {
+            return Err(Refusal::Scheme);
+        }
+        // Step 3; an OPTIONS at zero may be answered as its final recipient (C-090).
+        if ready.max_forwards == Some(0)
+            && !(message.method() == Method::Options && self.itself.is(&uri))
+        {
+            return Err(Refusal::MaxForwards);
+        }
+        // Step 4 (C-114): a Via of ours with the hash this request would get again.
+        if self.loops(message, ready, path) {
+            return Err(Refusal::Loop);
+        }
+        // Step 5 (C-091): no option needs a proxy's help here.
+        if message.header(HeaderId::ProxyRequire).is_some() {
+            return Err(Refusal::ProxyRequire);
+        }
+        Ok(())
+    }
+
+    fn loops(&self, message: &Message, ready: &Ready<'_>, path: &Path<'_>) -> bool {
+        let ours = |via: &crate::sip::message::Via<'_>| self.itself.wrote_via(via.host, via.port);
+        if !message.vias().flatten().any(|via| ours(&via)) {
+            return false;
+        }
+        let suffix = self.loop_suffix(message, ready, path);
+        message.vias().flatten().filter(|via| ours(via)).any(|via| {
+            via.branch.is_some_and(|branch| {
+                crate::sip::transaction::branch_suffix(branch) == Some(&suffix[..])
+            })
+        })
+    }
+
+    fn dispatch(
+        &mut self,
+        cx: &mut Cx<'_>,
+        server: ServerId,
+        message: &Message,
+        ready: &Ready<'_>,
+        flow: &Flow,
+        path: Path<'_>,
+        trunk_in: Option<TrunkIx>,
+    ) {
+        let decided = if ready.to_tag.is_some() {
+            self.in_dialog(cx, message, ready, &path)
+        } else {
+            self.initial(cx, message, &path, trunk_in)
+        };
+        match decided {
+            Ok(way) => self.begin(cx, server, message, ready, flow, path, trunk_in, way),
+            Err(refusal) => self.refuse(cx, server, message, flow, trunk_in, refusal),
+        }
+    }
+
+    /// T-037, C-097: a request within a dialog goes by its route set and by nothing else.
+    fn in_dialog(
+        &self,
+        cx: &Cx<'_>,
+        message: &Message,
+        ready: &Ready<'_>,
+        path: &Path<'_>,
+    ) -> Result<Way, Refusal> {
+        // C-137: without our token the dialog is none that we carry.
+        let Some(token) = path.token else { return Err(Refusal::NoDialog) };
+        if message.method() == Method::Refer {
+            let sender = if token.from_caller(ready.from_tag) { token.trunk_in } else { token.trunk_out };
+            let mode = self.trunk_named(cx.plan, sender).and_then(|ix| cx.plan.trunk(ix)).map(|t| t.refer);
+            if let Some(ReferMode::Reject(code)) = mode {
+                return Err(Refusal::Refer(code));
+            }
+        }
+        Ok(Way { candidates: target::Candidates::new(), groups: 1, in_dialog: true })
+    }
+
+    /// A request that begins something new goes by the rules.
+    fn initial(
+        &self,
+        cx: &mut Cx<'_>,
+        message: &Message,
+        path: &Path<'_>,
+        trunk_in: Option<TrunkIx>,
+    ) -> Result<Way, Refusal> {
+        let uri = Uri::parse(path.request_uri).map_err(|_| Refusal::Malformed)?;
+        let user = uri.user;
+        if self.itself.is(&uri) && user.is_none() {
+            return Err(match message.method() {
+                Method::Options => Refusal::Options,
+                _ => Refusal::Method,
+            });
+        }
+        match message.method() {
+            // Only within a dialog (RFC 3261 §12.2.2, RFC 3262 §3, RFC 3311 §5.2).
+            Method::Bye | Method::Prack | Method::Update => return Err(Refusal::NoDialog),
+            Method::Register => return Err(Refusal::Method),
+            _ => {}
+        }
+        // Toll control: a preloaded route to elsewhere would let a trunk reach what the rules deny it.
+        if path.next.is_some() {
+            return Err(Refusal::Preloaded);
+        }
+        let Some(trunk_in) = trunk_in else { return Err(Refusal::Unknown) };
+        let user = uri::decode(user.unwrap_or(b""));
+        let route = target::route(cx.plan, Origin::Trunk(trunk_in), &user).ok_or(Refusal::NoRoute)?;
+        if let Action::Reject { code, .. } = route.action {
+            return Err(Refusal::Rule(code));
+        }
+        let rng = &mut *cx.rng;
+        let candidates = target::candidates(cx.plan, &route.action, || rand_core::Rng::next_u64(rng));
+        let groups = candidates.iter().map(|c| c.group).max().map_or(0, |g| usize::from(g) + 1);
+        if groups == 0 {
+            return Err(Refusal::NoneUsable);
+        }
+        Ok(Way { candidates, groups, in_dialog: false })
+    }
+
+    fn begin(
+        &mut self,
+        cx: &mut Cx<'_>,
+        server: ServerId,
+        message: &Message,
+        ready: &Ready<'_>,
+        flow: &Flow,
+        path: Path<'_>,
+        trunk_in: Option<TrunkIx>,
+        way: Way,
+    ) {
+        let breadth = if way.groups > 1 {
+            // C-116: 60 unless it says; shared among the branches.
+            let total = message.max_breadth().ok().flatten().unwrap_or(60);
+            let share = total / u32::try_from(way.groups).unwrap_or(u32::MAX).max(1);
+            if share == 0 {
+                return self.refuse(cx, server, message, flow, trunk_in, Refusal::Breadth);
+            }
+            share
+        } else {
+            0
+        };
+        let subject = self.subject(cx, message, ready, &path, trunk_in, &way);
+        let context = Box::new(Context {
+            server,
+            request: kept(cx, message),
+            flow: *flow,
+            at: cx.now,
+            in_dialog: way.in_dialog,
+            closed: false,
+            cancelled: false,
+            attempts: 0,
+            live: 0,
+            candidates: way.candidates,
+            branches: (0..way.groups)
+                .map(|g| Branch::new(u8::try_from(g).unwrap_or(u8::MAX)))
+                .collect::<SmallVec<_>>(),
+            best: Best::default(),
+            breadth,
+            trunk_in,
+            subject,
+        });
+        let slot = self.entries.insert(Entry::Busy) as u32;
+        cx.transactions.set_server_owner(server, slot);
+        self.start(cx, slot, context, message, ready, &path);
+    }
+
+    fn refuse(
+        &mut self,
+        cx: &mut Cx<'_>,
+        server: ServerId,
+        message: &Message,
+        flow: &Flow,
+        trunk_in: Option<TrunkIx>,
+        refusal: Refusal,
+    ) {
+        if let Some(reason) = refusal.counted() {
+            cx.counters.rejected(trunk_in, reason);
+        }
+        let (status, extra) = refusal.answer(cx.plan);
+        self.answer(cx, server, message, flow, status, extra);
+    }
+
+    /// The trunk with this name hash, if the configuration still has it.
+    pub(super) fn trunk_named(&self, plan: &crate::sip::plan::Plan, hash: u32) -> Option<TrunkIx> {
+        let at = plan
+            .trunks
+            .iter()
+            .position(|t| super::token::name_hash(t.name.as_bytes()) == hash)?;
+        u16::try_from(at).ok().map(TrunkIx)
+    }
+}
+
+/// The message in bytes of its own: a receive buffer must not be held for the length of a call.
+pub(super) fn kept(cx: &Cx<'_>, message: &Message) -> Message {
+    let bytes = Bytes::copy_from_slice(message.bytes());
+    Message::parse(bytes, &cx.plan.limits).unwrap_or_else(|_| message.clone())
+}
+
+/// Where answers to a request go: over UDP without `rport`, to the port its Via names (RFC 3261
+/// §18.2.2, RFC 3581 §4).
+fn reply_flow(flow: &Flow, ready: &Ready<'_>) -> Flow {
+    let mut reply = *flow;
+    if flow.transport == Transport::Udp && ready.via.rport.is_none() {
+        reply.remote.set_port(ready.via.port.unwrap_or(Transport::Udp.default_port()));
+    }
+    reply
+}
+
+/// What the rules or the route set decided.
+pub(super) struct Way {
+    pub(super) candidates: target::Candidates,
+    pub(super) groups: usize,
+    pub(super) in_dialog: bool,
+}
+
+/// Why a request is answered here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    Malformed,
+    Scheme,
+    MaxForwards,
+    Loop,
+    ProxyRequire,
+    NoDialog,
+    Refer(u16),
+    Options,
+    Method,
+    Preloaded,
+    Unknown,
+    NoRoute,
+    Rule(u16),
+    NoneUsable,
+    Breadth,
+}
+
+impl Refusal {
+    /// The one table of local answers.
+    fn answer(self, plan: &crate::sip::plan::Plan) -> (u16, Extra) {
+        match self {
+            Refusal::Malformed => (400, Extra::None),
+            Refusal::Scheme => (416, Extra::None),
+            Refusal::MaxForwards => (483, Extra::None),
+            Refusal::Loop => (482, Extra::None),
+            Refusal::ProxyRequire => (420, Extra::Unsupported),
+            Refusal::NoDialog => (481, Extra::None),
+            Refusal::Refer(405) => (405, Extra::Allow(ALLOW_NO_REFER)),
+            Refusal::Refer(code) => (code, Extra::None),
+            Refusal::Options => (200, Extra::Options),
+            Refusal::Method => (405, Extra::Allow(ALLOW)),
+            Refusal::Preloaded | Refusal::Unknown => (403, Extra::None),
+            Refusal::NoRoute => (plan.routing.no_match, Extra::None),
+            Refusal::Rule(code) => (code, Extra::None),
+            Refusal::NoneUsable => (plan.routing.none_usable, Extra::RetryAfter),
+            Refusal::Breadth => (440, Extra::None),
+        }
+    }
+
+    fn counted(self) -> Option<Rejection> {
+        match self {
+            Refusal::Options => None,
+            Refusal::Malformed | Refusal::Method => Some(Rejection::Policy),
+            Refusal::Scheme => Some(Rejection::Scheme),
+            Refusal::MaxForwards => Some(Rejection::MaxForwards),
+            Refusal::Loop => Some(Rejection::Loop),
+            Refusal::ProxyRequire => Some(Rejection::Extension),
+            Refusal::NoDialog | Refusal::Refer(_) | Refusal::Preloaded | Refusal::Rule(_) => {
+                Some(Rejection::Policy)
+            }
+            Refusal::Unknown => Some(Rejection::Acl),
+            Refusal::NoRoute => Some(Rejection::NoRoute),
+            Refusal::NoneUsable => Some(Rejection::NoneUsable),
+            Refusal::Breadth => Some(Rejection::Breadth),
+        }
+    }
+}
+
+const ALLOW_NO_REFER: &str =
+    "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, NOTIFY, PRACK, PUBLISH, SUBSCRIBE, UPDATE";
