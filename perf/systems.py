@@ -10,18 +10,6 @@ from harness import procs, tools
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def target_directory(root):
-    return os.environ.get("CARGO_TARGET_DIR") or os.path.join(root, "target")
-
-
-def build_baton(root):
-    """A fresh release build; the path of the binary."""
-    print("building baton (release)", flush=True)
-    if subprocess.run(["cargo", "build", "--release", "--bin", "baton", "-q"], cwd=root).returncode:
-        sys.exit("the release build failed")
-    return os.path.join(target_directory(root), "release", "baton")
-
-
 class System:
     """Started, it listens at `address`, sends calls to the callee, and is one process with descendants."""
 

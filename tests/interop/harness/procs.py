@@ -1,5 +1,6 @@
 """Processes and ports: start, stop, and what /proc tells about them. Standard library only."""
 
+import base64
 import os
 import random
 import signal
@@ -7,10 +8,12 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.error
 import urllib.request
 
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 _given_out = set()
+_started = []
 
 
 def free_port():
@@ -59,7 +62,6 @@ def http(url, auth=None, timeout=10):
     """GET; (status, body text)."""
     request = urllib.request.Request(url)
     if auth:
-        import base64
         request.add_header("Authorization", "Basic " + base64.b64encode(":".join(auth).encode()).decode())
     try:
         with urllib.request.urlopen(request, timeout=timeout) as answer:
@@ -78,6 +80,7 @@ class Process:
         with open(log, "ab") as out:
             self.popen = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
                                           cwd=cwd, env=env, start_new_session=True)
+        _started.append(self)
 
     @property
     def pid(self):
@@ -132,6 +135,14 @@ class Process:
                 return text.read()[-size:].decode(errors="replace")
         except OSError:
             return ""
+
+
+def kill_all():
+    """Ends what a check left behind."""
+    for process in _started:
+        if process.running():
+            process.kill()
+    _started.clear()
 
 
 def _stat(pid):
