@@ -85,12 +85,38 @@ fn the_check_can_fail() {
     assert_eq!(mark("rcml 14"), Mark::Numbered("rcml", "14".into()));
     assert_eq!(mark("restcomm-calls 5.2.3"), Mark::Numbered("restcomm-calls", "5.2.3".into()));
     for wrong in [
-        "C-13", "C-0130", "C-220", "C-000", "c-013", "C 013", "C013", "X-024", "R-1x", "C-070,C-071", "T-184",
-        "rcml 46", "rcml fourteen", "restcomm-calls 5.", "restcomm-calls-3", "telnyx 41",
+        "C-13",
+        "C-0130",
+        "C-220",
+        "C-000",
+        "c-013",
+        "C 013",
+        "C013",
+        "X-024",
+        "R-1x",
+        "C-070,C-071",
+        "T-184",
+        "rcml 46",
+        "rcml fourteen",
+        "restcomm-calls 5.",
+        "restcomm-calls-3",
+        "telnyx 41",
     ] {
         assert_eq!(mark(wrong), Mark::Malformed, "{wrong}");
     }
-    for other in ["Transactions::expire", "RFC 3261", "u8; 16", "cfg(test)", "", "X", "Call-ID", "rcmlish", "rcml", "R", "T-"] {
+    for other in [
+        "Transactions::expire",
+        "RFC 3261",
+        "u8; 16",
+        "cfg(test)",
+        "",
+        "X",
+        "Call-ID",
+        "rcmlish",
+        "rcml",
+        "R",
+        "T-",
+    ] {
         assert_eq!(mark(other), Mark::Nothing, "{other}");
     }
 }
@@ -122,7 +148,9 @@ fn mark(inner: &str) -> Mark {
     }
     let digits = inner.strip_prefix(letter).and_then(|rest| rest.strip_prefix('-')).unwrap_or_default();
     match digits.parse() {
-        Ok(number) if digits.len() == width && (1..=count).contains(&number) => Mark::Lettered(letter, number),
+        Ok(number) if digits.len() == width && (1..=count).contains(&number) => {
+            Mark::Lettered(letter, number)
+        }
         _ => Mark::Malformed,
     }
 }

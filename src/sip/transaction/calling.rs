@@ -138,13 +138,7 @@ impl Transactions {
 
     /// Cancels an INVITE: at once if a provisional came, as soon as one comes if none did, not at all
     /// after a final (C-084 to C-086). Other methods cannot be cancelled.
-    pub fn cancel_client(
-        &mut self,
-        now: Time,
-        id: ClientId,
-        reason: Option<&'static str>,
-        fx: &mut Effects,
-    ) {
+    pub fn cancel_client(&mut self, now: Time, id: ClientId, reason: Option<&'static str>, fx: &mut Effects) {
         self.now = now;
         let Some(client) = self.client(id) else { return };
         let Machine::Invite(state) = client.machine else { return };
@@ -175,7 +169,8 @@ impl Transactions {
     /// failed (C-065).
     pub fn unreachable(&mut self, now: Time, remote: SocketAddr, fx: &mut Effects) {
         self.now = now;
-        let there = |outgoing: &Outgoing| outgoing.to.remote == remote && !outgoing.to.transport.is_reliable();
+        let there =
+            |outgoing: &Outgoing| outgoing.to.remote == remote && !outgoing.to.transport.is_reliable();
         let slots: SmallVec<[u32; 16]> = self
             .outgoing
             .iter()
@@ -216,15 +211,17 @@ impl Transactions {
             Machine::Reserved => return,
             Machine::Invite(state) => {
                 let event = if end { state.ending() } else { state.repeating() };
-                Machine::Invite(event.map_or(state, |event| {
-                    invite_client::step(state, event, client.reliable, &mut actions)
-                }))
+                Machine::Invite(
+                    event.map_or(state, |event| {
+                        invite_client::step(state, event, client.reliable, &mut actions)
+                    }),
+                )
             }
             Machine::Other(state) => {
                 let event = if end { state.ending() } else { state.repeating() };
-                Machine::Other(event.map_or(state, |event| {
-                    client::step(state, event, client.reliable, &mut actions)
-                }))
+                Machine::Other(
+                    event.map_or(state, |event| client::step(state, event, client.reliable, &mut actions)),
+                )
             }
         };
         self.step_client(slot, next, &actions, None, fx);
@@ -307,7 +304,8 @@ impl Transactions {
                 }
                 Action::Acknowledge => {
                     if let Some(outgoing) = self.outgoing.get_mut(client.outgoing) {
-                        outgoing.bytes = response.map_or_else(Bytes::new, |r| acknowledge(&outgoing.bytes, r));
+                        outgoing.bytes =
+                            response.map_or_else(Bytes::new, |r| acknowledge(&outgoing.bytes, r));
                         outgoing.send(id, fx);
                     }
                 }
@@ -397,7 +395,8 @@ impl Machine {
     const fn is_unanswered(self) -> bool {
         matches!(
             self,
-            Machine::Invite(invite_client::State::Calling { .. }) | Machine::Other(client::State::Trying { .. })
+            Machine::Invite(invite_client::State::Calling { .. })
+                | Machine::Other(client::State::Trying { .. })
         )
     }
 }

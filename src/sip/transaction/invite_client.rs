@@ -170,10 +170,7 @@ pub fn step(state: State, event: Event, reliable: bool, out: &mut Actions) -> St
             State::Proceeding { cancelled: true }
         }
         (
-            State::Proceeding { cancelled: true }
-            | State::Completed
-            | State::Accepted
-            | State::Terminated,
+            State::Proceeding { cancelled: true } | State::Completed | State::Accepted | State::Terminated,
             Event::Cancel,
         ) => state,
 
@@ -188,14 +185,8 @@ pub fn step(state: State, event: Event, reliable: bool, out: &mut Actions) -> St
         (State::Calling { .. }, Event::TimerD | Event::TimerM | Event::TimerCancelled)
         | (State::Proceeding { .. }, Event::TimerA | Event::TimerB | Event::TimerD | Event::TimerM)
         | (State::Proceeding { cancelled: false }, Event::TimerCancelled)
-        | (
-            State::Completed,
-            Event::TimerA | Event::TimerB | Event::TimerM | Event::TimerCancelled,
-        )
-        | (
-            State::Accepted,
-            Event::TimerA | Event::TimerB | Event::TimerD | Event::TimerCancelled,
-        ) => state,
+        | (State::Completed, Event::TimerA | Event::TimerB | Event::TimerM | Event::TimerCancelled)
+        | (State::Accepted, Event::TimerA | Event::TimerB | Event::TimerD | Event::TimerCancelled) => state,
 
         // Over: its slot is free, nothing reaches it.
         (
@@ -265,7 +256,15 @@ mod tests {
         ];
         for state in [CALLING, CANCELLING, PROCEEDING, CANCELLED, Completed, Accepted, Terminated] {
             for event in [
-                Provisional, Success, Failure, Event::Cancel, SendFailed, TimerA, TimerB, TimerD, TimerM,
+                Provisional,
+                Success,
+                Failure,
+                Event::Cancel,
+                SendFailed,
+                TimerA,
+                TimerB,
+                TimerD,
+                TimerM,
                 TimerCancelled,
             ] {
                 let listed = table.iter().find(|row| row.0 == state && row.1 == event);

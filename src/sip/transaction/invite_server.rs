@@ -163,7 +163,10 @@ pub fn step(state: State, event: Event, reliable: bool, out: &mut Actions) -> St
         }
 
         // §17.2.1: a final was sent, the first decides.
-        (State::Completed { .. } | State::Confirmed, Event::Provisional | Event::Success | Event::Failure)
+        (
+            State::Completed { .. } | State::Confirmed,
+            Event::Provisional | Event::Success | Event::Failure,
+        )
         | (State::Accepted, Event::Provisional | Event::Failure) => state,
 
         // Timers of other states: cleared when those were left.
@@ -216,21 +219,11 @@ mod tests {
             (Fresh, TimerTrying, Proceeding, &[Trying]),
             (Fresh, Provisional, Proceeding, &[Respond, Still]),
             (Fresh, Success, Accepted, &[Relay, Forget, Until(Timer::L)]),
-            (
-                Fresh,
-                Failure,
-                Completed { repeats: 0 },
-                &[Respond, Until(Timer::H), Repeat(Timer::G, 0)],
-            ),
+            (Fresh, Failure, Completed { repeats: 0 }, &[Respond, Until(Timer::H), Repeat(Timer::G, 0)]),
             (Proceeding, Request, Proceeding, &[Send]),
             (Proceeding, Provisional, Proceeding, &[Respond, Still]),
             (Proceeding, Success, Accepted, &[Relay, Forget, Until(Timer::L)]),
-            (
-                Proceeding,
-                Failure,
-                Completed { repeats: 0 },
-                &[Respond, Until(Timer::H), Repeat(Timer::G, 0)],
-            ),
+            (Proceeding, Failure, Completed { repeats: 0 }, &[Respond, Until(Timer::H), Repeat(Timer::G, 0)]),
             (COMPLETED, Request, COMPLETED, &[Send]),
             (COMPLETED, Ack, Confirmed, &[Forget, Until(Timer::I)]),
             (COMPLETED, TimerG, Completed { repeats: 2 }, &[Send, Repeat(Timer::G, 2)]),
@@ -241,9 +234,9 @@ mod tests {
             (Accepted, TimerL, Terminated, &[End]),
         ];
         for state in [Fresh, Proceeding, COMPLETED, Confirmed, Accepted, Terminated] {
-            for event in [
-                Request, Ack, Provisional, Success, Failure, TimerTrying, TimerG, TimerH, TimerI, TimerL,
-            ] {
+            for event in
+                [Request, Ack, Provisional, Success, Failure, TimerTrying, TimerG, TimerH, TimerI, TimerL]
+            {
                 let listed = table.iter().find(|row| row.0 == state && row.1 == event);
                 let (next, actions) = listed.map_or((state, &[][..]), |row| (row.2, row.3));
                 assert_eq!(after(state, event, false), (next, actions.to_vec()), "{state:?} {event:?}");

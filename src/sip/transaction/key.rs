@@ -149,10 +149,7 @@ mod tests {
         for via in ["h:5060;branch=z9hG4bKa", "h:5060"] {
             let ring = Keyring::new(&[7; 16]);
             let cancel = request("CANCEL", via, TO, 1);
-            assert_eq!(
-                ring.of_invite(&cancel.ready().unwrap()),
-                key(&request("INVITE", via, TO, 1))
-            );
+            assert_eq!(ring.of_invite(&cancel.ready().unwrap()), key(&request("INVITE", via, TO, 1)));
         }
     }
 }

@@ -167,9 +167,7 @@ mod tests {
             (Completed, TimerJ, Terminated, &[End]),
         ];
         for state in [State::Trying, Proceeding, Completed, Terminated] {
-            for event in [
-                Request, Provisional, Final, NoAnswer, TimerLateTrying, TimerUnanswered, TimerJ,
-            ] {
+            for event in [Request, Provisional, Final, NoAnswer, TimerLateTrying, TimerUnanswered, TimerJ] {
                 let listed = table.iter().find(|row| row.0 == state && row.1 == event);
                 let (next, actions) = listed.map_or((state, &[][..]), |row| (row.2, row.3));
                 assert_eq!(after(state, event, false), (next, actions.to_vec()), "{state:?} {event:?}");

@@ -87,9 +87,8 @@ impl Transactions {
             owner: NONE,
         });
         let servers = &self.servers;
-        self.index.insert_unique(key.hash(), slot, |&slot| {
-            servers.get(slot).map_or(0, |server| server.key.hash())
-        });
+        self.index
+            .insert_unique(key.hash(), slot, |&slot| servers.get(slot).map_or(0, |server| server.key.hash()));
         self.carry_out_server(slot, &actions, None, fx);
         Received::New(ServerId { slot, generation })
     }
@@ -209,9 +208,9 @@ impl Transactions {
         let next = match server.machine {
             Machine::Invite(state) => {
                 let event = if end { state.ending() } else { state.repeating() };
-                Machine::Invite(event.map_or(state, |event| {
-                    invite_server::step(state, event, reliable, &mut actions)
-                }))
+                Machine::Invite(
+                    event.map_or(state, |event| invite_server::step(state, event, reliable, &mut actions)),
+                )
             }
             Machine::Other(state) => {
                 let event = if end { state.ending() } else { state.repeating() };
@@ -237,13 +236,7 @@ impl Transactions {
         self.carry_out_server(slot, actions, response, fx);
     }
 
-    fn carry_out_server(
-        &mut self,
-        slot: u32,
-        actions: &Actions,
-        response: Option<Bytes>,
-        fx: &mut Effects,
-    ) {
+    fn carry_out_server(&mut self, slot: u32, actions: &Actions, response: Option<Bytes>, fx: &mut Effects) {
         let now = self.now;
         let Some(server) = self.servers.get_mut(slot) else { return };
         let reliable = server.way.transport.is_reliable();
@@ -301,9 +294,7 @@ impl Transactions {
         let (len, room) = (self.index.len(), self.index.capacity());
         if room > 4_096 && len < room / 8 {
             let servers = &self.servers;
-            self.index.shrink_to(room / 4, |&slot| {
-                servers.get(slot).map_or(0, |server| server.key.hash())
-            });
+            self.index.shrink_to(room / 4, |&slot| servers.get(slot).map_or(0, |server| server.key.hash()));
         }
         match server.machine {
             Machine::Invite(_) => self.active.invite_servers -= 1,

@@ -150,10 +150,7 @@ fn timer_e_and_f() {
     let (id, _) = bench.call(Method::Bye, Transport::Udp);
     bench.drain();
     let seen = bench.wait(Duration::from_secs(40));
-    assert_eq!(
-        times(&seen),
-        [500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500]
-    );
+    assert_eq!(times(&seen), [500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500]);
     assert_eq!(seen[10], (32_000, Effect::ClientTimedOut { id, owner: 7 }));
     bench.assert_empty();
 
@@ -337,7 +334,11 @@ fn strays() {
     let guessed = branch.replace("feed", "feee");
     assert_eq!(bench.answer(&response(200, "INVITE", &guessed)), None);
     assert_eq!(bench.answer(&response(200, "INVITE", "z9hG4bKother")), None);
-    assert!(bench.answer(&response(200, "INVITE", &branch.to_uppercase().replace("Z9HG4BK", "z9hG4bK"))).is_some());
+    assert!(
+        bench
+            .answer(&response(200, "INVITE", &branch.to_uppercase().replace("Z9HG4BK", "z9hG4bK")))
+            .is_some()
+    );
     let reserved = bench.table.reserve_client(1).unwrap();
     let mut branch = Vec::new();
     bench.table.write_branch(reserved, b"", &mut branch);
@@ -486,10 +487,7 @@ fn unreachable() {
     bench.table.unreachable(bench.now, "192.0.2.1:5060".parse().unwrap(), &mut bench.fx);
     assert!(bench.fx.is_empty());
     bench.table.unreachable(bench.now, remote, &mut bench.fx);
-    assert_eq!(
-        bench.drain(),
-        [Effect::ClientFailed { id, owner: 7 }, Effect::ClientEnded { id, owner: 7 }]
-    );
+    assert_eq!(bench.drain(), [Effect::ClientFailed { id, owner: 7 }, Effect::ClientEnded { id, owner: 7 }]);
 }
 
 /// The table takes no more new requests than it may; what ends something has a little more room.
