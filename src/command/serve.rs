@@ -1,14 +1,20 @@
 //! `baton serve`: starts everything in order, waits for a signal, ends everything in reverse.
 
 use super::scratch::Scratch;
-use super::{FAILED, MISUSED, signal};
-use crate::config::schema::Store;
+use super::signal::Signals;
+use super::{FAILED, MISUSED};
+use crate::config::schema::{Records, Store as StorePlace};
 use crate::config::state::State;
 use crate::config::{Config, EMBEDDED, Loaded, load_file, load_text};
+use crate::io::Clock;
 use crate::observe::log::Log;
+use crate::record::{RecordConfig, Store};
 use std::error::Error;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) fn serve(file: Option<&Path>) -> ExitCode {
     let loaded = match file {
@@ -22,37 +28,66 @@ pub(super) fn serve(file: Option<&Path>) -> ExitCode {
             return ExitCode::from(MISUSED);
         }
     };
-    match run(loaded, file.is_none()) {
-        Ok(()) => ExitCode::SUCCESS,
+    let log = match Log::start(&loaded.config.log) {
+        Ok(log) => log,
         Err(error) => {
-            eprintln!("baton: {error}");
+            eprintln!("baton: the log cannot be started: {error}");
+            return ExitCode::from(FAILED);
+        }
+    };
+    log_panics();
+    match run(loaded, file.is_none(), &log) {
+        Ok(()) => {
+            tracing::info!(event = "ended", "everything is written");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!(event = "failed", error = chain(&*error), "Baton cannot run");
             ExitCode::from(FAILED)
         }
     }
 }
 
-fn run(loaded: Loaded, embedded: bool) -> Result<(), Box<dyn Error>> {
+fn run(loaded: Loaded, embedded: bool, log: &Log) -> Result<(), Box<dyn Error>> {
+    // First of all: a signal that comes while things start must end them in order too.
+    let signals = Signals::listen()?;
     let mut config = loaded.config;
     // Dropped last: nothing may write into the folder after it is gone.
     let scratch = if embedded { Some(Scratch::make()?) } else { None };
     if let Some(scratch) = &scratch {
-        config.records.store = Store::Sqlite(scratch.path().join("baton.db"));
-    }
-    let log = Log::start(&config.log)?;
-    for warning in &loaded.warnings.diagnostics {
-        tracing::warn!(event = "configuration", "{}", loaded.warnings.line(warning));
+        config.records.store = StorePlace::Sqlite(scratch.path().join("baton.db"));
     }
     let state = State::open(&config.state_dir())?;
     log.node(state.node);
-    let _plan = config.plan(state.node);
-    announce(&config, embedded);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let signal = runtime.block_on(signal::asked_to_end())?;
+    for warning in &loaded.warnings.diagnostics {
+        tracing::warn!(event = "configuration", "{}", loaded.warnings.line(warning));
+    }
+    let store = Store::open(records(&config, state.node))?;
+    ready(&config, embedded);
+    let signal = signals.wait()?;
     tracing::info!(event = "ending", signal, "ending in order");
+    store.close();
     Ok(())
 }
 
-fn announce(config: &Config, embedded: bool) {
+fn records(config: &Config, node: u128) -> RecordConfig {
+    let Records { store: StorePlace::Sqlite(path), max_age, max_count, .. } = &config.records;
+    let clock = Clock::new();
+    RecordConfig {
+        max_age: *max_age,
+        max_count: *max_count,
+        max_duration: Some(longest_call(config)),
+        ..RecordConfig::new(path, node, Arc::new(move || clock.now()))
+    }
+}
+
+/// After this no BYE is waited for any more: the longest that any trunk allows.
+fn longest_call(config: &Config) -> Duration {
+    let longest = config.trunks.iter().map(|t| t.max_duration).max();
+    longest.unwrap_or(Duration::from_secs(6 * 3_600))
+}
+
+fn ready(config: &Config, embedded: bool) {
     for listener in &config.listeners {
         let bind = listener.bind.value;
         tracing::info!(
@@ -62,15 +97,55 @@ fn announce(config: &Config, embedded: bool) {
             "SIP is served"
         );
     }
+    tracing::info!(
+        event = "ready",
+        version = env!("CARGO_PKG_VERSION"),
+        http = config.http.listen.to_string(),
+        trunks = config.trunks.len(),
+        routes = config.routes.len(),
+        "Baton carries calls"
+    );
     if embedded {
-        print!("{}", TRY_NEXT);
+        // Nobody may be reading.
+        let _ = std::io::stdout().write_all(TRY_NEXT.as_bytes());
     }
 }
 
-const TRY_NEXT: &str = "\
-Baton runs with its embedded default.
+/// A fault in one call is one line of the log, not many of standard error (T-144).
+fn log_panics() {
+    std::panic::set_hook(Box::new(|fault| {
+        let place = fault.location().map(ToString::to_string).unwrap_or_default();
+        let what = fault.payload_as_str().unwrap_or("");
+        tracing::error!(event = "fault", place, what, "a fault in Baton itself; please report it");
+    }));
+}
 
-  SIP    udp and tcp 127.0.0.1:5060    calls go to 127.0.0.1:5080; from there, to 127.0.0.1:5070
+/// An error and what caused it.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+const TRY_NEXT: &str = "\
+Baton runs with its embedded default: two places for phones on this machine, and an API.
+
+  SIP    udp and tcp 127.0.0.1:5060    a call goes to 127.0.0.1:5080; one from there, to 127.0.0.1:5070
   HTTP   http://127.0.0.1:8080         account AC00000000000000000000000000000001, token change-me
-  Records are in a scratch database that is removed at the end.
+  Records are in a scratch database that goes when Baton ends.
+
+Try next, in other terminals:
+
+  sipp -sn uas -i 127.0.0.1 -p 5080                                      # somebody who answers
+  sipp -sn uac -i 127.0.0.1 -p 5070 -d 2000 -m 10 127.0.0.1:5060         # ten calls through Baton
+  curl -u AC00000000000000000000000000000001:change-me \\
+    http://127.0.0.1:8080/restcomm/2012-04-24/Accounts/AC00000000000000000000000000000001/Calls.json
+  curl http://127.0.0.1:8080/metrics
+
+A configuration of your own: copy config/two-trunks.toml, `baton check FILE`, `baton serve --config FILE`.
 ";

@@ -2,7 +2,7 @@
 
 mod check;
 mod documented;
-
+mod serve;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
