@@ -42,10 +42,8 @@ enum Command {
     #[command(after_help = "config/baton.toml in the project explains every key with its default.")]
     Serve(ServeArgs),
     /// Validate a configuration file
-    #[command(
-        after_help = "Every error is a line FILE:LINE:COLUMN: what is wrong, what would be right. \
-                      Exit code 0 when the file can be used, 2 when it cannot."
-    )]
+    #[command(after_help = "Every error is a line FILE:LINE:COLUMN: what is wrong, what would be right. \
+                      Exit code 0 when the file can be used, 2 when it cannot.")]
     Check {
         /// The TOML file to validate
         file: PathBuf,

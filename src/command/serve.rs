@@ -6,9 +6,11 @@ use super::{FAILED, MISUSED};
 use crate::config::schema::{Records, Store as StorePlace};
 use crate::config::state::State;
 use crate::config::{Config, EMBEDDED, Loaded, load_file, load_text};
-use crate::io::Clock;
+use crate::io::{self, Clock, IoConfig, Running, entropy};
 use crate::observe::log::Log;
 use crate::record::{RecordConfig, Store};
+use crate::shard::owner::HashKey;
+use crate::shard::{Counters, Shard};
 use std::error::Error;
 use std::io::Write;
 use std::path::Path;
@@ -63,11 +65,38 @@ fn run(loaded: Loaded, embedded: bool, log: &Log) -> Result<(), Box<dyn Error>> 
         tracing::warn!(event = "configuration", "{}", loaded.warnings.line(warning));
     }
     let store = Store::open(records(&config, state.node))?;
+    let shards = shards(&config, &state, &store)?;
     ready(&config, embedded);
     let signal = signals.wait()?;
     tracing::info!(event = "ending", signal, "ending in order");
+    shards.shutdown(PATIENCE);
     store.close();
     Ok(())
+}
+
+/// What the end of the process waits for each part at most.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+fn shards(config: &Config, state: &State, store: &Store) -> Result<Running, Box<dyn Error>> {
+    let plan = Arc::new(config.plan(state.node));
+    let count = config.shards.threads(std::thread::available_parallelism().map_or(1, usize::from));
+    let seed: [u8; 32] = entropy::bytes()?;
+    let counters: Vec<_> = (0..count).map(|_| Arc::new(Counters::new(plan.trunks.len()))).collect();
+    let io = IoConfig {
+        plan: Arc::clone(&plan),
+        shards: count,
+        key: HashKey::new(entropy::bytes()?),
+        events: store.sender(),
+        sockets: config.sockets,
+    };
+    let shard = |index: u16| {
+        // Keys of a stream cipher that differ in one bit make unrelated streams.
+        let mut seed = seed;
+        seed[..2].iter_mut().zip(index.to_be_bytes()).for_each(|(a, b)| *a ^= b);
+        let counters = Arc::clone(&counters[usize::from(index)]);
+        Shard::new(Arc::clone(&plan), seed, state.token_key, counters)
+    };
+    Ok(io::start(io, shard)?)
 }
 
 fn records(config: &Config, node: u128) -> RecordConfig {

@@ -89,12 +89,19 @@ fn listeners(config: &Config, cx: &Context) {
             );
         }
         if listener.bind.addr.port() == 0 {
-            cx.error(listener.bind.span.clone(), "listener.bind has the port 0", "write a port from 1 to 65535");
+            cx.error(
+                listener.bind.span.clone(),
+                "listener.bind has the port 0",
+                "write a port from 1 to 65535",
+            );
         }
         if listener.bind.addr.ip().is_unspecified() && listener.advertise.is_none() {
             cx.absent(
                 listener.bind.span.clone(),
-                format!("the listener {:?} binds every address, so peers cannot be told which", &*listener.name.value),
+                format!(
+                    "the listener {:?} binds every address, so peers cannot be told which",
+                    &*listener.name.value
+                ),
                 "add advertise = \"HOST\" with the address they reach it at, or bind that address alone",
             );
         }
@@ -106,7 +113,11 @@ fn listeners(config: &Config, cx: &Context) {
             ),
             (false, Some(profile)) => cx.error(
                 profile.span.clone(),
-                format!("the listener {:?} has a tls_profile but binds {}", &*listener.name.value, listener.bind.transport.param()),
+                format!(
+                    "the listener {:?} has a tls_profile but binds {}",
+                    &*listener.name.value,
+                    listener.bind.transport.param()
+                ),
                 "bind tls:…, or remove tls_profile",
             ),
             (true, Some(_)) | (false, None) => {}
@@ -120,7 +131,10 @@ fn http(config: &Config, cx: &Context) {
     if !listen.ip().is_loopback() && config.accounts.is_empty() {
         cx.absent(
             listen.span.clone(),
-            format!("http.listen = \"{}\" can be reached by others, and no account protects it", listen.value),
+            format!(
+                "http.listen = \"{}\" can be reached by others, and no account protects it",
+                listen.value
+            ),
             "add an [[account]], or listen on 127.0.0.1",
         );
     }
@@ -227,7 +241,9 @@ fn route(route: &Route, config: &Config, cx: &Context) {
             if let Some(trunk) = terminating(route, config) {
                 cx.error(
                     route.mode.span.clone(),
-                    format!("route.mode = \"proxy\" contradicts refer.mode = \"terminate\" of the trunk {trunk:?}"),
+                    format!(
+                        "route.mode = \"proxy\" contradicts refer.mode = \"terminate\" of the trunk {trunk:?}"
+                    ),
                     "write mode = \"auto\", or refer = { mode = \"relay\" } for that trunk",
                 );
             }
@@ -263,16 +279,11 @@ fn terminating<'c>(route: &Route, config: &'c Config) -> Option<&'c str> {
         route.from.iter().chain(to).any(|name| {
             *name.value == *trunk.name.value
                 || config.groups.iter().any(|g| {
-                    *g.name.value == *name.value
-                        && g.members.iter().any(|m| *m.value == *trunk.name.value)
+                    *g.name.value == *name.value && g.members.iter().any(|m| *m.value == *trunk.name.value)
                 })
         })
     };
-    config
-        .trunks
-        .iter()
-        .find(|t| t.refer.value == ReferMode::Terminate && named(t))
-        .map(|t| &*t.name.value.0)
+    config.trunks.iter().find(|t| t.refer.value == ReferMode::Terminate && named(t)).map(|t| &*t.name.value.0)
 }
 
 fn unreachable_routes(config: &Config, cx: &Context) {

@@ -50,14 +50,7 @@ impl Findings {
         self.push(span, Severity::Warning, what.into(), remedy.into(), false);
     }
 
-    fn push(
-        &mut self,
-        span: Range<usize>,
-        severity: Severity,
-        what: String,
-        remedy: String,
-        absence: bool,
-    ) {
+    fn push(&mut self, span: Range<usize>, severity: Severity, what: String, remedy: String, absence: bool) {
         self.list.push(Diagnostic { span, severity, what, remedy, absence });
     }
 
@@ -122,10 +115,7 @@ impl Report {
             Severity::Error => "",
             Severity::Warning => "warning: ",
         };
-        format!(
-            "{}:{line}:{column}: {severity}{}, {}",
-            self.file, diagnostic.what, diagnostic.remedy
-        )
+        format!("{}:{line}:{column}: {severity}{}, {}", self.file, diagnostic.what, diagnostic.remedy)
     }
 
     /// The offending line with carets below the offending part; empty when the line is empty.

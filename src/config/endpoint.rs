@@ -87,11 +87,7 @@ impl FromToml for SourceEntry {
     }
 }
 
-fn read_with<T>(
-    value: &Value<'_>,
-    wanted: &str,
-    parse: impl Fn(&str) -> Result<T, Fault>,
-) -> Option<T> {
+fn read_with<T>(value: &Value<'_>, wanted: &str, parse: impl Fn(&str) -> Result<T, Fault>) -> Option<T> {
     let text = value.string(wanted)?;
     report(value, text, parse(text))
 }
@@ -403,8 +399,18 @@ mod tests {
         assert_eq!((&*target.host, target.port, target.user), ("carrier.example", None, None));
         assert_eq!(target.transport, Some(Transport::Tcp));
         for wrong in [
-            "carrier.example", "http://x", "sip:", "sip:@h", "sip:h:99999", "sip:a b", "sip:300.1.1.1",
-            "sip:h;transport=carrier-pigeon", "sips:h;transport=udp", "tel:+31", "sip:h?x=y", "sip:a..b",
+            "carrier.example",
+            "http://x",
+            "sip:",
+            "sip:@h",
+            "sip:h:99999",
+            "sip:a b",
+            "sip:300.1.1.1",
+            "sip:h;transport=carrier-pigeon",
+            "sips:h;transport=udp",
+            "tel:+31",
+            "sip:h?x=y",
+            "sip:a..b",
             "sip:2001:db8::1",
         ] {
             assert!(parse_target(wrong, 10, 100).is_err(), "{wrong}");

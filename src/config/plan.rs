@@ -1,7 +1,7 @@
 //! From a configuration to the snapshot that messages are routed by.
 
-use crate::config::schema::{Config, Destination, Listener, Name, Route, Trunk, UserPattern};
 use crate::config::read::At;
+use crate::config::schema::{Config, Destination, Listener, Name, Route, Trunk, UserPattern};
 use crate::sip::plan::{
     Action, Listener as PlanListener, Origin, Plan, Route as PlanRoute, Source, SourceTable,
     Trunk as PlanTrunk, TrunkIx, UserMatch,
@@ -15,8 +15,7 @@ impl Config {
         let mut sources = SourceTable::default();
         for (trunk, ix) in self.trunks.iter().zip(0u16..) {
             for source in &trunk.sources {
-                let entry =
-                    Source { port: source.port, transport: source.transport, trunk: TrunkIx(ix) };
+                let entry = Source { port: source.port, transport: source.transport, trunk: TrunkIx(ix) };
                 // A source that is there already belongs to this trunk (T-017 is checked).
                 let _ = sources.insert(source.net, entry);
             }
@@ -47,9 +46,7 @@ impl Config {
             Destination::Trunks(to) => {
                 Action::Trunks { to: to.iter().flat_map(|n| self.expand(n)).collect(), fork: route.fork }
             }
-            Destination::Reject { code, reason } => {
-                Action::Reject { code: *code, reason: reason.clone() }
-            }
+            Destination::Reject { code, reason } => Action::Reject { code: *code, reason: reason.clone() },
             Destination::Application(_) => return None,
         };
         let user = match &route.user {

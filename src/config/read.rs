@@ -78,7 +78,9 @@ impl Context {
         }
         let remedy = match nearest(text, &names) {
             Some(near) => format!("did you mean {near:?}?"),
-            None if names.len() == extra.len() => format!("add a table [[{}]] for it", kind.replace(' ', "_")),
+            None if names.len() == extra.len() => {
+                format!("add a table [[{}]] for it", kind.replace(' ', "_"))
+            }
             None => format!("name one of {}", names.join(", ")),
         };
         self.absent(name.span.clone(), format!("there is no {kind} {text:?}"), remedy);
@@ -220,9 +222,7 @@ impl<'a> Reader<'a> {
             DeValue::Array(items) => items
                 .iter()
                 .filter_map(|item| match item.get_ref() {
-                    DeValue::Table(table) => {
-                        Some(Reader::new(self.cx, Some(table), &path, item.span()))
-                    }
+                    DeValue::Table(table) => Some(Reader::new(self.cx, Some(table), &path, item.span())),
                     other => {
                         let item = Value { cx: self.cx, path: path.clone(), raw: item };
                         item.wrong_type(other, &format!("[[{path}]] tables"));
@@ -291,8 +291,7 @@ fn distance(a: &str, b: &str) -> usize {
     for i in 1..=a.len() {
         for j in 1..=b.len() {
             let cost = usize::from(a[i - 1] != b[j - 1]);
-            let mut best =
-                (rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(rows[i - 1][j - 1] + cost);
+            let mut best = (rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(rows[i - 1][j - 1] + cost);
             if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
                 best = best.min(rows[i - 2][j - 2] + 1);
             }

@@ -80,8 +80,24 @@ pub struct Config {
 
 /// Tables that Baton's interface names and this version does not have.
 const LATER: &[&str] = &[
-    "registration", "number_plan", "header_rule", "route_table", "limit", "auth", "overload", "drain",
-    "token", "tls", "probe", "stir", "metrics", "trace", "hep", "cdr", "upgrade", "cluster",
+    "registration",
+    "number_plan",
+    "header_rule",
+    "route_table",
+    "limit",
+    "auth",
+    "overload",
+    "drain",
+    "token",
+    "tls",
+    "probe",
+    "stir",
+    "metrics",
+    "trace",
+    "hep",
+    "cdr",
+    "upgrade",
+    "cluster",
 ];
 
 impl Config {

@@ -16,7 +16,7 @@ pub struct State {
     /// The node's 128 bits, the `ID…` half of call identifiers.
     pub node: u128,
     /// Authenticates what Baton writes into Record-Route and Via for itself.
-    pub token_key: [u8; 32],
+    pub token_key: [u8; 16],
     /// Signs webhooks.
     pub webhook_key: [u8; 32],
 }
@@ -102,8 +102,7 @@ fn secret<const N: usize>(path: &Path) -> Result<[u8; N], StateError> {
             write_new(path, &bytes).map_err(fail)?;
             // Another process may have been first; what stands there is what holds.
             let text = fs::read_to_string(path).map_err(fail)?;
-            decode::<N>(text.trim())
-                .ok_or(StateError::Malformed { path: path.to_owned(), digits: 2 * N })
+            decode::<N>(text.trim()).ok_or(StateError::Malformed { path: path.to_owned(), digits: 2 * N })
         }
         Err(error) => Err(fail(error)),
     }
@@ -154,7 +153,7 @@ mod tests {
         assert_eq!(first.node, second.node);
         assert_eq!(first.token_key, second.token_key);
         assert_eq!(first.webhook_key, second.webhook_key);
-        assert_ne!(first.token_key, first.webhook_key);
+        assert_ne!(first.token_key, first.webhook_key[..16]);
         for name in ["node-id", "token.key", "webhook.key"] {
             let mode = fs::metadata(dir.join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
@@ -168,14 +167,14 @@ mod tests {
         let dir = folder("damaged");
         State::open(&dir).unwrap();
         fs::write(dir.join("token.key"), "not hexadecimal").unwrap();
-        assert!(matches!(State::open(&dir), Err(StateError::Malformed { digits: 64, .. })));
+        assert!(matches!(State::open(&dir), Err(StateError::Malformed { digits: 32, .. })));
         fs::remove_dir_all(&dir).unwrap();
     }
 
     /// [T-023]
     #[test]
     fn keys_are_not_shown() {
-        let state = State { node: 7, token_key: [0xab; 32], webhook_key: [0xcd; 32] };
+        let state = State { node: 7, token_key: [0xab; 16], webhook_key: [0xcd; 32] };
         let shown = format!("{state:?}");
         assert!(shown.contains("00000007") && !shown.contains("ab") && !shown.contains("171"));
     }

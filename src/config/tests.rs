@@ -26,12 +26,8 @@ fn the_embedded_default_loads_without_a_warning() {
     let loaded = load_text("embedded", EMBEDDED, Path::new("")).unwrap();
     assert_eq!(loaded.warnings.diagnostics, Vec::new());
     let plan = loaded.config.plan(1);
-    let binds: Vec<_> =
-        plan.listeners.iter().map(|l| (l.transport.param(), l.bind.to_string())).collect();
-    assert_eq!(
-        binds,
-        [("udp", "127.0.0.1:5060".to_owned()), ("tcp", "127.0.0.1:5060".to_owned())]
-    );
+    let binds: Vec<_> = plan.listeners.iter().map(|l| (l.transport.param(), l.bind.to_string())).collect();
+    assert_eq!(binds, [("udp", "127.0.0.1:5060".to_owned()), ("tcp", "127.0.0.1:5060".to_owned())]);
     assert_eq!(loaded.config.http.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(loaded.config.accounts.len(), 1);
 }
@@ -153,11 +149,17 @@ reject = 404
     assert_eq!(plan.node, 7);
     assert_eq!(plan.routes.len(), 3);
     assert_eq!(plan.routes[0].from, [Origin::Trunk(TrunkIx(0))]);
-    assert!(matches!(&plan.routes[0].action, Action::Reject { code: 480, reason } if &**reason == "Gone fishing"));
-    assert!(matches!(&plan.routes[1].action, Action::Trunks { to, .. } if *to == [TrunkIx(0), TrunkIx(1), TrunkIx(0)]));
+    assert!(
+        matches!(&plan.routes[0].action, Action::Reject { code: 480, reason } if &**reason == "Gone fishing")
+    );
+    assert!(
+        matches!(&plan.routes[1].action, Action::Trunks { to, .. } if *to == [TrunkIx(0), TrunkIx(1), TrunkIx(0)])
+    );
     assert!(matches!(&plan.routes[1].user, UserMatch::Prefix(p) if &**p == "+31"));
     assert!(plan.routes[2].user.matches(b"123") && !plan.routes[2].user.matches(b"12a"));
-    assert!(matches!(&plan.routes[2].action, Action::Reject { code: 404, reason } if &**reason == "Not Found"));
+    assert!(
+        matches!(&plan.routes[2].action, Action::Reject { code: 404, reason } if &**reason == "Not Found")
+    );
     // Lower priority values come first.
     assert_eq!(plan.trunks[1].targets[0].port, Some(3));
 }
@@ -167,7 +169,8 @@ fn listeners_say_how_peers_reach_them() {
     let found = findings("[[listener]]\nname = \"any\"\nbind = \"udp:0.0.0.0:5070\"\n");
     assert!(found[0].contains("add advertise"), "{found:?}");
     let plan =
-        config("[[listener]]\nname = \"v6\"\nbind = \"tcp:[::]:5070\"\nadvertise = \"SIP.example.com\"\n").plan(1);
+        config("[[listener]]\nname = \"v6\"\nbind = \"tcp:[::]:5070\"\nadvertise = \"SIP.example.com\"\n")
+            .plan(1);
     assert_eq!(plan.listeners[1].sent_by(), "sip.example.com:5070");
     assert_eq!(plan.listeners[0].sent_by(), "127.0.0.1");
 }
@@ -181,9 +184,8 @@ fn http_beyond_loopback_needs_an_account() {
 
 #[test]
 fn a_target_needs_a_listener_of_its_transport_and_family() {
-    let target = |uri: &str| {
-        findings(&format!("[[trunk]]\nname = \"a\"\ntargets = [\"{uri}\"]\n")).join("\n")
-    };
+    let target =
+        |uri: &str| findings(&format!("[[trunk]]\nname = \"a\"\ntargets = [\"{uri}\"]\n")).join("\n");
     assert!(target("sip:127.0.0.1;transport=tcp").contains("needs tcp, and no listener has it"));
     assert!(target("sips:carrier.example").contains("needs tls"));
     assert!(target("sip:[::1]").contains("no listener for it"));
@@ -203,9 +205,7 @@ fn a_missing_reference_suggests_a_neighbour() {
 /// [T-023] whatever is wrong with a token, it is not repeated.
 #[test]
 fn secrets_do_not_show_in_configuration_or_report() {
-    let config = config(
-        "[[account]]\nsid = \"AC00000000000000000000000000000001\"\ntoken = \"s3cr3t\"\n",
-    );
+    let config = config("[[account]]\nsid = \"AC00000000000000000000000000000001\"\ntoken = \"s3cr3t\"\n");
     assert!(!format!("{config:?}").contains("s3cr3t"));
     let text = format!("{LISTENER}[[account]]\nsid = \"AC1\"\ntoken = \"s3cr3t\" \"more\"\n");
     let report = load_text("f", &text, Path::new("")).unwrap_err();

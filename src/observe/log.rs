@@ -73,9 +73,7 @@ impl Log {
         std::thread::Builder::new().name("log".to_owned()).spawn(move || writer.run())?;
         let level = level(config.level);
         // Libraries speak up only when something is wrong, whatever Baton itself is asked for.
-        let targets = Targets::new()
-            .with_target("baton", level)
-            .with_default(level.min(LevelFilter::WARN));
+        let targets = Targets::new().with_target("baton", level).with_default(level.min(LevelFilter::WARN));
         let layer = Capture { orders: orders.clone(), lost };
         let _ = tracing_subscriber::registry().with(targets).with(layer).try_init();
         Ok(Log { orders })

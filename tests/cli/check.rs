@@ -52,10 +52,7 @@ fn the_offending_line_is_shown() {
 fn a_right_file_exits_0_and_says_what_it_holds() {
     let output = run(&["check", "config/two-trunks.toml"]);
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(
-        stdout(&output),
-        "config/two-trunks.toml: ok: 2 listeners, 2 trunks, 2 routes, 1 account\n"
-    );
+    assert_eq!(stdout(&output), "config/two-trunks.toml: ok: 2 listeners, 2 trunks, 2 routes, 1 account\n");
     assert_eq!(stderr(&output), "");
 }
 

@@ -148,9 +148,7 @@ impl<T: FromToml> FromToml for At<T> {
 impl<T: FromToml> FromToml for Vec<T> {
     fn from_toml(value: &Value<'_>) -> Option<Vec<T>> {
         match value.raw.get_ref() {
-            DeValue::Array(_) => {
-                Some(value.elements().iter().filter_map(|e| T::from_toml(e)).collect())
-            }
+            DeValue::Array(_) => Some(value.elements().iter().filter_map(|e| T::from_toml(e)).collect()),
             other => {
                 value.wrong_type(other, "an array: [ … ]");
                 None

@@ -60,9 +60,7 @@ fn read_token(table: &mut Reader<'_>) -> Option<Secret> {
 fn read_secret_file(value: &Value<'_>) -> Option<Secret> {
     let ExistingFile(path) = ExistingFile::from_toml(value)?;
     match std::fs::read_to_string(&path) {
-        Ok(text) if !text.trim().is_empty() => {
-            Some(Secret::new(text.lines().next().unwrap_or("").trim()))
-        }
+        Ok(text) if !text.trim().is_empty() => Some(Secret::new(text.lines().next().unwrap_or("").trim())),
         Ok(_) => {
             value.wrong("names an empty file", "put the secret on its first line");
             None
@@ -169,8 +167,13 @@ impl Application {
             // The kind is wrong already; which of these belong here cannot be said.
             None => {
                 for key in [
-                    "connection_id", "failover_url", "status_url", "webhook_secret", "fallback_url",
-                    "status_callback", "refer_url",
+                    "connection_id",
+                    "failover_url",
+                    "status_url",
+                    "webhook_secret",
+                    "fallback_url",
+                    "status_callback",
+                    "refer_url",
                 ] {
                     table.value(key);
                 }

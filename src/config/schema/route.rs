@@ -73,11 +73,7 @@ pub enum RouteMode {
 
 impl FromToml for RouteMode {
     fn from_toml(value: &Value<'_>) -> Option<RouteMode> {
-        value.word(&[
-            ("auto", RouteMode::Auto),
-            ("proxy", RouteMode::Proxy),
-            ("b2bua", RouteMode::B2bua),
-        ])
+        value.word(&[("auto", RouteMode::Auto), ("proxy", RouteMode::Proxy), ("b2bua", RouteMode::B2bua)])
     }
 }
 
@@ -89,8 +85,21 @@ impl FromToml for Fork {
 
 /// Keys of a route that belong to later versions.
 const LATER: &[&str] = &[
-    "priority", "enabled", "listener", "method", "host", "caller", "header", "when", "ask", "redirect",
-    "strip", "retry_on", "retry_after_ringing", "ring_timeout", "range",
+    "priority",
+    "enabled",
+    "listener",
+    "method",
+    "host",
+    "caller",
+    "header",
+    "when",
+    "ask",
+    "redirect",
+    "strip",
+    "retry_on",
+    "retry_after_ringing",
+    "ring_timeout",
+    "range",
 ];
 
 impl Route {
@@ -143,10 +152,8 @@ fn read_user(table: &mut Reader<'_>) -> UserPattern {
 /// Exactly one of `to`, `application`, `reject`.
 fn read_destination(table: &mut Reader<'_>) -> Option<Destination> {
     let place = |table: &mut Reader<'_>, key| table.value(key).map(|v| (key, v.span()));
-    let given: Vec<(&str, Range<usize>)> = ["to", "application", "reject"]
-        .into_iter()
-        .filter_map(|key| place(table, key))
-        .collect();
+    let given: Vec<(&str, Range<usize>)> =
+        ["to", "application", "reject"].into_iter().filter_map(|key| place(table, key)).collect();
     if given.is_empty() {
         table.context().absent(
             table.span(),

@@ -195,11 +195,7 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Log {
-        Log {
-            format: LogFormat::default(),
-            level: LogLevel::default(),
-            repeat: Duration::from_secs(10),
-        }
+        Log { format: LogFormat::default(), level: LogLevel::default(), repeat: Duration::from_secs(10) }
     }
 }
 
@@ -266,9 +262,10 @@ impl Dns {
         let default = Dns::default();
         let dns = Dns {
             servers: table.or("servers", default.servers),
-            timeout: at_least(&mut table, "timeout", Duration::from_millis(1))
-                .unwrap_or(default.timeout),
-            attempts: table.int("attempts", 1..=10).and_then(|n| usize::try_from(n).ok())
+            timeout: at_least(&mut table, "timeout", Duration::from_millis(1)).unwrap_or(default.timeout),
+            attempts: table
+                .int("attempts", 1..=10)
+                .and_then(|n| usize::try_from(n).ok())
                 .unwrap_or(default.attempts),
             stale_for: table.or("stale_for", default.stale_for),
             negative_ttl: table.or("negative_ttl", default.negative_ttl),
@@ -279,11 +276,7 @@ impl Dns {
 }
 
 /// A duration that must not be shorter than `least`.
-pub(super) fn at_least(
-    table: &mut Reader<'_>,
-    key: &'static str,
-    least: Duration,
-) -> Option<Duration> {
+pub(super) fn at_least(table: &mut Reader<'_>, key: &'static str, least: Duration) -> Option<Duration> {
     let at = table.take::<At<Duration>>(key)?;
     if at.value >= least {
         return Some(at.value);

@@ -1,7 +1,7 @@
 //! `[[trunk]]` and `[[trunk_group]]`.
 
-use super::{Name, named};
 use super::service::at_least;
+use super::{Name, named};
 use crate::config::endpoint::{SourceEntry, parse_target, report};
 use crate::config::read::{At, FromToml, Reader, Value};
 use crate::sip::plan::{ReferMode, Target};
@@ -36,9 +36,27 @@ pub struct Trunk {
 
 /// Keys of a trunk that belong to later versions.
 const LATER: &[&str] = &[
-    "direction", "admin", "listener", "auth", "allow_preloaded_route", "number_plan_in",
-    "number_plan_out", "strip", "prefix", "trust", "caller_id", "probe", "passive", "connections",
-    "limits", "session_timer", "nat", "topology", "headers", "response_map", "overload_feedback",
+    "direction",
+    "admin",
+    "listener",
+    "auth",
+    "allow_preloaded_route",
+    "number_plan_in",
+    "number_plan_out",
+    "strip",
+    "prefix",
+    "trust",
+    "caller_id",
+    "probe",
+    "passive",
+    "connections",
+    "limits",
+    "session_timer",
+    "nat",
+    "topology",
+    "headers",
+    "response_map",
+    "overload_feedback",
     "require_registration",
 ];
 
@@ -94,11 +112,7 @@ impl FromToml for Target {
         let weight = table.int("weight", 0..=65_535).and_then(|n| u16::try_from(n).ok());
         let uri = table.need::<Uri>("uri", "\"sip:192.0.2.1:5060\"");
         table.finish();
-        Some(Target {
-            priority: priority.unwrap_or(PRIORITY),
-            weight: weight.unwrap_or(WEIGHT),
-            ..uri?.0
-        })
+        Some(Target { priority: priority.unwrap_or(PRIORITY), weight: weight.unwrap_or(WEIGHT), ..uri?.0 })
     }
 }
 

@@ -61,8 +61,7 @@ pub(super) fn read_routing(mut table: Reader<'_>) -> (Routing, Vec<Box<str>>) {
             .and_then(|d| u32::try_from(d.as_secs()).ok())
             .unwrap_or(default.retry_after),
         max_attempts: size(&mut table, "max_attempts", 1..=64, default.max_attempts),
-        max_setup: at_least(&mut table, "max_setup", Duration::from_secs(1))
-            .unwrap_or(default.max_setup),
+        max_setup: at_least(&mut table, "max_setup", Duration::from_secs(1)).unwrap_or(default.max_setup),
         retry_on: table
             .take::<Vec<FailureCode>>("retry_on")
             .map_or(default.retry_on, |codes| codes.iter().map(|c| c.0).collect()),

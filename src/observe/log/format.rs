@@ -41,8 +41,11 @@ impl Formatter {
         let _ = write!(line, "{} {:<5} ", time(entry.at), entry.level.as_str());
         text_value(line, event(entry));
         let suppressed = suppressed_field(suppressed);
-        for (name, value) in
-            entry.fields.iter().map(|(n, v)| (*n, v.as_str())).chain(suppressed.as_ref().map(|s| ("suppressed", s.as_str())))
+        for (name, value) in entry
+            .fields
+            .iter()
+            .map(|(n, v)| (*n, v.as_str()))
+            .chain(suppressed.as_ref().map(|s| ("suppressed", s.as_str())))
         {
             let _ = write!(line, " {name}=");
             text_value(line, value);

@@ -140,9 +140,8 @@ mod tests {
     #[test]
     fn a_flood_of_different_warnings_is_bounded() {
         let mut repeats = Repeats::new(Duration::from_secs(10));
-        let written = (0..20_000)
-            .filter(|n| repeats.see(&warning(*n, &n.to_string(), "")) == Verdict::Write)
-            .count();
+        let written =
+            (0..20_000).filter(|n| repeats.see(&warning(*n, &n.to_string(), "")) == Verdict::Write).count();
         assert_eq!(written, ROOM + 1);
         assert!(repeats.seen.len() <= ROOM + 1);
     }
