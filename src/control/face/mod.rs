@@ -1,0 +1,3 @@
+//! The interfaces that other products' users know: thin translations of one store and one engine.
+
+pub(super) mod restcomm;
