@@ -103,7 +103,7 @@ struct Node {
 }
 
 /// What is counted by trunk.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct TrunkCounters {
     requests: [[[Counter; TRANSPORTS]; METHODS]; DIRS],
     responses: [[Lazy<Codes>; METHODS]; DIRS],
@@ -379,25 +379,6 @@ impl Node {
             queue_depth: Default::default(),
             queue_dropped: Default::default(),
             processing: [Histogram::new(&PROCESSING), Histogram::new(&PROCESSING)],
-        }
-    }
-}
-
-impl Default for TrunkCounters {
-    fn default() -> TrunkCounters {
-        TrunkCounters {
-            requests: Default::default(),
-            responses: Default::default(),
-            rejected: Default::default(),
-            attempts: Default::default(),
-            failovers: Default::default(),
-            calls_active: Default::default(),
-            calls: Default::default(),
-            setup: Lazy::default(),
-            post_dial_delay: Lazy::default(),
-            duration: Lazy::default(),
-            refers_active: Default::default(),
-            refers: Lazy::default(),
         }
     }
 }

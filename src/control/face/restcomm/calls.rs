@@ -95,7 +95,7 @@ fn filter(query: &Query) -> Result<CallFilter, Problem> {
 }
 
 fn order(query: &Query) -> Result<CallOrder, Problem> {
-    let Some(sort) = query.value("SortBy") else { return reverse(query) };
+    let Some(sort) = query.value("SortBy") else { return Ok(reverse(query)) };
     let (field, direction) = match sort.split_once(':') {
         Some((field, direction)) => (field, direction),
         None => (sort, "asc"),
@@ -125,12 +125,9 @@ fn order(query: &Query) -> Result<CallOrder, Problem> {
 }
 
 /// What older clients send instead of SortBy (5.3.6).
-fn reverse(query: &Query) -> Result<CallOrder, Problem> {
-    let descending = match query.value("Reverse") {
-        Some(value) if value.eq_ignore_ascii_case("false") => false,
-        _ => true,
-    };
-    Ok(CallOrder { by: CallSort::Created, descending })
+fn reverse(query: &Query) -> CallOrder {
+    let oldest_first = query.value("Reverse").is_some_and(|v| v.eq_ignore_ascii_case("false"));
+    CallOrder { by: CallSort::Created, descending: !oldest_first }
 }
 
 #[cfg(test)]
