@@ -1,8 +1,29 @@
-//! Stream connections of one shard (placeholder until the transports below are in place).
+//! One stream connection: what is read is cut into messages, what is sent waits in a bounded queue.
+//!
+//! The socket never blocks; a connection that cannot go on ends with a [`Cause`], and its owner
+//! ([`super::tcp::Streams`]) reports what it had not sent.
 
-use crate::sip::flow::{Destination, ListenerId, Transport};
-use std::net::SocketAddr;
+use super::tcp::StreamOptions;
+use super::tls::Session;
+use crate::shard::SendTag;
+use crate::sip::flow::{Destination, Flow, ListenerId, Transport};
+use crate::sip::message::{Frame, Framer, Limits};
+use crate::sip::time::Time;
+use bytes::Bytes;
+use mio::net::TcpStream;
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Messages given to the kernel by one call at most.
+const GATHER: usize = 64;
+/// Bytes encrypted before they are given to the kernel.
+const SEAL: usize = 64 * 1_024;
+/// How long a connection that is being closed waits for its last answer and for the peer.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// A peer as connections are reused for it: same listener, transport, address and TLS identity
 /// (C-053).
@@ -22,6 +43,467 @@ impl From<&Destination> for Peer {
             transport: to.transport,
             remote: to.remote,
             domain: to.domain.clone(),
+        }
+    }
+}
+
+impl Peer {
+    /// The flow of messages that come by a connection of this peer.
+    pub(crate) fn flow(&self, connection: crate::sip::flow::ConnectionId) -> Flow {
+        Flow {
+            listener: self.listener,
+            transport: self.transport,
+            remote: self.remote,
+            connection: Some(connection),
+        }
+    }
+}
+
+/// Who began a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Accepted,
+    Opened,
+}
+
+/// Why a connection ended.
+#[derive(Debug)]
+pub(crate) enum Cause {
+    /// The peer closed it.
+    Peer,
+    /// The operating system or the TLS layer says so.
+    Error(io::Error),
+    /// It did not come about.
+    Connect(Option<io::Error>),
+    /// TLS could not be agreed upon (C-057, C-214).
+    Handshake(Option<io::Error>),
+    /// What came was no SIP (C-052).
+    Framing,
+    /// The peer takes less than it is sent (C-066).
+    Overflow,
+    /// A message stayed unfinished, a ping unanswered, or nothing could be sent (C-214, C-055).
+    Stalled,
+    /// Nobody used it (C-053).
+    Idle,
+    /// The engine closed it.
+    Asked,
+}
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Connecting,
+    Handshaking,
+    Open,
+    /// Nothing more is read. The last messages leave, then the peer has until `by` to close.
+    Closing { by: Time, why: Closing },
+}
+
+/// What a connection that is being closed still waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    /// The answer to what could not be read (C-012).
+    Answer,
+    /// The queue to become empty.
+    Queue,
+    /// The peer to close its side.
+    Peer,
+}
+
+/// A message that waits to be sent, and who wants to know if it is not.
+struct Outgoing {
+    bytes: Bytes,
+    from: u16,
+    tag: SendTag,
+}
+
+enum Layer {
+    Plain,
+    Tls(Session),
+}
+
+/// A stream connection.
+pub(crate) struct Connection {
+    pub(crate) peer: Peer,
+    pub(crate) role: Role,
+    /// Whether there may be something to read.
+    pub(crate) readable: bool,
+    /// Whether it stands in the list of those to be read.
+    pub(crate) listed: bool,
+    /// Whether it stands in the list of those to be written.
+    pub(crate) dirty: bool,
+    /// The shard for whose ring a message of it waits: not read until that has room.
+    pub(crate) held: Option<u16>,
+    /// The peer has sent its last byte: a short read says nothing about the end.
+    pub(crate) ending: bool,
+    socket: TcpStream,
+    layer: Layer,
+    phase: Phase,
+    since: Time,
+    used: Time,
+    framer: Framer,
+    partial_since: Option<Time>,
+    queue: VecDeque<Outgoing>,
+    /// Bytes in the queue.
+    queued: usize,
+    /// Bytes of the first message that have left.
+    offset: usize,
+    /// Messages encrypted, but not yet taken by the socket.
+    sealed: Vec<(u16, SendTag)>,
+    blocked_since: Option<Time>,
+    pinged: Time,
+    ping_open: bool,
+}
+
+impl Connection {
+    /// A connection that was accepted, or that has begun to connect.
+    pub(crate) fn new(
+        now: Time,
+        peer: Peer,
+        role: Role,
+        socket: TcpStream,
+        session: Option<Session>,
+        limits: &Limits,
+    ) -> Connection {
+        let phase = match (role, &session) {
+            (Role::Opened, _) => Phase::Connecting,
+            (Role::Accepted, Some(_)) => Phase::Handshaking,
+            (Role::Accepted, None) => Phase::Open,
+        };
+        Connection {
+            peer,
+            role,
+            readable: role == Role::Accepted,
+            listed: false,
+            dirty: false,
+            held: None,
+            ending: false,
+            socket,
+            layer: session.map_or(Layer::Plain, Layer::Tls),
+            phase,
+            since: now,
+            used: now,
+            framer: Framer::new(limits),
+            partial_since: None,
+            queue: VecDeque::new(),
+            queued: 0,
+            offset: 0,
+            sealed: Vec::new(),
+            blocked_since: None,
+            pinged: now,
+            ping_open: false,
+        }
+    }
+
+    pub(crate) fn socket(&mut self) -> &mut TcpStream {
+        &mut self.socket
+    }
+
+    /// Whether messages can be sent on it, now or once it is connected.
+    pub(crate) fn is_usable(&self) -> bool {
+        !matches!(self.phase, Phase::Closing { why: Closing::Queue | Closing::Peer, .. })
+    }
+
+    /// Whether it is open: connected, and TLS agreed upon.
+    pub(crate) fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    /// Whether nothing waits to be sent.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.sealed.is_empty()
+    }
+
+    /// Appends a message; gives it back as overflow when the queue would exceed `room` bytes.
+    pub(crate) fn push(
+        &mut self,
+        now: Time,
+        bytes: Bytes,
+        from: u16,
+        tag: SendTag,
+        room: usize,
+    ) -> Result<(), Cause> {
+        let over = self.queued.saturating_add(bytes.len()) > room && !self.queue.is_empty();
+        self.queued += bytes.len();
+        self.queue.push_back(Outgoing { bytes, from, tag });
+        self.used = now;
+        if over { Err(Cause::Overflow) } else { Ok(()) }
+    }
+
+    /// Goes on connecting, when the socket says that something happened.
+    pub(crate) fn progress(&mut self, now: Time) -> Result<(), Cause> {
+        if self.phase != Phase::Connecting {
+            return Ok(());
+        }
+        match self.socket.take_error() {
+            Ok(None) => {}
+            Ok(Some(error)) | Err(error) => return Err(Cause::Connect(Some(error))),
+        }
+        match self.socket.peer_addr() {
+            Ok(_) => {
+                self.phase = match self.layer {
+                    Layer::Plain => Phase::Open,
+                    Layer::Tls(_) => Phase::Handshaking,
+                };
+                self.since = now;
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            Err(error) => Err(Cause::Connect(Some(error))),
+        }
+    }
+
+    /// Reads once and appends the whole messages that came to `messages`.
+    pub(crate) fn read(
+        &mut self,
+        now: Time,
+        scratch: &mut [u8],
+        messages: &mut Vec<Bytes>,
+    ) -> Result<(), Cause> {
+        if self.phase == Phase::Connecting {
+            self.readable = false;
+            return Ok(());
+        }
+        let result = match &mut self.layer {
+            Layer::Plain => self.socket.read(scratch),
+            Layer::Tls(session) => session.read(&mut self.socket, scratch),
+        };
+        if let Layer::Tls(session) = &self.layer
+            && self.phase == Phase::Handshaking
+            && !session.is_handshaking()
+            && result.as_ref().err().is_none_or(|e| e.kind() == io::ErrorKind::WouldBlock)
+        {
+            self.phase = Phase::Open;
+            self.since = now;
+        }
+        match result {
+            Ok(0) => Err(self.ended(None)),
+            Ok(n) => {
+                // Readiness is edge-triggered; a short read has emptied a plain socket.
+                if matches!(self.layer, Layer::Plain) && n < scratch.len() && !self.ending {
+                    self.readable = false;
+                }
+                match self.phase {
+                    Phase::Closing { .. } => Ok(()),
+                    Phase::Connecting | Phase::Handshaking | Phase::Open => {
+                        self.cut(now, scratch.get(..n).unwrap_or_default(), messages)
+                    }
+                }
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => {
+                    self.readable = false;
+                    Ok(())
+                }
+                io::ErrorKind::Interrupted => Ok(()),
+                _ => Err(self.ended(Some(error))),
+            },
+        }
+    }
+
+    /// Cuts what was read into messages; answers pings (C-055).
+    fn cut(&mut self, now: Time, bytes: &[u8], messages: &mut Vec<Bytes>) -> Result<(), Cause> {
+        self.ping_open = false;
+        self.framer.push(bytes);
+        let mut whole = false;
+        loop {
+            match self.framer.next() {
+                Ok(None) => break,
+                Ok(Some(Frame::Pong)) => {}
+                Ok(Some(Frame::Ping)) => {
+                    self.push(now, Bytes::from_static(b"\r\n"), 0, SendTag::NONE, usize::MAX)?;
+                }
+                Ok(Some(Frame::Message(message))) => {
+                    whole = true;
+                    messages.push(message);
+                }
+                Err(_) => {
+                    // A request whose head can be read deserves its answer (C-012); then the
+                    // connection is closed (C-052).
+                    let head = self.framer.take_head().ok_or(Cause::Framing)?;
+                    messages.push(head);
+                    self.phase = Phase::Closing { by: now + LINGER, why: Closing::Answer };
+                    self.partial_since = None;
+                    return Ok(());
+                }
+            }
+        }
+        if whole {
+            self.used = now;
+        }
+        if self.framer.buffered() == 0 {
+            self.partial_since = None;
+        } else if whole || self.partial_since.is_none() {
+            self.partial_since = Some(now);
+        }
+        Ok(())
+    }
+
+    /// Whether a framing error has just begun to close it.
+    pub(crate) fn is_broken(&self) -> bool {
+        matches!(self.phase, Phase::Closing { why: Closing::Answer, .. })
+    }
+
+    /// Sends what waits, as far as the socket takes it.
+    pub(crate) fn write(&mut self, now: Time) -> Result<(), Cause> {
+        if self.phase == Phase::Connecting {
+            return Ok(());
+        }
+        let before = self.queued;
+        let result = match &mut self.layer {
+            Layer::Plain => self.write_plain(),
+            Layer::Tls(_) => self.write_tls(),
+        };
+        match result {
+            Ok(()) => {
+                self.blocked_since = None;
+                self.written(before != 0);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                // Something left: the peer is slow, not dead.
+                if self.blocked_since.is_none() || self.queued < before {
+                    self.blocked_since = Some(now);
+                }
+                Ok(())
+            }
+            Err(error) => Err(self.ended(Some(error))),
+        }
+    }
+
+    fn write_plain(&mut self) -> io::Result<()> {
+        while !self.queue.is_empty() {
+            let slices: SmallVec<[IoSlice<'_>; GATHER]> = self
+                .queue
+                .iter()
+                .take(GATHER)
+                .enumerate()
+                .map(|(n, message)| {
+                    let skip = if n == 0 { self.offset } else { 0 };
+                    IoSlice::new(message.bytes.get(skip..).unwrap_or_default())
+                })
+                .collect();
+            match self.socket.write_vectored(&slices) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => self.advance(n),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops the messages that have left, and remembers how much of the next one has.
+    fn advance(&mut self, written: usize) {
+        self.offset += written;
+        while let Some(first) = self.queue.front() {
+            let len = first.bytes.len();
+            if self.offset < len {
+                return;
+            }
+            self.offset -= len;
+            self.queued -= len;
+            self.queue.pop_front();
+        }
+    }
+
+    fn write_tls(&mut self) -> io::Result<()> {
+        let Layer::Tls(session) = &mut self.layer else { return Ok(()) };
+        loop {
+            session.flush(&mut self.socket)?;
+            self.sealed.clear();
+            if session.is_handshaking() || self.queue.is_empty() {
+                return Ok(());
+            }
+            let mut room = SEAL;
+            while room > 0 && let Some(message) = self.queue.pop_front() {
+                self.queued -= message.bytes.len();
+                self.sealed.push((message.from, message.tag));
+                session.write(&message.bytes)?;
+                room = room.saturating_sub(message.bytes.len());
+            }
+        }
+    }
+
+    /// The queue is empty: a connection that is being closed says so to its peer.
+    fn written(&mut self, something: bool) {
+        let Phase::Closing { by, why } = self.phase else { return };
+        match why {
+            Closing::Answer if !something => {}
+            Closing::Answer | Closing::Queue => {
+                if let Layer::Tls(session) = &mut self.layer {
+                    session.close(&mut self.socket);
+                }
+                let _ = self.socket.shutdown(Shutdown::Write);
+                self.phase = Phase::Closing { by, why: Closing::Peer };
+            }
+            Closing::Peer => {}
+        }
+    }
+
+    /// Begins to close it, once what waits has left.
+    pub(crate) fn close(&mut self, now: Time) -> Result<(), Cause> {
+        match self.phase {
+            Phase::Connecting | Phase::Handshaking if self.is_idle() => Err(Cause::Asked),
+            Phase::Closing { why: Closing::Queue | Closing::Peer, .. } => Ok(()),
+            Phase::Connecting | Phase::Handshaking | Phase::Open | Phase::Closing { .. } => {
+                self.phase = Phase::Closing { by: now + LINGER, why: Closing::Queue };
+                self.write(now)
+            }
+        }
+    }
+
+    /// Ends what has lasted too long, and sends a ping when one is due.
+    pub(crate) fn check(&mut self, now: Time, options: &StreamOptions) -> Result<(), Cause> {
+        match self.phase {
+            Phase::Connecting if now.since(self.since) >= options.connect => {
+                return Err(Cause::Connect(Some(io::ErrorKind::TimedOut.into())));
+            }
+            Phase::Handshaking if now.since(self.since) >= options.handshake => {
+                return Err(Cause::Handshake(Some(io::ErrorKind::TimedOut.into())));
+            }
+            Phase::Closing { by, .. } if now >= by => return Err(Cause::Asked),
+            Phase::Connecting | Phase::Handshaking | Phase::Open | Phase::Closing { .. } => {}
+        }
+        let lasted = |since: Option<Time>, limit| since.is_some_and(|s| now.since(s) >= limit);
+        if lasted(self.partial_since, options.partial)
+            || lasted(self.blocked_since, options.stall)
+            || (self.ping_open && now.since(self.pinged) >= options.pong)
+        {
+            return Err(Cause::Stalled);
+        }
+        if self.phase != Phase::Open {
+            return Ok(());
+        }
+        if now.since(self.used) >= options.idle && self.is_idle() {
+            return Err(Cause::Idle);
+        }
+        if let (Some(every), Role::Opened, false) = (options.ping, self.role, self.ping_open)
+            && now.since(self.used.max(self.pinged)) >= every
+        {
+            let used = self.used;
+            self.push(now, Bytes::from_static(b"\r\n\r\n"), 0, SendTag::NONE, usize::MAX)?;
+            // A ping is no use of the connection: else it would never become idle.
+            self.used = used;
+            self.pinged = now;
+            self.ping_open = true;
+            return self.write(now);
+        }
+        Ok(())
+    }
+
+    /// Who has to be told that a message did not leave.
+    pub(crate) fn unsent(&mut self) -> impl Iterator<Item = (u16, SendTag)> + '_ {
+        let queued = self.queue.drain(..).map(|message| (message.from, message.tag));
+        self.sealed.drain(..).chain(queued).filter(|(_, tag)| *tag != SendTag::NONE)
+    }
+
+    fn ended(&self, error: Option<io::Error>) -> Cause {
+        match (self.phase, error) {
+            (Phase::Connecting, error) => Cause::Connect(error),
+            (Phase::Handshaking, error) => Cause::Handshake(error),
+            (Phase::Open | Phase::Closing { .. }, None) => Cause::Peer,
+            (Phase::Open | Phase::Closing { .. }, Some(error)) => Cause::Error(error),
         }
     }
 }

@@ -11,10 +11,11 @@ use super::engine::Engine;
 use super::events::EventQueue;
 use super::handoff::{Handoff, Order, Parcel};
 use super::mmsg::{Datagram, Received, Receiver, Sender};
+use super::tcp::{Outcome, Streams};
 use super::udp::{Arrival, UdpEnd};
 use crate::shard::owner::{self, HashKey};
 use crate::shard::{Input, Outbox, Output, SendTag};
-use crate::sip::flow::{Destination, Flow, ListenerId, Transport};
+use crate::sip::flow::{ConnectionId, Destination, Flow, ListenerId, Transport};
 use crate::sip::time::Time;
 use bytes::{Buf, Bytes};
 use mio::event::Event as Readiness;
@@ -34,6 +35,8 @@ const ECHOES: usize = 8;
 const BACKED_UP: Duration = Duration::from_millis(1);
 /// How long it waits at most while final events wait for the control plane, or it is stopping.
 const RETRY: Duration = Duration::from_millis(10);
+/// Parcels that may wait for one shard's ring before a message for a connection there fails.
+const BACKLOG: usize = 16_384;
 
 /// Everything one shard's thread owns.
 pub(crate) struct Driver<E> {
@@ -45,6 +48,9 @@ pub(crate) struct Driver<E> {
     pub(crate) poll: Poll,
     /// By listener; `None` for stream listeners.
     pub(crate) udp: Vec<Option<UdpEnd>>,
+    pub(crate) streams: Streams,
+    /// RFC 3261's T1, by which connections are kept (C-053).
+    pub(crate) t1: Duration,
     pub(crate) handoff: Handoff,
     pub(crate) events: EventQueue,
     pub(crate) counters: Arc<Counters>,
@@ -59,6 +65,7 @@ impl<E: Engine> Driver<E> {
             sender: Sender::new(),
             parcels: Vec::new(),
             reports: Vec::new(),
+            arrivals: Vec::new(),
             more: true,
             stop: None,
             d: self,
@@ -76,6 +83,8 @@ struct Running<E> {
     parcels: Vec<Parcel>,
     /// Inputs that carrying out the outbox has caused.
     reports: Vec<Input>,
+    /// Messages read from streams.
+    arrivals: Vec<(Flow, Bytes)>,
     /// Whether the last round left something that waits.
     more: bool,
     stop: Option<Time>,
@@ -90,8 +99,9 @@ impl<E: Engine> Running<E> {
             {
                 tracing::error!(shard = self.d.index, %error, "waiting for readiness failed");
             }
+            let now = self.d.clock.now();
             for event in &events {
-                self.ready(event);
+                self.ready(now, event);
             }
             self.turn();
         }
@@ -114,9 +124,10 @@ impl<E: Engine> Running<E> {
         if self.more {
             return Some(Duration::ZERO);
         }
-        let deadline = self.d.engine.next_deadline();
+        let engine = self.d.engine.next_deadline();
+        let streams = self.d.streams.next_sweep();
         let now = self.d.clock.now();
-        let mut timeout = deadline.map(|at| at.since(now));
+        let mut timeout = engine.into_iter().chain(streams).min().map(|at| at.since(now));
         let mut at_most = |limit| timeout = Some(timeout.map_or(limit, |t: Duration| t.min(limit)));
         if self.d.handoff.is_backed_up() {
             at_most(BACKED_UP);
@@ -127,16 +138,17 @@ impl<E: Engine> Running<E> {
         timeout
     }
 
-    fn ready(&mut self, event: &Readiness) {
+    fn ready(&mut self, now: Time, event: &Readiness) {
         let Some(listener) = event.token().0.checked_sub(1) else { return };
-        if let Some(Some(end)) = self.d.udp.get_mut(listener) {
-            end.readable |= event.is_readable();
-            if event.is_writable() {
-                end.unblock(self.d.poll.registry());
-            }
-            if event.is_error() {
-                self.unreachable(listener);
-            }
+        let Some(Some(end)) = self.d.udp.get_mut(listener) else {
+            return self.d.streams.ready(now, event);
+        };
+        end.readable |= event.is_readable();
+        if event.is_writable() {
+            end.unblock(self.d.poll.registry());
+        }
+        if event.is_error() {
+            self.unreachable(listener);
         }
     }
 
@@ -147,6 +159,8 @@ impl<E: Engine> Running<E> {
             self.take_orders(now);
             self.take_parcels(now);
             self.receive(now);
+            self.read(now);
+            self.d.streams.sweep(now, self.d.t1);
             if self.d.engine.next_deadline().is_some_and(|at| at <= now) {
                 self.guarded(|engine, out| engine.expire(now, out));
             }
@@ -168,10 +182,12 @@ impl<E: Engine> Running<E> {
                 Order::Input(input) => {
                     if let Input::Plan(plan) = &input {
                         self.d.events.set_room(plan.capacity.events);
+                        self.d.streams.set_limits(plan.limits);
+                        self.d.t1 = plan.timings.t1;
                     }
                     self.feed(now, input);
                 }
-                Order::Tls(_) => {}
+                Order::Tls(tls) => self.d.streams.set_tls(tls),
                 Order::Stop(by) => self.stop = Some(by),
             }
         }
@@ -184,10 +200,12 @@ impl<E: Engine> Running<E> {
             match parcel {
                 Parcel::Message { flow, bytes } => self.feed(now, Input::Message { flow, bytes }),
                 Parcel::Report(input) => self.feed(now, input),
-                Parcel::Send { tag, from, .. } => {
-                    self.d.handoff.post(from, Parcel::Report(Input::SendFailed { tag }));
+                Parcel::Send { to, bytes, tag, from } => {
+                    self.stream(now, to, bytes, (from, tag), true);
                 }
-                Parcel::Close(_) | Parcel::Accepted { .. } | Parcel::Lost { .. } => {}
+                Parcel::Close(connection) => self.d.streams.close(now, connection),
+                Parcel::Accepted { peer, connection } => self.d.streams.learn(peer, connection),
+                Parcel::Lost { peer, connection } => self.d.streams.forget(&peer, connection),
             }
         }
         self.parcels = parcels;
@@ -217,6 +235,30 @@ impl<E: Engine> Running<E> {
                 }
             }
         }
+    }
+
+    /// Accepts connections, and reads those that have something.
+    fn read(&mut self, now: Time) {
+        self.more |= self.d.streams.accept(now, self.d.poll.registry());
+        let mut arrivals = std::mem::take(&mut self.arrivals);
+        let handoff = &self.d.handoff;
+        self.more |= self.d.streams.read(now, |shard| handoff.backlog(shard) == 0, &mut arrivals);
+        // A connection is known to the other shards before its first message.
+        self.settle();
+        for (flow, bytes) in arrivals.drain(..) {
+            match self.owner(&bytes) {
+                None => self.feed(now, Input::Message { flow, bytes }),
+                Some(owner) => {
+                    self.d.handoff.post(owner, Parcel::Message { flow, bytes });
+                    if let Some(connection) = flow.connection
+                        && self.d.handoff.backlog(owner) > 0
+                    {
+                        self.d.streams.hold(connection, owner);
+                    }
+                }
+            }
+        }
+        self.arrivals = arrivals;
     }
 
     fn arrived(&mut self, now: Time, listener: usize, received: Received) {
@@ -287,8 +329,9 @@ impl<E: Engine> Running<E> {
     /// Does what the outbox asks for, and what the reports of that cause.
     fn carry_out(&mut self, now: Time) {
         for _ in 0..ECHOES {
-            self.dispatch();
-            self.flush();
+            self.dispatch(now);
+            self.flush(now);
+            self.settle();
             if self.reports.is_empty() {
                 break;
             }
@@ -301,31 +344,69 @@ impl<E: Engine> Running<E> {
         self.more |= !self.reports.is_empty() || !self.outbox.is_empty();
     }
 
-    fn dispatch(&mut self) {
+    fn dispatch(&mut self, now: Time) {
         let mut outbox = std::mem::take(&mut self.outbox);
         for output in outbox.drain() {
             match output {
-                Output::Send { to, bytes, tag } => self.send(to, bytes, tag),
+                Output::Send { to, bytes, tag } => self.send(now, to, bytes, tag),
                 Output::Resolve(_) => {}
-                Output::Close(_) => {}
+                Output::Close(connection) if connection.shard() == self.d.index => {
+                    self.d.streams.close(now, connection);
+                }
+                Output::Close(connection) => {
+                    self.d.handoff.post(connection.shard(), Parcel::Close(connection));
+                }
                 Output::Event(event) => self.d.events.push(event),
             }
         }
         self.outbox = outbox;
     }
 
-    fn send(&mut self, to: Destination, bytes: Bytes, tag: SendTag) {
-        let sent = match to.transport {
-            Transport::Udp => match self.d.udp.get_mut(usize::from(to.listener.0)) {
-                Some(Some(end)) => end.push(Datagram { remote: to.remote, bytes, tag }),
-                _ => false,
-            },
-            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => false,
-        };
-        if !sent {
-            self.d.counters.datagrams_failed.add(1);
-            self.failed(tag);
+    fn send(&mut self, now: Time, to: Destination, bytes: Bytes, tag: SendTag) {
+        match to.transport {
+            Transport::Udp => {
+                let remote = to.remote;
+                let end = self.d.udp.get_mut(usize::from(to.listener.0)).and_then(Option::as_mut);
+                if !end.is_some_and(|end| end.push(Datagram { remote, bytes, tag })) {
+                    self.d.counters.datagrams_failed.add(1);
+                    self.failed(tag);
+                }
+            }
+            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
+                let elsewhere =
+                    to.connection.map(ConnectionId::shard).filter(|&shard| shard != self.d.index);
+                match elsewhere {
+                    None => self.stream(now, to, bytes, (self.d.index, tag), false),
+                    Some(shard) => self.post(shard, to, bytes, tag),
+                }
+            }
         }
+    }
+
+    /// Sends on a stream connection, of this shard or of the one that has the peer's.
+    fn stream(
+        &mut self,
+        now: Time,
+        to: Destination,
+        bytes: Bytes,
+        (from, tag): (u16, SendTag),
+        here: bool,
+    ) {
+        let registry = self.d.poll.registry();
+        let elsewhere = self.d.streams.send(now, registry, to, bytes, (from, tag), here);
+        if let Some((connection, to, bytes)) = elsewhere {
+            let to = Destination { connection: Some(connection), ..to };
+            self.post(connection.shard(), to, bytes, tag);
+        }
+    }
+
+    /// Hands a message to the shard that holds the connection.
+    fn post(&mut self, shard: u16, to: Destination, bytes: Bytes, tag: SendTag) {
+        if shard >= self.d.shards || self.d.handoff.backlog(shard) >= BACKLOG {
+            self.d.counters.stream_sends_failed.add(1);
+            return self.failed(tag);
+        }
+        self.d.handoff.post(shard, Parcel::Send { to, bytes, tag, from: self.d.index });
     }
 
     fn failed(&mut self, tag: SendTag) {
@@ -334,7 +415,7 @@ impl<E: Engine> Running<E> {
         }
     }
 
-    fn flush(&mut self) {
+    fn flush(&mut self, now: Time) {
         let reports = &mut self.reports;
         for end in self.d.udp.iter_mut().flatten() {
             if !end.is_idle() {
@@ -345,6 +426,32 @@ impl<E: Engine> Running<E> {
                 });
             }
         }
+        self.d.streams.flush(now);
+    }
+
+    /// Tells whoever has to know what became of connections and of what waited on them.
+    fn settle(&mut self) {
+        let handoff = &mut self.d.handoff;
+        for outcome in self.d.streams.outcomes().drain(..) {
+            match outcome {
+                Outcome::Failed { from, tag } if from == self.d.index => {
+                    self.reports.push(Input::SendFailed { tag });
+                }
+                Outcome::Failed { from, tag } => {
+                    handoff.post(from, Parcel::Report(Input::SendFailed { tag }));
+                }
+                Outcome::Closed(connection) => {
+                    self.reports.push(Input::Closed { connection });
+                    handoff.broadcast(|| Parcel::Report(Input::Closed { connection }));
+                }
+                Outcome::Accepted { peer, connection } => {
+                    handoff.broadcast(|| Parcel::Accepted { peer: peer.clone(), connection });
+                }
+                Outcome::Lost { peer, connection } => {
+                    handoff.broadcast(|| Parcel::Lost { peer: peer.clone(), connection });
+                }
+            }
+        }
     }
 
     /// Whether the shard was told to stop and nothing is left to be sent, or time is up.
@@ -352,6 +459,7 @@ impl<E: Engine> Running<E> {
         let Some(by) = self.stop else { return false };
         let idle = !self.more
             && self.d.udp.iter().flatten().all(UdpEnd::is_idle)
+            && self.d.streams.is_idle()
             && self.d.events.is_empty()
             && !self.d.handoff.is_backed_up();
         idle || self.d.clock.now() >= by

@@ -16,12 +16,15 @@ mod driver;
 mod events;
 mod handoff;
 mod mmsg;
+mod tcp;
 mod udp;
 
 pub use clock::Clock;
 pub use counters::Counters;
 pub use engine::Engine;
 pub use listen::{ListenError, SocketOptions};
+pub use tcp::StreamOptions;
+pub use tls::{ClientAuth, TlsContext, TlsProfile};
 
 use crate::shard::Input;
 use crate::shard::owner::HashKey;
@@ -39,6 +42,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
+use tcp::{StreamListener, Streams};
 use thiserror::Error;
 use udp::UdpEnd;
 
@@ -55,6 +59,10 @@ pub struct IoConfig {
     pub events: Sender<Event>,
     /// How sockets are set up.
     pub sockets: SocketOptions,
+    /// Bounds on stream connections.
+    pub streams: StreamOptions,
+    /// Certificates and trust, by the profiles that listeners name.
+    pub tls: Arc<TlsContext>,
 }
 
 /// Why the shards could not be started.
@@ -63,6 +71,12 @@ pub enum IoError {
     /// A listener could not be opened.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// A TLS listener names no profile that was loaded.
+    #[error("listener \"{name}\": no TLS profile: name one of `[[tls_profile]]` in `tls_profile`")]
+    NoProfile {
+        /// The listener.
+        name: String,
+    },
     /// The operating system refused something else.
     #[error("{what}: {error}")]
     System {
@@ -112,6 +126,7 @@ pub fn start<E: Engine>(
         polls.push(poll);
     }
     let mut udp: Vec<Vec<Option<UdpEnd>>> = (0..shards).map(|_| Vec::new()).collect();
+    let mut streams: Vec<Vec<Option<StreamListener>>> = (0..shards).map(|_| Vec::new()).collect();
     let mut local_addrs = Vec::new();
     for (id, listener) in (0_u16..).zip(&config.plan.listeners) {
         let id = crate::sip::flow::ListenerId(id);
@@ -124,8 +139,27 @@ pub fn start<E: Engine>(
                     let end = UdpEnd::new(socket, token, poll.registry());
                     ends.push(Some(end.map_err(IoError::system("watching a socket"))?));
                 }
+                streams.iter_mut().for_each(|listeners| listeners.push(None));
             }
-            Sockets::Stream(_) => udp.iter_mut().for_each(|ends| ends.push(None)),
+            Sockets::Stream(sockets) => {
+                let profiles: Arc<[Box<str>]> = listener.tls_profiles.clone().into();
+                if listener.transport.is_secure() && config.tls.first(&profiles).is_none() {
+                    return Err(IoError::NoProfile { name: listener.name.to_string() });
+                }
+                for ((socket, listeners), poll) in sockets.into_iter().zip(&mut streams).zip(&polls)
+                {
+                    let end = StreamListener::new(
+                        socket,
+                        opened.transport,
+                        opened.local,
+                        Arc::clone(&profiles),
+                        token,
+                        poll.registry(),
+                    );
+                    listeners.push(Some(end.map_err(IoError::system("watching a socket"))?));
+                }
+                udp.iter_mut().for_each(|ends| ends.push(None));
+            }
         }
     }
     let exchange = Arc::new(Exchange::new(wakers));
@@ -136,8 +170,18 @@ pub fn start<E: Engine>(
         local_addrs,
         counters: counters.clone(),
     };
-    for (((index, poll), udp), counters) in (0..shards).zip(polls).zip(udp).zip(counters) {
+    let parts = (0..shards).zip(polls).zip(udp).zip(streams).zip(counters);
+    for ((((index, poll), udp), listeners), counters) in parts {
         let room = config.plan.capacity.events;
+        let streams = Streams::new(
+            index,
+            listeners,
+            Arc::clone(&config.tls),
+            config.streams.clone(),
+            config.plan.limits,
+            config.sockets.dscp,
+            Arc::clone(&counters),
+        );
         let driver = Driver {
             index,
             shards,
@@ -146,6 +190,8 @@ pub fn start<E: Engine>(
             clock: Clock::new(),
             poll,
             udp,
+            streams,
+            t1: config.plan.timings.t1,
             handoff: Handoff::new(index, Arc::clone(&exchange), Arc::clone(&counters)),
             events: EventQueue::new(config.events.clone(), room, Arc::clone(&counters)),
             counters,
@@ -192,6 +238,17 @@ impl Running {
     /// The first shard that could not be told; those before it have the new plan.
     pub fn plan(&self, plan: &Arc<Plan>) -> Result<(), Behind> {
         (0..self.shards()).try_for_each(|shard| self.input(shard, Input::Plan(Arc::clone(plan))))
+    }
+
+    /// Gives all shards new certificates and keys; connections that exist keep theirs (C-059).
+    ///
+    /// # Errors
+    ///
+    /// The first shard that could not be told.
+    pub fn tls(&self, tls: &Arc<TlsContext>) -> Result<(), Behind> {
+        (0..self.shards()).try_for_each(|shard| {
+            self.exchange.order(shard, Order::Tls(Arc::clone(tls))).map_err(|_| Behind(shard))
+        })
     }
 
     /// Lets the shards send what is queued, at most for `patience`, and waits for their threads.

@@ -1,6 +1,6 @@
 //! An engine that sends every message back along its flow, and remembers what it was told.
 
-use baton::io::{Engine, IoConfig, Running, SocketOptions, start};
+use baton::io::{Engine, IoConfig, Running, SocketOptions, StreamOptions, start};
 use baton::shard::owner::HashKey;
 use baton::shard::{Input, Outbox, Output, SendTag};
 use baton::sip::event::Event;
@@ -102,6 +102,8 @@ pub fn server_with(
         key: HashKey::new([42; 16]),
         events,
         sockets: SocketOptions::default(),
+        streams: StreamOptions::default(),
+        tls: Arc::default(),
     };
     adjust(&mut config);
     let running = start(config, |shard| Echo { shard, told: told_sender.clone() }).unwrap();
