@@ -13,6 +13,7 @@ use bytes::Bytes;
 use mio::net::TcpStream;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
@@ -87,6 +88,46 @@ pub(crate) enum Cause {
     Idle,
     /// The engine closed it.
     Asked,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, error) = match self {
+            Cause::Peer => ("the peer closed it", None),
+            Cause::Error(error) => ("it broke", Some(error)),
+            Cause::Connect(error) => ("it could not be established", error.as_ref()),
+            Cause::Handshake(error) => ("TLS could not be agreed upon", error.as_ref()),
+            Cause::Framing => ("what came is no SIP", None),
+            Cause::Overflow => ("the peer takes less than it is sent", None),
+            Cause::Stalled => ("the peer stopped midway", None),
+            Cause::Idle => ("nobody used it", None),
+            Cause::Asked => ("it was done with", None),
+        };
+        match error {
+            Some(error) => write!(f, "{what}: {error}"),
+            None => f.write_str(what),
+        }
+    }
+}
+
+impl Cause {
+    /// Whether time ran out, rather than something going wrong.
+    pub(crate) fn is_timeout(&self) -> bool {
+        match self {
+            Cause::Connect(Some(error)) | Cause::Handshake(Some(error)) => {
+                error.kind() == io::ErrorKind::TimedOut
+            }
+            Cause::Connect(None)
+            | Cause::Handshake(None)
+            | Cause::Peer
+            | Cause::Error(_)
+            | Cause::Framing
+            | Cause::Overflow
+            | Cause::Stalled
+            | Cause::Idle
+            | Cause::Asked => false,
+        }
+    }
 }
 
 /// Where a connection stands.
@@ -207,6 +248,14 @@ impl Connection {
     /// Whether it is open: connected, and TLS agreed upon.
     pub(crate) fn is_open(&self) -> bool {
         self.phase == Phase::Open
+    }
+
+    /// The TLS profile in use, by its place in the configuration.
+    pub(crate) fn profile(&self) -> Option<usize> {
+        match &self.layer {
+            Layer::Plain => None,
+            Layer::Tls(session) => session.profile(),
+        }
     }
 
     /// Whether nothing waits to be sent.
@@ -383,7 +432,9 @@ impl Connection {
                     IoSlice::new(message.bytes.get(skip..).unwrap_or_default())
                 })
                 .collect();
-            match self.socket.write_vectored(&slices) {
+            let result = self.socket.write_vectored(&slices);
+            drop(slices);
+            match result {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => self.advance(n),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

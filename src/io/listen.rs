@@ -4,7 +4,7 @@
 //! address and port, or of one connection, come to one socket, so they keep their order.
 
 use super::mmsg;
-use crate::sip::flow::{ListenerId, Transport};
+use crate::sip::flow::Transport;
 use crate::sip::plan::Listener;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
@@ -85,7 +85,6 @@ pub(crate) enum Sockets {
 /// A listener that is open.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    pub(crate) id: ListenerId,
     pub(crate) transport: Transport,
     /// The real address: with the port the kernel chose where 0 was asked for.
     pub(crate) local: SocketAddr,
@@ -94,13 +93,12 @@ pub(crate) struct Opened {
 
 /// Opens all sockets of a listener.
 pub(crate) fn open(
-    id: ListenerId,
     listener: &Listener,
     shards: u16,
     options: SocketOptions,
 ) -> Result<Opened, ListenError> {
     let transport = listener.transport;
-    open_all(id, transport, listener.bind, shards, options).map_err(|problem| ListenError {
+    open_all(transport, listener.bind, shards, options).map_err(|problem| ListenError {
         name: listener.name.to_string(),
         transport: transport.param(),
         address: listener.bind,
@@ -109,7 +107,6 @@ pub(crate) fn open(
 }
 
 fn open_all(
-    id: ListenerId,
     transport: Transport,
     bind: SocketAddr,
     shards: u16,
@@ -150,7 +147,7 @@ fn open_all(
     } else {
         Sockets::Stream(sockets.into_iter().map(TcpListener::from).collect())
     };
-    Ok(Opened { id, transport, local, sockets })
+    Ok(Opened { transport, local, sockets })
 }
 
 /// A socket that is to be connected to `remote`, leaving from `local`'s address with any port.
@@ -226,7 +223,7 @@ mod tests {
     fn all_shards_share_the_port_that_the_kernel_chose() {
         for transport in [Transport::Udp, Transport::Tcp] {
             let opened =
-                open(ListenerId(0), &listener(transport, any()), 3, SocketOptions::default()).unwrap();
+                open(&listener(transport, any()), 3, SocketOptions::default()).unwrap();
             assert_ne!(opened.local.port(), 0);
             let locals: Vec<SocketAddr> = match &opened.sockets {
                 Sockets::Udp(all) => all.iter().map(|s| s.local_addr().unwrap()).collect(),
@@ -240,17 +237,17 @@ mod tests {
     #[test]
     fn udp_and_tcp_share_a_port() {
         let options = SocketOptions::default();
-        let tcp = open(ListenerId(0), &listener(Transport::Tcp, any()), 1, options).unwrap();
-        assert!(open(ListenerId(1), &listener(Transport::Udp, tcp.local), 1, options).is_ok());
+        let tcp = open(&listener(Transport::Tcp, any()), 1, options).unwrap();
+        assert!(open(&listener(Transport::Udp, tcp.local), 1, options).is_ok());
     }
 
     #[test]
     fn a_second_server_on_the_same_address_is_refused() {
         let options = SocketOptions::default();
         for transport in [Transport::Udp, Transport::Tcp] {
-            let first = open(ListenerId(0), &listener(transport, any()), 2, options).unwrap();
+            let first = open(&listener(transport, any()), 2, options).unwrap();
             let error =
-                open(ListenerId(0), &listener(transport, first.local), 2, options).unwrap_err();
+                open(&listener(transport, first.local), 2, options).unwrap_err();
             assert!(matches!(error.problem, ListenProblem::InUse), "{error}");
             assert_eq!(
                 error.to_string(),
@@ -267,7 +264,7 @@ mod tests {
     #[test]
     fn the_code_point_is_set() {
         let options = SocketOptions { dscp: Some(24), ..SocketOptions::default() };
-        let opened = open(ListenerId(0), &listener(Transport::Udp, any()), 1, options).unwrap();
+        let opened = open(&listener(Transport::Udp, any()), 1, options).unwrap();
         let Sockets::Udp(sockets) = opened.sockets else { panic!("datagrams") };
         let socket = Socket::from(sockets.into_iter().next().unwrap());
         assert_eq!(socket.tos_v4().unwrap(), 24 << 2);

@@ -27,6 +27,7 @@ pub use tcp::StreamOptions;
 pub use tls::{ClientAuth, TlsContext, TlsProfile};
 
 use crate::shard::Input;
+use crate::shard::counters::Counters as Metrics;
 use crate::shard::owner::HashKey;
 use crate::sip::event::Event;
 use crate::sip::plan::Plan;
@@ -63,6 +64,8 @@ pub struct IoConfig {
     pub streams: StreamOptions,
     /// Certificates and trust, by the profiles that listeners name.
     pub tls: Arc<TlsContext>,
+    /// By shard: the counters of its thread, shared with its engine. Missing ones are made.
+    pub metrics: Vec<Arc<Metrics>>,
 }
 
 /// Why the shards could not be started.
@@ -128,11 +131,9 @@ pub fn start<E: Engine>(
     let mut udp: Vec<Vec<Option<UdpEnd>>> = (0..shards).map(|_| Vec::new()).collect();
     let mut streams: Vec<Vec<Option<StreamListener>>> = (0..shards).map(|_| Vec::new()).collect();
     let mut local_addrs = Vec::new();
-    for (id, listener) in (0_u16..).zip(&config.plan.listeners) {
-        let id = crate::sip::flow::ListenerId(id);
-        let opened = listen::open(id, listener, shards, config.sockets)?;
+    for (token, listener) in (1..).map(Token).zip(&config.plan.listeners) {
+        let opened = listen::open(listener, shards, config.sockets)?;
         local_addrs.push(opened.local);
-        let token = Token(usize::from(id.0) + 1);
         match opened.sockets {
             Sockets::Udp(sockets) => {
                 for ((socket, ends), poll) in sockets.into_iter().zip(&mut udp).zip(&polls) {
@@ -173,6 +174,8 @@ pub fn start<E: Engine>(
     let parts = (0..shards).zip(polls).zip(udp).zip(streams).zip(counters);
     for ((((index, poll), udp), listeners), counters) in parts {
         let room = config.plan.capacity.events;
+        let metrics = config.metrics.get(usize::from(index)).cloned();
+        let metrics = metrics.unwrap_or_else(|| Arc::new(Metrics::new(0)));
         let streams = Streams::new(
             index,
             listeners,
@@ -181,6 +184,7 @@ pub fn start<E: Engine>(
             config.plan.limits,
             config.sockets.dscp,
             Arc::clone(&counters),
+            Arc::clone(&metrics),
         );
         let driver = Driver {
             index,

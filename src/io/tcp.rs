@@ -9,6 +9,7 @@ use super::connection::{Cause, Connection, Peer, Role};
 use super::counters::Counters;
 use super::listen;
 use super::tls::{Session, TlsContext};
+use crate::shard::counters::{ConnectionRole, Counters as Metrics, TlsResult};
 use crate::shard::SendTag;
 use crate::sip::flow::{ConnectionId, Destination, Flow, ListenerId, Transport};
 use crate::sip::message::Limits;
@@ -129,6 +130,7 @@ pub(crate) struct Streams {
     swept: Time,
     outcomes: Vec<Outcome>,
     counters: Arc<Counters>,
+    metrics: Arc<Metrics>,
 }
 
 impl Streams {
@@ -140,6 +142,7 @@ impl Streams {
         limits: Limits,
         dscp: Option<u8>,
         counters: Arc<Counters>,
+        metrics: Arc<Metrics>,
     ) -> Streams {
         Streams {
             index,
@@ -157,6 +160,7 @@ impl Streams {
             swept: Time::ZERO,
             outcomes: Vec::new(),
             counters,
+            metrics,
         }
     }
 
@@ -274,8 +278,9 @@ impl Streams {
             connection.listed = true;
             self.ready.push_back(n);
         }
-        self.connections.insert(n, connection);
+        self.metrics.connection(connection.peer.transport, side(connection.role), 1);
         self.counters.connections.add(1);
+        self.connections.insert(n, connection);
         Ok(n)
     }
 
@@ -331,6 +336,10 @@ impl Streams {
             connection.listed = connection.readable && result.is_ok();
             let again = connection.listed;
             if opened {
+                if let Some(profile) = connection.profile() {
+                    let role = side(connection.role);
+                    self.metrics.tls_handshake(profile, role, TlsResult::Ok);
+                }
                 self.announce(n);
             }
             if broken {
@@ -539,6 +548,13 @@ impl Streams {
         let Some(mut connection) = self.connections.remove(&n) else { return };
         let counters = &self.counters;
         counters.connections.sub(1);
+        self.metrics.connection(connection.peer.transport, side(connection.role), -1);
+        if let Cause::Handshake(_) = cause {
+            let result = if cause.is_timeout() { TlsResult::Timeout } else { TlsResult::Failed };
+            // A client that was never heard counts for the last place, which holds the others.
+            let profile = connection.profile().unwrap_or(usize::MAX);
+            self.metrics.tls_handshake(profile, side(connection.role), result);
+        }
         let count = match &cause {
             Cause::Connect(_) => Some(&counters.connect_failed),
             Cause::Handshake(_) => Some(&counters.handshake_failed),
@@ -554,7 +570,7 @@ impl Streams {
         tracing::debug!(
             remote = %connection.peer.remote,
             transport = connection.peer.transport.param(),
-            ?cause,
+            %cause,
             "a connection ended"
         );
         for (from, tag) in connection.unsent() {
@@ -562,5 +578,12 @@ impl Streams {
             self.outcomes.push(Outcome::Failed { from, tag });
         }
         self.outcomes.push(Outcome::Closed(ConnectionId::new(self.index, n)));
+    }
+}
+
+fn side(role: Role) -> ConnectionRole {
+    match role {
+        Role::Accepted => ConnectionRole::Server,
+        Role::Opened => ConnectionRole::Client,
     }
 }

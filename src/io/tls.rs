@@ -58,6 +58,8 @@ pub struct TlsContext {
 }
 
 pub(crate) struct Profile {
+    /// Its place in the configuration, for counters.
+    pub(crate) place: usize,
     certificate: CertificateDer<'static>,
     pub(crate) server: Arc<ServerConfig>,
     pub(crate) client: Arc<ClientConfig>,
@@ -72,7 +74,8 @@ impl TlsContext {
     pub fn load(profiles: &[TlsProfile]) -> Result<TlsContext, TlsError> {
         let profiles = profiles
             .iter()
-            .map(|profile| Ok((profile.name.clone(), load::load(profile)?)))
+            .enumerate()
+            .map(|(place, profile)| Ok((profile.name.clone(), load::load(place, profile)?)))
             .collect::<Result<_, TlsError>>()?;
         Ok(TlsContext { profiles })
     }

@@ -4,7 +4,7 @@ use baton::io::{Engine, IoConfig, Running, SocketOptions, StreamOptions, start};
 use baton::shard::owner::HashKey;
 use baton::shard::{Input, Outbox, Output, SendTag};
 use baton::sip::event::Event;
-use baton::sip::flow::Transport;
+use baton::sip::flow::{Destination, ListenerId, Transport};
 use baton::sip::plan::{Capacity, Listener, Plan};
 use baton::sip::time::Time;
 use bytes::Bytes;
@@ -28,6 +28,10 @@ impl Engine for Echo {
     fn handle(&mut self, _now: Time, input: Input, out: &mut Outbox) {
         let copy = match &input {
             Input::Message { flow, bytes } => {
+                if bytes.starts_with(b"GOTO ") {
+                    out.push(forward(bytes, flow.listener, self.shard));
+                    return;
+                }
                 // `POISON` stands for a message that the engine cannot digest.
                 assert!(!bytes.starts_with(b"POISON"));
                 out.push(Output::Send {
@@ -56,11 +60,28 @@ impl Engine for Echo {
     fn expire(&mut self, _now: Time, _out: &mut Outbox) {}
 }
 
+/// What `GOTO transport address domain CRLF message` asks for: the message, sent there.
+fn forward(bytes: &Bytes, listener: ListenerId, shard: u16) -> Output {
+    let text = std::str::from_utf8(bytes).unwrap();
+    let (order, _) = text.split_once("\r\n").unwrap();
+    let words: Vec<&str> = order.split(' ').collect();
+    let to = Destination {
+        listener,
+        transport: Transport::from_token(words[1].as_bytes()).unwrap(),
+        remote: words[2].parse().unwrap(),
+        connection: None,
+        domain: Some(words[3]).filter(|domain| *domain != "-").map(Arc::from),
+    };
+    let bytes = Bytes::copy_from_slice(bytes);
+    Output::Send { to, bytes, tag: SendTag(1_000 + u64::from(shard)) }
+}
+
 /// A server with echo engines, and what they were told.
 pub struct Server {
     pub running: Running,
     pub told: Receiver<Told>,
-    pub events: Receiver<Event>,
+    /// Open, so that events have somewhere to go.
+    _events: Receiver<Event>,
 }
 
 impl Server {
@@ -104,10 +125,11 @@ pub fn server_with(
         sockets: SocketOptions::default(),
         streams: StreamOptions::default(),
         tls: Arc::default(),
+        metrics: Vec::new(),
     };
     adjust(&mut config);
     let running = start(config, |shard| Echo { shard, told: told_sender.clone() }).unwrap();
-    Server { running, told, events: events_received }
+    Server { running, told, _events: events_received }
 }
 
 pub fn plan(listeners: &[(Transport, &str)]) -> Plan {
@@ -119,7 +141,11 @@ pub fn plan(listeners: &[(Transport, &str)]) -> Plan {
             bind,
             host: bind.ip().to_string().into(),
             port: bind.port(),
-            tls_profiles: Vec::new(),
+            tls_profiles: if transport.is_secure() {
+                vec!["default".into(), "other".into()]
+            } else {
+                Vec::new()
+            },
         }
     };
     Plan {
@@ -136,6 +162,13 @@ pub fn plan(listeners: &[(Transport, &str)]) -> Plan {
         record_proxied: false,
         unknown_source: Default::default(),
     }
+}
+
+/// A message that makes the server send it on.
+pub fn go_to(transport: &str, remote: SocketAddr, domain: &str, call_id: &str) -> String {
+    let message = message(call_id, 1, 0);
+    let (_, rest) = message.split_once("\r\n").unwrap();
+    format!("GOTO {transport} {remote} {domain} SIP/2.0\r\n{rest}")
 }
 
 /// A whole message, with a body of the given length.

@@ -1,4 +1,6 @@
 //! Real sockets on loopback: one file a transport.
 
 mod echo;
+mod tcp;
+mod tls;
 mod udp;

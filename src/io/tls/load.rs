@@ -51,8 +51,8 @@ pub enum TlsProblem {
     Verifier(rustls::server::VerifierBuilderError),
 }
 
-pub(super) fn load(profile: &TlsProfile) -> Result<Profile, TlsError> {
-    Loader { profile }.load()
+pub(super) fn load(place: usize, profile: &TlsProfile) -> Result<Profile, TlsError> {
+    Loader { profile }.load(place)
 }
 
 struct Loader<'a> {
@@ -60,7 +60,7 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    fn load(&self) -> Result<Profile, TlsError> {
+    fn load(&self, place: usize) -> Result<Profile, TlsError> {
         let chain = self.certificates(&self.profile.certificate)?;
         let certificate = chain
             .first()
@@ -68,6 +68,7 @@ impl Loader<'_> {
             .ok_or_else(|| self.error(&self.profile.certificate, TlsProblem::NoCertificate))?;
         let roots = self.roots()?;
         Ok(Profile {
+            place,
             certificate,
             server: Arc::new(self.server(chain.clone(), Arc::clone(&roots))?),
             client: Arc::new(self.client(chain, roots)?),

@@ -2,7 +2,7 @@
 
 use super::TlsContext;
 use rustls::server::Acceptor;
-use rustls::{ClientConnection, Connection, ServerConnection};
+use rustls::{ClientConnection, Connection};
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,9 +12,14 @@ pub(crate) enum Session {
     /// A client has connected and not yet said which name it wants.
     Accepting(Box<Accepting>),
     /// The configuration is chosen; the handshake may still be under way.
-    Chosen(Box<Connection>),
+    Chosen(Box<Chosen>),
     /// It failed; nothing more can be read or written.
     Failed,
+}
+
+pub(crate) struct Chosen {
+    session: Connection,
+    profile: usize,
 }
 
 pub(crate) struct Accepting {
@@ -39,14 +44,23 @@ impl Session {
         let profile = context.first(profiles).ok_or(io::ErrorKind::Unsupported)?;
         let name = super::server_name(domain, address).ok_or(io::ErrorKind::InvalidInput)?;
         let session = ClientConnection::new(Arc::clone(&profile.client), name).map_err(broken)?;
-        Ok(Session::Chosen(Box::new(Connection::Client(session))))
+        let session = Connection::Client(session);
+        Ok(Session::Chosen(Box::new(Chosen { session, profile: profile.place })))
+    }
+
+    /// The place of the profile in the configuration, once it is chosen.
+    pub(crate) fn profile(&self) -> Option<usize> {
+        match self {
+            Session::Chosen(chosen) => Some(chosen.profile),
+            Session::Accepting(_) | Session::Failed => None,
+        }
     }
 
     /// Whether application data cannot flow yet.
     pub(crate) fn is_handshaking(&self) -> bool {
         match self {
             Session::Accepting(_) => true,
-            Session::Chosen(session) => session.is_handshaking(),
+            Session::Chosen(chosen) => chosen.session.is_handshaking(),
             Session::Failed => false,
         }
     }
@@ -65,8 +79,8 @@ impl Session {
                     }
                     match accepting.choose(socket) {
                         Ok(None) => {}
-                        Ok(Some(session)) => {
-                            *self = Session::Chosen(Box::new(Connection::Server(session)));
+                        Ok(Some(chosen)) => {
+                            *self = Session::Chosen(Box::new(chosen));
                             self.process(socket)?;
                         }
                         Err(error) => {
@@ -75,7 +89,8 @@ impl Session {
                         }
                     }
                 }
-                Session::Chosen(session) => {
+                Session::Chosen(chosen) => {
+                    let session = &mut chosen.session;
                     match session.reader().read(into) {
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                         // A peer that just closes its socket has ended the stream as well: SIP
@@ -96,16 +111,16 @@ impl Session {
     /// Encrypts a whole message; [`Session::flush`] sends it.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Session::Chosen(session) => session.writer().write_all(bytes),
+            Session::Chosen(chosen) => chosen.session.writer().write_all(bytes),
             Session::Accepting(_) | Session::Failed => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
     /// Sends what is encrypted; `WouldBlock` when the socket takes no more now.
     pub(crate) fn flush(&mut self, socket: &mut impl Write) -> io::Result<()> {
-        if let Session::Chosen(session) = self {
-            while session.wants_write() {
-                session.write_tls(socket)?;
+        if let Session::Chosen(chosen) = self {
+            while chosen.session.wants_write() {
+                chosen.session.write_tls(socket)?;
             }
         }
         Ok(())
@@ -113,15 +128,15 @@ impl Session {
 
     /// Tells the peer, as far as the socket takes it, that nothing more will come.
     pub(crate) fn close(&mut self, socket: &mut impl Write) {
-        if let Session::Chosen(session) = self {
-            session.send_close_notify();
+        if let Session::Chosen(chosen) = self {
+            chosen.session.send_close_notify();
             let _ = self.flush(socket);
         }
     }
 
     fn process(&mut self, socket: &mut impl Write) -> io::Result<()> {
-        let Session::Chosen(session) = self else { return Ok(()) };
-        match session.process_new_packets() {
+        let Session::Chosen(chosen) = self else { return Ok(()) };
+        match chosen.session.process_new_packets() {
             Ok(_) => Ok(()),
             Err(error) => {
                 // The alert says why, if the socket takes it.
@@ -135,7 +150,7 @@ impl Session {
 
 impl Accepting {
     /// Takes the client's first message, once it is complete, and chooses the profile by it.
-    fn choose(&mut self, socket: &mut impl Write) -> io::Result<Option<ServerConnection>> {
+    fn choose(&mut self, socket: &mut impl Write) -> io::Result<Option<Chosen>> {
         let accepted = match self.acceptor.accept() {
             Ok(None) => return Ok(None),
             Ok(Some(accepted)) => accepted,
@@ -149,12 +164,16 @@ impl Accepting {
             .context
             .choose(&self.profiles, hello.server_name())
             .ok_or(io::ErrorKind::Unsupported)?;
-        accepted.into_connection(Arc::clone(&profile.server)).map(Some).map_err(
-            |(error, mut alert)| {
+        match accepted.into_connection(Arc::clone(&profile.server)) {
+            Ok(session) => {
+                let session = Connection::Server(session);
+                Ok(Some(Chosen { session, profile: profile.place }))
+            }
+            Err((error, mut alert)) => {
                 let _ = alert.write_all(socket);
-                broken(error)
-            },
-        )
+                Err(broken(error))
+            }
+        }
     }
 }
 
