@@ -3,10 +3,12 @@
 use super::scratch::Scratch;
 use super::signal::Signals;
 use super::{FAILED, MISUSED};
-use crate::config::schema::{Records, Store as StorePlace};
+use crate::config::schema::{ClientAuth as Asked, Profile, Records, Store as StorePlace};
 use crate::config::state::State;
 use crate::config::{Config, EMBEDDED, Loaded, load_file, load_text};
-use crate::io::{self, Clock, IoConfig, Running, entropy};
+use crate::io::{
+    self, ClientAuth, Clock, IoConfig, Running, StreamOptions, TlsContext, TlsProfile, entropy,
+};
 use crate::observe::log::Log;
 use crate::record::{RecordConfig, Store};
 use crate::shard::owner::HashKey;
@@ -88,6 +90,9 @@ fn shards(config: &Config, state: &State, store: &Store) -> Result<Running, Box<
         key: HashKey::new(entropy::bytes()?),
         events: store.sender(),
         sockets: config.sockets,
+        streams: StreamOptions::default(),
+        tls: Arc::new(TlsContext::load(&profiles(config))?),
+        metrics: counters.clone(),
     };
     let shard = |index: u16| {
         // Keys of a stream cipher that differ in one bit make unrelated streams.
@@ -97,6 +102,22 @@ fn shards(config: &Config, state: &State, store: &Store) -> Result<Running, Box<
         Shard::new(Arc::clone(&plan), seed, state.token_key, counters)
     };
     Ok(io::start(io, shard)?)
+}
+
+fn profiles(config: &Config) -> Vec<TlsProfile> {
+    let profile = |p: &Profile| TlsProfile {
+        name: p.name.value.0.clone(),
+        certificate: p.cert.clone(),
+        key: p.key.clone(),
+        ca: p.ca.clone(),
+        client_auth: match p.client_auth {
+            Asked::None => ClientAuth::None,
+            Asked::Request => ClientAuth::Request,
+            Asked::Require => ClientAuth::Require,
+        },
+        verify_servers: p.verify,
+    };
+    config.tls_profiles.iter().map(profile).collect()
 }
 
 fn records(config: &Config, node: u128) -> RecordConfig {

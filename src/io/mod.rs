@@ -68,6 +68,22 @@ pub struct IoConfig {
     pub metrics: Vec<Arc<Metrics>>,
 }
 
+impl IoConfig {
+    /// Default sockets and bounds, no TLS.
+    pub fn new(plan: Arc<Plan>, shards: u16, key: HashKey, events: Sender<Event>) -> IoConfig {
+        IoConfig {
+            plan,
+            shards,
+            key,
+            events,
+            sockets: SocketOptions::default(),
+            streams: StreamOptions::default(),
+            tls: Arc::default(),
+            metrics: Vec::new(),
+        }
+    }
+}
+
 /// Why the shards could not be started.
 #[derive(Debug, Error)]
 pub enum IoError {

@@ -30,8 +30,8 @@ pub struct TlsProfile {
     pub certificate: PathBuf,
     /// PEM file: the private key.
     pub key: PathBuf,
-    /// PEM file of the authorities that peers' certificates must come from; `None`: those of the
-    /// system, for servers only.
+    /// PEM file of the authorities that peers' certificates must come from; `None`: nobody is
+    /// trusted.
     pub ca: Option<PathBuf>,
     /// Whether clients must show a certificate (C-058).
     pub client_auth: ClientAuth,
@@ -46,9 +46,9 @@ pub enum ClientAuth {
     #[default]
     None,
     /// A certificate is checked when one is shown.
-    Optional,
+    Request,
     /// A certificate from one of the profile's authorities.
-    Required,
+    Require,
 }
 
 /// All profiles, loaded. Replaced as a whole; connections keep what they began with (C-059).

@@ -1,6 +1,6 @@
 //! An engine that sends every message back along its flow, and remembers what it was told.
 
-use baton::io::{Engine, IoConfig, Running, SocketOptions, StreamOptions, start};
+use baton::io::{Engine, IoConfig, Running, start};
 use baton::shard::owner::HashKey;
 use baton::shard::{Input, Outbox, Output, SendTag};
 use baton::sip::event::Event;
@@ -117,16 +117,8 @@ pub fn server_with(
 ) -> Server {
     let (events, events_received) = crossbeam::channel::bounded(1_000);
     let (told_sender, told) = unbounded();
-    let mut config = IoConfig {
-        plan: Arc::new(plan(listeners)),
-        shards,
-        key: HashKey::new([42; 16]),
-        events,
-        sockets: SocketOptions::default(),
-        streams: StreamOptions::default(),
-        tls: Arc::default(),
-        metrics: Vec::new(),
-    };
+    let key = HashKey::new([42; 16]);
+    let mut config = IoConfig::new(Arc::new(plan(listeners)), shards, key, events);
     adjust(&mut config);
     let running = start(config, |shard| Echo { shard, told: told_sender.clone() }).unwrap();
     Server { running, told, _events: events_received }

@@ -161,7 +161,7 @@ fn the_server_name_chooses_the_profile() {
 fn mutual_tls_wants_the_right_certificate() {
     let (ca, stranger) = (Authority::new("mutual"), Authority::new("stranger"));
     let profile = TlsProfile {
-        client_auth: ClientAuth::Required,
+        client_auth: ClientAuth::Require,
         ..ca.profile("default", &["sip.example"])
     };
     let server = serve(&[profile]);
@@ -269,7 +269,7 @@ fn unusable_profiles_are_refused() {
     let other = ca.profile("other", &["sip.example"]);
     let missing = TlsProfile { certificate: Path::new("/nowhere/x.crt").into(), ..good.clone() };
     let mixed = TlsProfile { key: other.key, ..good.clone() };
-    let no_ca = TlsProfile { ca: None, client_auth: ClientAuth::Required, ..good };
+    let no_ca = TlsProfile { ca: None, client_auth: ClientAuth::Require, ..good };
     for (profile, says) in [(missing, "/nowhere/x.crt"), (mixed, "other.key"), (no_ca, "`ca`")] {
         let error = TlsContext::load(&[profile]).unwrap_err().to_string();
         assert!(error.contains(says) && error.contains("\"default\""), "{error}");

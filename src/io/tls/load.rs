@@ -12,13 +12,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thiserror::Error;
 
-/// Where distributions keep the authorities that the system trusts.
-const SYSTEM_AUTHORITIES: [&str; 3] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/cert.pem",
-];
-
 /// A TLS profile that cannot be used.
 #[derive(Debug, Error)]
 #[error("tls_profile \"{profile}\": {}: {problem}", file.display())]
@@ -86,14 +79,14 @@ impl Loader<'_> {
             .map_err(|error| self.error(key_file, TlsProblem::Refused(error)))?;
         let config = match self.profile.client_auth {
             ClientAuth::None => config.with_no_client_auth(),
-            auth @ (ClientAuth::Optional | ClientAuth::Required) => {
+            auth @ (ClientAuth::Request | ClientAuth::Require) => {
                 let Some(ca) = &self.profile.ca else {
                     return Err(self.error(&self.profile.certificate, TlsProblem::NoAuthorities));
                 };
                 let builder = WebPkiClientVerifier::builder_with_provider(roots, provider());
                 let builder = match auth {
-                    ClientAuth::Optional => builder.allow_unauthenticated(),
-                    ClientAuth::None | ClientAuth::Required => builder,
+                    ClientAuth::Request => builder.allow_unauthenticated(),
+                    ClientAuth::None | ClientAuth::Require => builder,
                 };
                 let verifier =
                     builder.build().map_err(|e| self.error(ca, TlsProblem::Verifier(e)))?;
@@ -132,7 +125,7 @@ impl Loader<'_> {
             .map_err(|error| self.error(key_file, TlsProblem::Refused(error)))
     }
 
-    /// The authorities of `ca`; without one, what the system trusts.
+    /// The authorities of `ca`.
     fn roots(&self) -> Result<Arc<RootCertStore>, TlsError> {
         let mut roots = RootCertStore::empty();
         if let Some(ca) = &self.profile.ca {
@@ -141,11 +134,6 @@ impl Loader<'_> {
             }
             if roots.is_empty() {
                 return Err(self.error(ca, TlsProblem::NoCertificate));
-            }
-        } else {
-            let system = SYSTEM_AUTHORITIES.iter().map(Path::new).find(|path| path.exists());
-            if let Some(Ok(certificates)) = system.map(CertificateDer::pem_file_iter) {
-                roots.add_parsable_certificates(certificates.filter_map(Result::ok));
             }
         }
         Ok(Arc::new(roots))
