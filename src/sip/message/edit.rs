@@ -4,7 +4,7 @@
 //! between edits is copied as it was received. Both buffers are reused from message to message.
 
 use super::header::Via;
-use super::message::Message;
+use super::view::Message;
 use super::name::HeaderId;
 use super::values::Split;
 use super::write::{put_clean, put_ip, put_number};

@@ -95,6 +95,8 @@ kinds! {
     ViaMissing "via_missing" Drop;
     /// The topmost Via cannot be read.
     Via "via" Status(400, "Bad Via");
+    /// The branch is the cookie and nothing else (RFC 4475 §3.2.1).
+    Branch "branch" Status(400, "Bad Branch");
     /// No From (C-017).
     FromMissing "from_missing" Status(400, "Missing From");
     /// From cannot be read.

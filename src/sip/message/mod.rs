@@ -15,7 +15,7 @@ mod start_line;
 
 mod index;
 mod values;
-mod message;
+mod view;
 mod ready;
 
 pub mod header;
@@ -36,7 +36,7 @@ pub use frame::{Frame, Framer};
 pub use header::{
     CSeq, Event, MediaType, NameAddr, Param, ParamIter, Params, Replaces, SubscriptionState, Via, unquote,
 };
-pub use message::{HeaderLine, Message};
+pub use view::{HeaderLine, Message};
 pub use method::Method;
 pub use name::HeaderId;
 pub use ready::Ready;

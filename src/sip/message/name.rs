@@ -17,11 +17,11 @@ macro_rules! header_ids {
 
             /// The canonical name; empty for [`HeaderId::Other`].
             pub const fn as_str(self) -> &'static str {
-                match self {
-                    $( HeaderId::$variant => $name, )*
-                    HeaderId::Other => "",
-                }
+                HeaderId::NAMES[self as usize]
             }
+
+            /// The names by id.
+            const NAMES: [&'static str; HeaderId::ALL.len() + 1] = [ $( $name, )* "" ];
 
             /// The field of a compact form (RFC 3261 §7.3.3), given in lower case.
             const fn from_compact(letter: u8) -> HeaderId {
@@ -37,7 +37,6 @@ macro_rules! header_ids {
     (@list $id:expr) => { 1u128 << ($id as u8) };
 }
 
-// Frequent ones first: among names of one length they are tried in this order.
 header_ids! {
     Via "Via" b'v': list;
     From "From" b'f';
@@ -123,65 +122,79 @@ header_ids! {
     PAccessNetworkInfo "P-Access-Network-Info": list;
 }
 
-/// The longest name in the table.
-const LONGEST: usize = {
-    let mut longest = 0;
-    let mut i = 0;
-    while i < HeaderId::ALL.len() {
-        if HeaderId::ALL[i].as_str().len() > longest {
-            longest = HeaderId::ALL[i].as_str().len();
-        }
-        i += 1;
-    }
-    longest
-};
+/// Slots of the name table.
+const SLOTS: usize = 1024;
 
-/// The ids ordered by length of name, and where each length begins.
-struct ByLength {
-    ids: [HeaderId; HeaderId::ALL.len()],
-    begin: [u8; LONGEST + 2],
+/// The ids by a hash of their names. The factors are searched at compile time until no two names
+/// share a slot, so that a name is compared with one candidate only.
+struct ByName {
+    factors: [u32; 4],
+    ids: [HeaderId; SLOTS],
 }
 
-const BY_LENGTH: ByLength = {
-    let mut table = ByLength { ids: [HeaderId::Other; HeaderId::ALL.len()], begin: [0; LONGEST + 2] };
-    let mut next = 0;
-    let mut length = 0;
-    while length <= LONGEST {
-        table.begin[length] = next as u8;
+impl ByName {
+    /// Length, first, middle and last byte, letters without case: they tell all names apart.
+    #[inline(always)]
+    const fn slot(factors: &[u32; 4], name: &[u8]) -> usize {
+        let [first, .., last] = name else { return 0 };
+        let middle = name[name.len() / 2];
+        let sum = (name.len() as u32)
+            .wrapping_mul(factors[0])
+            .wrapping_add((*first | 0x20) as u32 * factors[1])
+            .wrapping_add((middle | 0x20) as u32 * factors[2])
+            .wrapping_add((*last | 0x20) as u32 * factors[3]);
+        (sum >> 3) as usize % SLOTS
+    }
+}
+
+const BY_NAME: ByName = {
+    let mut seed: u32 = 1;
+    'search: loop {
+        let mut table = ByName { factors: [0; 4], ids: [HeaderId::Other; SLOTS] };
         let mut i = 0;
-        while i < HeaderId::ALL.len() {
-            if HeaderId::ALL[i].as_str().len() == length {
-                table.ids[next] = HeaderId::ALL[i];
-                next += 1;
-            }
+        while i < table.factors.len() {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            table.factors[i] = (seed >> 20) | 1;
             i += 1;
         }
-        length += 1;
+        let mut i = 0;
+        while i < HeaderId::ALL.len() {
+            let slot = ByName::slot(&table.factors, HeaderId::ALL[i].as_str().as_bytes());
+            if !matches!(table.ids[slot], HeaderId::Other) {
+                continue 'search;
+            }
+            table.ids[slot] = HeaderId::ALL[i];
+            i += 1;
+        }
+        break table;
     }
-    table.begin[LONGEST + 1] = next as u8;
-    table
 };
+
+/// A static, so that it stands in memory once.
+static NAMES: ByName = BY_NAME;
+
+/// Kept out of the way of names written as usual.
+#[cold]
+#[inline(never)]
+fn same_in_other_case(a: &[u8], b: &[u8]) -> bool {
+    a.eq_ignore_ascii_case(b)
+}
 
 impl HeaderId {
     /// How many values there are, [`HeaderId::Other`] included.
     pub const COUNT: usize = HeaderId::ALL.len() + 1;
 
     /// The field a name means; long names in any case, compact forms in any case.
-    #[inline]
+    #[inline(always)]
     pub fn from_bytes(name: &[u8]) -> HeaderId {
         if let [letter] = name {
             return HeaderId::from_compact(letter.to_ascii_lowercase());
         }
-        let begin = BY_LENGTH.begin.get(name.len()).copied().unwrap_or(0);
-        let end = BY_LENGTH.begin.get(name.len() + 1).copied().unwrap_or(0);
-        let candidates = BY_LENGTH.ids.get(usize::from(begin)..usize::from(end)).unwrap_or(&[]);
-        for &id in candidates {
-            let canonical = id.as_str().as_bytes();
-            if canonical == name || canonical.eq_ignore_ascii_case(name) {
-                return id;
-            }
-        }
-        HeaderId::Other
+        let Some(&id) = NAMES.ids.get(ByName::slot(&NAMES.factors, name)) else {
+            return HeaderId::Other;
+        };
+        let canonical = id.as_str().as_bytes();
+        if canonical == name || same_in_other_case(canonical, name) { id } else { HeaderId::Other }
     }
 
     /// Whether several values may be joined by commas in one line. The authentication fields are
@@ -202,7 +215,7 @@ mod tests {
 
     #[test]
     fn every_name_in_any_case() {
-        assert!(HeaderId::COUNT <= 128, "a set of ids is a u128");
+        const { assert!(HeaderId::COUNT <= 128, "a set of ids is a u128") };
         for &id in HeaderId::ALL {
             let name = id.as_str();
             assert_eq!(HeaderId::from_bytes(name.as_bytes()), id);

@@ -1,11 +1,11 @@
 //! Everything a proxy must look at in a message, read and checked in one go.
 
 use super::error::{ParseError, ParseErrorKind};
-use super::header::{CSeq, NameAddr, Via, parse_cseq};
-use super::message::Message;
+use super::header::{COOKIE, CSeq, NameAddr, Via, parse_cseq};
+use super::view::Message;
 use super::method::Method;
 use super::name::HeaderId;
-use super::token::{self, WORD};
+use super::token;
 use super::uri::Uri;
 
 /// The fields every decision rests on. Fields that are not here have not been looked at (C-022).
@@ -53,6 +53,9 @@ pub(super) fn ready(message: &Message) -> Result<Ready<'_>, ParseError> {
     let (cseq_at, cseq) = message.field(HeaderId::CSeq).ok_or(Kind::CSeqMissing.at(0))?;
 
     let via = Via::parse(via).map_err(|_| Kind::Via.at(via_at))?;
+    if via.branch == Some(COOKIE) {
+        return Err(Kind::Branch.at(via_at));
+    }
     let (_, from_tag) = NameAddr::parse_tagged(from).ok_or(Kind::From.at(from_at))?;
     let (_, to_tag) = NameAddr::parse_tagged(to).ok_or(Kind::To.at(to_at))?;
     if !is_call_id(call_id) {
@@ -103,7 +106,7 @@ fn request<'a>(message: &'a Message, ready: &mut Ready<'a>) -> Result<(), ParseE
     Ok(())
 }
 
-/// `word [ "@" word ]` (RFC 3261 §25.1).
+/// `word [ "@" word ]` (RFC 3261 §25.1), read liberally: anything visible.
 fn is_call_id(value: &[u8]) -> bool {
-    !value.is_empty() && value.iter().all(|&b| token::is(WORD, b) || b == b'@')
+    !value.is_empty() && token::first_below(b'!', value).is_none()
 }

@@ -29,22 +29,12 @@ pub(super) fn parse(line: &[u8]) -> Result<(StartLine, Option<ParseErrorKind>), 
 fn request(line: &[u8]) -> Option<(StartLine, Option<ParseErrorKind>)> {
     let (rest, method) = method_and_space(line).ok()?;
     let uri_at = method.len() + 1;
-    // Single spaces only, none at the end (RFC 4475 §3.1.2.7-9): the last one parts URI and version.
-    let (uri_len, fault) = match memchr::memrchr(b' ', rest) {
-        None => (rest.len(), Some(ParseErrorKind::RequestLine)),
-        Some(space) => {
-            let (uri, version) = rest.split_at(space);
-            let fault = if version.len() == 1 {
-                Some(ParseErrorKind::RequestLine)
-            } else if version.eq_ignore_ascii_case(b" SIP/2.0") {
-                uri_fault(uri)
-            } else if version.get(..5).is_some_and(|v| v.eq_ignore_ascii_case(b" SIP/")) {
-                Some(ParseErrorKind::Version)
-            } else {
-                Some(ParseErrorKind::RequestLine)
-            };
-            (space, fault)
-        }
+    // Single spaces only, none at the end (RFC 4475 §3.1.2.7-9).
+    let uri_len = memchr::memchr(b' ', rest).unwrap_or(rest.len());
+    let (_, version) = rest.split_at(uri_len);
+    let (uri_len, fault) = match version {
+        b" SIP/2.0" if uri_len > 0 => (uri_len, None),
+        _ => unusual(rest, uri_len),
     };
     let start = StartLine::Request {
         method: Method::from_bytes(method),
@@ -54,15 +44,31 @@ fn request(line: &[u8]) -> Option<(StartLine, Option<ParseErrorKind>)> {
     Some((start, fault))
 }
 
-fn uri_fault(uri: &[u8]) -> Option<ParseErrorKind> {
-    if uri.is_empty() || memchr::memchr2(b' ', b'\t', uri).is_some() {
-        return Some(ParseErrorKind::RequestLine);
-    }
-    None
+/// The URI's length and the fault in a request line that does not look as it should: the last
+/// space parts URI and version.
+#[cold]
+fn unusual(rest: &[u8], uri_len: usize) -> (usize, Option<ParseErrorKind>) {
+    let Some(space) = memchr::memrchr(b' ', rest) else {
+        return (rest.len(), Some(ParseErrorKind::RequestLine));
+    };
+    let version = rest.get(space + 1..).unwrap_or_default();
+    let fault = match version.get(..4) {
+        Some(sip) if sip.eq_ignore_ascii_case(b"SIP/") => {
+            if !version.eq_ignore_ascii_case(b"SIP/2.0") {
+                Some(ParseErrorKind::Version)
+            } else if space == 0 || space != uri_len {
+                Some(ParseErrorKind::RequestLine)
+            } else {
+                None
+            }
+        }
+        _ => Some(ParseErrorKind::RequestLine),
+    };
+    (space, fault)
 }
 
 fn method_and_space(line: &[u8]) -> IResult<&[u8], &[u8], ()> {
-    let (rest, method) = take_while1(|b| token::is(TOKEN, b)).parse(line)?;
+    let (rest, method) = token::run1(TOKEN)(line)?;
     let (rest, _) = char(' ').parse(rest)?;
     Ok((rest, method))
 }

@@ -3,6 +3,8 @@
 //! The grammars are read liberally where deployed elements are liberal and nothing is endangered by
 //! it (a `#` or UTF-8 in a user part, an underscore in a host name).
 
+use nom::IResult;
+
 /// `token`: method names, header names, tags, parameter names.
 pub const TOKEN: u16 = 1 << 0;
 /// Linear white space inside a header value. CR and LF count: after the index pass they can only be folding.
@@ -17,11 +19,9 @@ pub const USER: u16 = 1 << 4;
 pub const PASSWORD: u16 = 1 << 5;
 /// Host names and IPv4 addresses.
 pub const HOST: u16 = 1 << 6;
-/// Names and values of URI parameters, `%` included.
+/// Names and values of URI parameters, with their `;` and `=`, `%` included.
 pub const PARAM: u16 = 1 << 7;
-/// Names and values of URI headers, with their `=` and `&`, `%` included.
-pub const HEADER: u16 = 1 << 8;
-/// `word`: the halves of a Call-ID.
+/// `word`, and the `@` between two: a Call-ID.
 pub const WORD: u16 = 1 << 9;
 /// `unreserved` of a URI: what needs no escape anywhere.
 pub const UNRESERVED: u16 = 1 << 10;
@@ -75,13 +75,10 @@ const fn classes(b: u8) -> u16 {
     if alnum || has(b"-._", b) {
         class |= HOST;
     }
-    if unreserved || utf8 || has(b"%[]/:&+$", b) {
+    if unreserved || utf8 || has(b"%[]/:&+$;=", b) {
         class |= PARAM;
     }
-    if unreserved || utf8 || has(b"%[]/?:+$&=", b) {
-        class |= HEADER;
-    }
-    if token || has(b"()<>:\\\"/[]?{}", b) {
+    if token || has(b"()<>:\\\"/[]?{}@", b) {
         class |= WORD;
     }
     if unreserved {
@@ -105,7 +102,7 @@ const fn classes(b: u8) -> u16 {
     class
 }
 
-const TABLE: [u16; 256] = {
+static TABLE: [u16; 256] = {
     let mut table = [0; 256];
     let mut i = 0;
     while i < 256 {
@@ -115,27 +112,114 @@ const TABLE: [u16; 256] = {
     table
 };
 
-/// Whether a byte belongs to a class (or to one of several, joined by `|`).
+/// Whether a byte belongs to a class.
 #[inline(always)]
-pub const fn is(class: u16, byte: u8) -> bool {
+pub fn is(class: u16, byte: u8) -> bool {
     TABLE[byte as usize] & class != 0
 }
 
-/// How many bytes at the front belong to a class.
+/// How many bytes at the front belong to a class. Four at a time: this is where parsing spends its
+/// time.
 #[inline]
 pub fn span(class: u16, bytes: &[u8]) -> usize {
-    bytes.iter().position(|&b| !is(class, b)).unwrap_or(bytes.len())
+    let (fours, _) = bytes.as_chunks::<4>();
+    let mut len = 0;
+    for four in fours {
+        if !four_are(class, four) {
+            break;
+        }
+        len += 4;
+    }
+    while let Some(&b) = bytes.get(len)
+        && is(class, b)
+    {
+        len += 1;
+    }
+    len
 }
 
-/// Whether all bytes belong to a class.
+/// Whether all bytes belong to a class, which is a single one.
 #[inline]
 pub fn all(class: u16, bytes: &[u8]) -> bool {
-    bytes.iter().all(|&b| is(class, b))
+    let (fours, rest) = bytes.as_chunks::<4>();
+    fours.iter().all(|four| four_are(class, four)) && rest.iter().all(|&b| is(class, b))
+}
+
+#[inline(always)]
+fn four_are(class: u16, four: &[u8; 4]) -> bool {
+    let &[a, b, c, d] = four;
+    TABLE[a as usize] & TABLE[b as usize] & TABLE[c as usize] & TABLE[d as usize] & class != 0
+}
+
+/// The bytes at the front that belong to a class, as a nom parser; possibly none.
+#[inline(always)]
+pub fn run<'a>(class: u16) -> impl Fn(&'a [u8]) -> IResult<&'a [u8], &'a [u8], ()> {
+    move |input| {
+        let (front, rest) = input.split_at(span(class, input));
+        Ok((rest, front))
+    }
+}
+
+/// As [`run`], at least one byte.
+#[inline(always)]
+pub fn run1<'a>(class: u16) -> impl Fn(&'a [u8]) -> IResult<&'a [u8], &'a [u8], ()> {
+    move |input| match span(class, input) {
+        0 => Err(nom::Err::Error(())),
+        len => {
+            let (front, rest) = input.split_at(len);
+            Ok((rest, front))
+        }
+    }
+}
+
+/// The first byte below a limit of at most 0x80, sixteen at a time. With 0x20 it finds line ends in a
+/// head and little else, with 0x21 white space and controls.
+#[inline]
+pub fn first_below(limit: u8, bytes: &[u8]) -> Option<usize> {
+    let (chunks, rest) = bytes.as_chunks::<16>();
+    let mut at = 0;
+    for chunk in chunks {
+        if let Some(place) = below_in(limit, chunk) {
+            return Some(at + place);
+        }
+        at += 16;
+    }
+    match bytes.last_chunk::<16>() {
+        // What it repeats has been seen to hold none.
+        Some(last) if !rest.is_empty() => below_in(limit, last).map(|place| bytes.len() - 16 + place),
+        _ => rest.iter().position(|&b| b < limit).map(|place| at + place),
+    }
+}
+
+#[inline(always)]
+fn below_in(limit: u8, chunk: &[u8; 16]) -> Option<usize> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const TOP: u64 = EACH << 7;
+    let limits = EACH * u64::from(limit);
+    let both = u128::from_le_bytes(*chunk);
+    let (low, high) = (both as u64, (both >> 64) as u64);
+    let (l, h) = (low.wrapping_sub(limits), high.wrapping_sub(limits));
+    // No byte borrowed and none above 0x7f: none is below.
+    if (l | h | low | high) & TOP == 0 {
+        return None;
+    }
+    // The lowest byte that borrowed of itself is exact.
+    let (l, h) = (l & !low & TOP, h & !high & TOP);
+    if l != 0 {
+        return Some(l.trailing_zeros() as usize / 8);
+    }
+    (h != 0).then(|| 8 + h.trailing_zeros() as usize / 8)
 }
 
 /// The bytes without the white space at both ends.
 #[inline]
 pub fn trim(bytes: &[u8]) -> &[u8] {
+    trim_end(trim_start(bytes))
+}
+
+/// The bytes without the white space in front.
+#[inline]
+pub fn trim_start(bytes: &[u8]) -> &[u8] {
     let mut bytes = bytes;
     while let [first, rest @ ..] = bytes {
         if !is(LWS, *first) {
@@ -143,6 +227,13 @@ pub fn trim(bytes: &[u8]) -> &[u8] {
         }
         bytes = rest;
     }
+    bytes
+}
+
+/// The bytes without the white space at their end.
+#[inline]
+pub fn trim_end(bytes: &[u8]) -> &[u8] {
+    let mut bytes = bytes;
     while let [rest @ .., last] = bytes {
         if !is(LWS, *last) {
             break;
@@ -155,15 +246,18 @@ pub fn trim(bytes: &[u8]) -> &[u8] {
 /// A decimal number without sign, all of `bytes`; `None` when it is none or too large (C-021).
 #[inline]
 pub fn number(bytes: &[u8]) -> Option<u32> {
-    if bytes.is_empty() {
-        return None;
+    match bytes.len() {
+        0 => None,
+        // Nine digits cannot overflow.
+        1..=9 => bytes.iter().try_fold(0, |n: u32, &b| {
+            let digit = b.wrapping_sub(b'0');
+            (digit < 10).then(|| n.wrapping_mul(10).wrapping_add(u32::from(digit)))
+        }),
+        _ => bytes.iter().try_fold(0, |n: u32, &b| {
+            let digit = u32::from(b.wrapping_sub(b'0'));
+            n.checked_mul(10)?.checked_add((digit < 10).then_some(digit)?)
+        }),
     }
-    bytes.iter().try_fold(0u32, |n, &b| {
-        if !is(DIGIT, b) {
-            return None;
-        }
-        n.checked_mul(10)?.checked_add(u32::from(b - b'0'))
-    })
 }
 
 #[cfg(test)]
@@ -176,7 +270,7 @@ mod tests {
         for b in b"@(),;:<>\\\"/[]?={} \t\r\n\0\x7f" {
             assert!(!is(TOKEN, *b), "{b}");
         }
-        assert!(!is(PARAM, b'"') && is(PARAM, b'['));
+        assert!(!is(PARAM, b'"') && is(PARAM, b'[') && is(PARAM, b';'));
         assert_eq!(span(DIGIT, b"123a4"), 3);
     }
 
@@ -189,6 +283,25 @@ mod tests {
         assert_eq!(number(b"-1"), None);
         assert_eq!(number(b""), None);
         assert_eq!(number(b"0000000000000000000000000000000001"), Some(1));
+    }
+
+    #[test]
+    fn first_below_is_exact() {
+        for len in 0..70 {
+            let mut bytes = vec![b'~'; len];
+            assert_eq!(first_below(0x20, &bytes), None);
+            for place in 0..len {
+                for (byte, found) in [(0x1f, true), (0, true), (0x20, false), (0x80, false), (0xff, false)] {
+                    bytes[place] = byte;
+                    assert_eq!(first_below(0x20, &bytes), found.then_some(place));
+                    // What stands behind does not matter.
+                    bytes[len - 1] = 0;
+                    assert_eq!(first_below(0x20, &bytes), Some(if found { place } else { len - 1 }));
+                    bytes[len - 1] = b'~';
+                }
+                bytes[place] = b'~';
+            }
+        }
     }
 
     #[test]

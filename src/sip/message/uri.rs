@@ -9,8 +9,7 @@ pub use tel::{same_number, tel_to_sip};
 
 use super::error::{ParseError, ParseErrorKind};
 use super::header::{Params, ip};
-use super::token::{self, DIGIT, HEADER, HOST, PARAM, PASSWORD, SCHEME, USER};
-use nom::bytes::complete::take_while1;
+use super::token::{self, DIGIT, HOST, PARAM, PASSWORD, SCHEME, USER};
 use nom::character::complete::char;
 use nom::{IResult, Parser};
 use std::net::IpAddr;
@@ -132,7 +131,7 @@ fn split_scheme(raw: &[u8]) -> IResult<&[u8], Scheme, ()> {
     if let Some((b"sip:", rest)) = raw.split_at_checked(4) {
         return Ok((rest, Scheme::Sip));
     }
-    let (rest, name) = take_while1(|b| token::is(SCHEME, b)).parse(raw)?;
+    let (rest, name) = token::run1(SCHEME)(raw)?;
     let (rest, _) = char(':').parse(rest)?;
     let scheme = if name.eq_ignore_ascii_case(b"sip") {
         Scheme::Sip
@@ -157,7 +156,7 @@ fn sip_uri<'a>(raw: &'a [u8], rest: &'a [u8], scheme: Scheme) -> Option<Uri<'a>>
             let (userinfo, rest) = rest.split_at(at);
             let user_len = token::span(USER, userinfo);
             let (user, password) = userinfo.split_at(user_len);
-            if user.is_empty() || !escapes_ok(userinfo) {
+            if user.is_empty() || userinfo.contains(&b'%') && !escapes_ok(userinfo) {
                 return None;
             }
             uri.user = Some(user);
@@ -198,14 +197,14 @@ fn sip_uri<'a>(raw: &'a [u8], rest: &'a [u8], scheme: Scheme) -> Option<Uri<'a>>
     tail(&mut uri, rest).then_some(uri)
 }
 
-/// `;params?headers`, or nothing.
+/// `;params?headers`, or nothing. A `%` that begins no escape stands for itself here: whoever
+/// decodes finds it so.
 fn tail<'a>(uri: &mut Uri<'a>, rest: &'a [u8]) -> bool {
     if rest.is_empty() {
         return true;
     }
-    let end = rest.iter().position(|&b| !(token::is(PARAM, b) || b == b';' || b == b'=')).unwrap_or(rest.len());
-    let (params, headers) = rest.split_at(end);
-    if !matches!(params.first(), None | Some(b';')) || !escapes_ok(rest) {
+    let (params, headers) = rest.split_at(token::span(PARAM, rest));
+    if !matches!(params.first(), None | Some(b';')) {
         return false;
     }
     uri.params = Params::new(params);
@@ -213,7 +212,8 @@ fn tail<'a>(uri: &mut Uri<'a>, rest: &'a [u8]) -> bool {
         None => true,
         Some((b'?', headers)) => {
             uri.headers = headers;
-            token::all(HEADER, headers)
+            // Read closely by whoever uses them; here they must not break out of their place.
+            token::first_below(b'!', headers).is_none() && memchr::memchr3(b'<', b'>', b'"', headers).is_none()
         }
         Some(_) => false,
     }

@@ -3,7 +3,7 @@
 //! What is taken from a message is unfolded, and no CR, LF or NUL gets through (C-212).
 
 use super::header::{NameAddr, Via, parse_cseq};
-use super::message::Message;
+use super::view::Message;
 use super::name::HeaderId;
 use super::reason::default_reason;
 use std::net::{IpAddr, SocketAddr};
@@ -32,8 +32,8 @@ pub fn response(
     for value in request.lines().iter().filter(|l| l.id == HeaderId::Via).map(|l| l.value(request.bytes())) {
         out.extend_from_slice(b"Via: ");
         match source.filter(|_| first) {
-            Some(source) => put_received(out, value, source),
-            None => put_clean(out, value),
+            Some(source) => put_via(out, value, source),
+            None => put_received_value(out, value),
         }
         out.extend_from_slice(b"\r\n");
         first = false;
@@ -41,7 +41,7 @@ pub fn response(
     put_copy(out, "From", request.header(HeaderId::From));
     if let Some(to) = request.header(HeaderId::To) {
         out.extend_from_slice(b"To: ");
-        put_clean(out, to);
+        put_received_value(out, to);
         if let Some(tag) = to_tag.filter(|_| status != 100 && !has_tag(to)) {
             out.extend_from_slice(b";tag=");
             put_clean(out, tag);
@@ -64,15 +64,15 @@ fn has_tag(to: &[u8]) -> bool {
 }
 
 /// A Via line with the source noted in its first value.
-fn put_received(out: &mut Vec<u8>, value: &[u8], source: SocketAddr) {
+fn put_via(out: &mut Vec<u8>, value: &[u8], source: SocketAddr) {
     let Ok((rest, via)) = Via::parse_next(value) else {
-        return put_clean(out, value);
+        return put_received_value(out, value);
     };
     let (received, rport) = noted_source(&via, source);
     out.extend_from_slice(b"SIP/2.0/");
-    put_clean(out, via.transport);
+    put_received_value(out, via.transport);
     out.push(b' ');
-    put_clean(out, via.host);
+    put_received_value(out, via.host);
     if let Some(port) = via.port {
         out.push(b':');
         put_number(out, u32::from(port));
@@ -82,10 +82,10 @@ fn put_received(out: &mut Vec<u8>, value: &[u8], source: SocketAddr) {
             || received.is_some() && param.name.eq_ignore_ascii_case(b"received");
         if !overwritten {
             out.push(b';');
-            put_clean(out, param.name);
+            put_received_value(out, param.name);
             if let Some(value) = param.value {
                 out.push(b'=');
-                put_clean(out, value);
+                put_received_value(out, value);
             }
         }
     }
@@ -100,7 +100,7 @@ fn put_received(out: &mut Vec<u8>, value: &[u8], source: SocketAddr) {
     let rest = super::token::trim(rest);
     if !rest.is_empty() {
         out.extend_from_slice(b", ");
-        put_clean(out, rest);
+        put_received_value(out, rest);
     }
 }
 
@@ -135,7 +135,7 @@ pub fn cancel(out: &mut Vec<u8>, invite: &Message, reason: Option<&str>) {
 fn in_transaction(out: &mut Vec<u8>, invite: &Message, method: &str, to: Option<&[u8]>) {
     put_clean(out, method.as_bytes());
     out.push(b' ');
-    put_clean(out, invite.request_uri());
+    put_received_value(out, invite.request_uri());
     out.extend_from_slice(b" SIP/2.0\r\n");
     put_copy(out, "Via", invite.values(HeaderId::Via).next());
     out.extend_from_slice(b"Max-Forwards: 70\r\n");
@@ -230,12 +230,25 @@ pub fn put_header(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 
 fn put_copy(out: &mut Vec<u8>, name: &str, value: Option<&[u8]>) {
     if let Some(value) = value {
-        put_header(out, name, value);
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b": ");
+        put_received_value(out, value);
+        out.extend_from_slice(b"\r\n");
     }
 }
 
-/// Appends bytes with each CR, LF and NUL made a space: unfolds, and keeps a value within its line
-/// (C-212).
+/// Appends a value of a received message: unfolded, otherwise as it was. A NUL stays, since a quoted
+/// string may hold one (RFC 4475 §3.1.1.2).
+fn put_received_value(out: &mut Vec<u8>, bytes: &[u8]) {
+    if memchr::memchr2(b'\r', b'\n', bytes).is_none() {
+        out.extend_from_slice(bytes);
+        return;
+    }
+    out.extend(bytes.iter().map(|&b| if matches!(b, b'\r' | b'\n') { b' ' } else { b }));
+}
+
+/// Appends bytes with each CR, LF and NUL made a space: whatever they are, they stay within their
+/// line (C-212).
 pub(super) fn put_clean(out: &mut Vec<u8>, bytes: &[u8]) {
     if memchr::memchr3(b'\r', b'\n', 0, bytes).is_none() {
         out.extend_from_slice(bytes);

@@ -2,9 +2,8 @@
 
 use super::params::skip;
 use crate::sip::message::method::Method;
-use crate::sip::message::token::{self, DIGIT, LWS, TOKEN};
-use nom::bytes::complete::take_while1;
-use nom::{IResult, Parser};
+use crate::sip::message::token::{self, DIGIT, TOKEN};
+use nom::IResult;
 
 /// A sequence number and the method it counts for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,11 +20,15 @@ pub(crate) fn parse(value: &[u8]) -> Option<(u32, &[u8])> {
     rest.is_empty().then_some((number, method))
 }
 
+#[inline]
 fn cseq(input: &[u8]) -> IResult<&[u8], (u32, &[u8]), ()> {
-    let (rest, digits) = take_while1(|b| token::is(DIGIT, b)).parse(input)?;
+    let (rest, digits) = token::run1(DIGIT)(input)?;
     let number = token::number(digits).ok_or(nom::Err::Error(()))?;
-    let (rest, _) = take_while1(|b| token::is(LWS, b)).parse(rest)?;
-    let (rest, method) = take_while1(|b| token::is(TOKEN, b)).parse(rest)?;
+    let spaced = skip(rest);
+    if spaced.len() == rest.len() {
+        return Err(nom::Err::Error(()));
+    }
+    let (rest, method) = token::run1(TOKEN)(spaced)?;
     Ok((skip(rest), (number, method)))
 }
 

@@ -3,8 +3,7 @@
 use super::params::{Params, skip};
 use crate::sip::message::error::{ParseError, ParseErrorKind};
 use crate::sip::message::token::{self, WORD};
-use nom::bytes::complete::take_while1;
-use nom::{IResult, Parser};
+use nom::IResult;
 
 /// A dialog named in a header field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +49,7 @@ impl<'a> Replaces<'a> {
 
 /// `word [ "@" word ]`.
 fn call_id(input: &[u8]) -> IResult<&[u8], &[u8], ()> {
-    take_while1(|b| b == b'@' || token::is(WORD, b)).parse(input)
+    token::run1(WORD)(input)
 }
 
 #[cfg(test)]

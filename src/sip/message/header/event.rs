@@ -3,8 +3,7 @@
 use super::params::{Params, skip};
 use crate::sip::message::error::{ParseError, ParseErrorKind};
 use crate::sip::message::token::{self, TOKEN};
-use nom::bytes::complete::take_while1;
-use nom::{IResult, Parser};
+use nom::IResult;
 
 /// An event package and the subscription's id within it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +103,7 @@ pub(crate) fn token_params(value: &[u8]) -> Option<(&[u8], Params<'_>)> {
 }
 
 fn token1(input: &[u8]) -> IResult<&[u8], &[u8], ()> {
-    take_while1(|b| token::is(TOKEN, b)).parse(input)
+    token::run1(TOKEN)(input)
 }
 
 #[cfg(test)]

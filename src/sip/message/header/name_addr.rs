@@ -2,10 +2,9 @@
 
 use super::params::{Params, skip};
 use crate::sip::message::error::{ParseError, ParseErrorKind};
-use crate::sip::message::token::{self, DISPLAY, URI};
+use crate::sip::message::token::{self, DISPLAY, TOKEN, URI};
 use crate::sip::message::uri::Uri;
 use crate::sip::message::values::quoted_len;
-use nom::bytes::complete::{take_while, take_while1};
 use nom::character::complete::char;
 use nom::{IResult, Parser};
 
@@ -34,6 +33,13 @@ impl<'a> NameAddr<'a> {
     /// As [`NameAddr::parse`], and the `tag` parameter found on the way.
     pub(crate) fn parse_tagged(value: &'a [u8]) -> Option<(NameAddr<'a>, Option<&'a [u8]>)> {
         let (rest, (display, uri)) = address(skip(value)).ok()?;
+        // The usual form first: a tag and nothing else.
+        if let Some((b";tag=", tag)) = rest.split_at_checked(5)
+            && !tag.is_empty()
+            && token::all(TOKEN, tag)
+        {
+            return Some((NameAddr { display, uri, params: Params::new(rest) }, Some(tag)));
+        }
         let params = Params::new(token::trim(rest));
         let mut tag = None;
         let mut iter = params.iter();
@@ -70,7 +76,7 @@ fn address(input: &[u8]) -> IResult<&[u8], (&[u8], &[u8]), ()> {
             Ok((rest, (display, uri)))
         }
         _ => {
-            let (rest, display) = take_while(|b| token::is(DISPLAY, b)).parse(input)?;
+            let (rest, display) = token::run(DISPLAY)(input)?;
             if rest.first() == Some(&b'<') {
                 let (rest, uri) = bracketed(rest)?;
                 return Ok((rest, (token::trim(display), uri)));
@@ -80,20 +86,25 @@ fn address(input: &[u8]) -> IResult<&[u8], (&[u8], &[u8]), ()> {
     }
 }
 
-/// `<uri>`, with white space inside the brackets read over.
+/// `<uri>`, without white space inside the brackets (RFC 4475 §3.1.2.14). The rest of what stands
+/// between them is looked at when the URI is.
 #[inline]
 fn bracketed(input: &[u8]) -> IResult<&[u8], &[u8], ()> {
     let (rest, _) = char('<').parse(input)?;
-    let (rest, uri) = take_while1(|b| token::is(URI, b)).parse(skip(rest))?;
-    let (rest, _) = char('>').parse(skip(rest))?;
-    Ok((rest, uri))
+    let end = memchr::memchr(b'>', rest).ok_or(nom::Err::Error(()))?;
+    let (uri, rest) = rest.split_at(end);
+    if uri.is_empty() || token::first_below(b'!', uri).is_some() {
+        return Err(nom::Err::Error(()));
+    }
+    Ok((rest.get(1..).unwrap_or_default(), uri))
 }
 
 /// A URI without brackets. It can hold no semicolon, comma or question mark (RFC 3261 §20): the
 /// semicolon begins header parameters (C-025), the others are faults.
 fn addr_spec(input: &[u8]) -> IResult<&[u8], (&[u8], &[u8]), ()> {
-    let (rest, uri) =
-        take_while1(|b| token::is(URI, b) && !matches!(b, b';' | b',' | b'?')).parse(input)?;
+    let (_, uri) = token::run1(URI)(input)?;
+    let end = memchr::memchr3(b';', b',', b'?', uri).unwrap_or(uri.len());
+    let (uri, rest) = input.split_at(end);
     match skip(rest).first() {
         None | Some(b';') if memchr::memchr(b':', uri).is_some() => Ok((rest, (&[], uri))),
         _ => Err(nom::Err::Error(())),
@@ -135,7 +146,8 @@ mod tests {
     fn faults() {
         for bad in [
             "", "<>", "<sip:a@b", "\"open <sip:a@b>", "Bell, Alexander <sip:a@b>", "sip:a@b>", "<sip:a@b>>",
-            "<sip:a b@c>", "<sip:a@b> x", "\"x\" sip:a@b", "\"x\"", "nocolon", "<sip:a@b>;tag=\"x",
+            "< sip:a@b >", "<sip:a b@c>", "<sip:a@b\r\n >",
+            "<sip:a@b> x", "\"x\" sip:a@b", "\"x\"", "nocolon", "<sip:a@b>;tag=\"x",
         ] {
             assert!(NameAddr::parse(bad.as_bytes()).is_err(), "{bad}");
         }

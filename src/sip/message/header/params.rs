@@ -2,8 +2,7 @@
 
 use crate::sip::message::token::{self, LWS, PARAM_NAME, VALUE};
 use crate::sip::message::values::quoted_len;
-use nom::bytes::complete::take_while;
-use nom::{IResult, Parser};
+use nom::IResult;
 
 /// A list of parameters, from its first semicolon on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +35,7 @@ impl<'a> Params<'a> {
 
     /// The parameters in order; ends early at one that cannot be read.
     pub fn iter(self) -> ParamIter<'a> {
-        ParamIter { rest: self.0 }
+        ParamIter { rest: self.0, gap: false }
     }
 
     /// The first parameter of that name, in any case: `Some(None)` when it has no value.
@@ -75,12 +74,19 @@ impl<'a> IntoIterator for Params<'a> {
 #[derive(Clone, Debug)]
 pub struct ParamIter<'a> {
     rest: &'a [u8],
+    /// Whether a semicolon without a parameter was passed over.
+    gap: bool,
 }
 
 impl<'a> ParamIter<'a> {
     /// What has not been read; empty when the list was read to its end.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
+    }
+
+    /// Whether a semicolon without a parameter was passed over.
+    pub(super) fn has_gap(&self) -> bool {
+        self.gap
     }
 }
 
@@ -103,7 +109,8 @@ impl<'a> Iterator for ParamIter<'a> {
             if param.value.is_some() {
                 return None;
             }
-            // `;;` is no parameter and no harm.
+            // `;;` is no parameter, and mostly no harm.
+            self.gap = true;
             self.rest = rest;
         }
     }
@@ -121,7 +128,7 @@ pub(super) fn skip(bytes: &[u8]) -> &[u8] {
 /// One parameter behind its semicolon, with the white space around it.
 #[inline]
 fn param(bytes: &[u8]) -> IResult<&[u8], Param<'_>, ()> {
-    let (rest, name) = take_while(|b| token::is(PARAM_NAME, b)).parse(skip(bytes))?;
+    let (rest, name) = token::run(PARAM_NAME)(skip(bytes))?;
     let rest = skip(rest);
     let Some((b'=', after)) = rest.split_first() else {
         return Ok((rest, Param { name, value: None }));
@@ -137,7 +144,7 @@ fn value(bytes: &[u8]) -> IResult<&[u8], &[u8], ()> {
         let (value, rest) = bytes.split_at(quoted_len(bytes).ok_or(nom::Err::Error(()))?);
         return Ok((rest, value));
     }
-    take_while(|b| token::is(VALUE, b)).parse(bytes)
+    token::run(VALUE)(bytes)
 }
 
 /// A quoted string's content, escapes kept; anything else as it is.

@@ -2,8 +2,8 @@
 
 use super::params::{Params, skip};
 use crate::sip::message::error::{ParseError, ParseErrorKind};
-use crate::sip::message::token::{self, DIGIT, HOST, TOKEN};
-use nom::bytes::complete::{tag_no_case, take_while1};
+use crate::sip::message::token::{self, DIGIT, HOST, TOKEN, VALUE};
+use nom::bytes::complete::tag_no_case;
 use nom::character::complete::char;
 use nom::{IResult, Parser};
 use std::net::{IpAddr, Ipv6Addr};
@@ -101,7 +101,15 @@ fn via_parm(input: &[u8]) -> IResult<&[u8], Via<'_>, ()> {
         params: Params::default(),
         raw: input,
     };
-    let mut params = Params::new(list).iter();
+    let mut rest = list;
+    // The usual first parameter, without the ceremony.
+    if let Some((b";branch=", after)) = list.split_at_checked(8)
+        && let (after, branch @ [_, ..]) = token::run(VALUE)(after)?
+    {
+        via.branch = Some(branch);
+        rest = after;
+    }
+    let mut params = Params::new(rest).iter();
     for param in params.by_ref() {
         match (param.name.len(), param.value) {
             (6, Some(value)) if param.name.eq_ignore_ascii_case(b"branch") => {
@@ -124,6 +132,10 @@ fn via_parm(input: &[u8]) -> IResult<&[u8], Via<'_>, ()> {
             _ => {}
         }
     }
+    // RFC 4475 §3.1.2.1: a Via with stray separators is not to be trusted.
+    if params.has_gap() {
+        return Err(nom::Err::Error(()));
+    }
     let rest = params.rest();
     let list_len = list.len() - rest.len();
     via.params = Params::new(token::trim(list.get(..list_len).unwrap_or_default()));
@@ -135,19 +147,19 @@ fn via_parm(input: &[u8]) -> IResult<&[u8], Via<'_>, ()> {
 #[inline]
 fn sent_protocol(input: &[u8]) -> IResult<&[u8], &[u8], ()> {
     if let Some((b"SIP/2.0/", rest)) = input.split_at_checked(8) {
-        return take_while1(|b| token::is(TOKEN, b)).parse(skip(rest));
+        return token::run1(TOKEN)(skip(rest));
     }
     let (rest, _) = tag_no_case(&b"SIP"[..]).parse(input)?;
     let (rest, _) = char('/').parse(skip(rest))?;
     let (rest, _) = tag_no_case(&b"2.0"[..]).parse(skip(rest))?;
     let (rest, _) = char('/').parse(skip(rest))?;
-    take_while1(|b| token::is(TOKEN, b)).parse(skip(rest))
+    token::run1(TOKEN)(skip(rest))
 }
 
 /// A host name, an IPv4 address, or an IPv6 address in brackets.
 pub(super) fn host(input: &[u8]) -> IResult<&[u8], &[u8], ()> {
     if input.first() != Some(&b'[') {
-        return take_while1(|b| token::is(HOST, b)).parse(input);
+        return token::run1(HOST)(input);
     }
     let close = memchr::memchr(b']', input).ok_or(nom::Err::Error(()))?;
     let (host, rest) = input.split_at(close + 1);
@@ -160,7 +172,7 @@ pub(super) fn port(input: &[u8]) -> IResult<&[u8], Option<u16>, ()> {
     let Some((b':', rest)) = input.split_first() else {
         return Ok((input, None));
     };
-    let (rest, digits) = take_while1(|b| token::is(DIGIT, b)).parse(skip(rest))?;
+    let (rest, digits) = token::run1(DIGIT)(skip(rest))?;
     let port = token::number(digits).and_then(|n| u16::try_from(n).ok());
     Ok((rest, Some(port.ok_or(nom::Err::Error(()))?)))
 }
@@ -219,6 +231,7 @@ mod tests {
             b"SIP/2.0/UDP host;rport=65536",
             b"SIP/2.0/UDP host;branch=\"x",
             b"SIP/2.0/UDP host branch=x",
+            b"SIP/2.0/UDP 192.0.2.15;;,;,,",
         ] {
             assert!(Via::parse(bad).is_err(), "{bad:?}");
         }

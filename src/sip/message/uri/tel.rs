@@ -18,7 +18,7 @@ pub(super) fn parse<'a>(raw: &'a [u8], rest: &'a [u8]) -> Option<Uri<'a>> {
         return None;
     }
     let list = Params::new(params);
-    if !params.iter().all(|&b| token::is(PARAM, b) || b == b';' || b == b'=')
+    if !token::all(PARAM, params)
         || !escapes_ok(params)
         || !list.is_valid()
     {

@@ -43,7 +43,7 @@ fn ipv6() {
 fn faults() {
     for bad in [
         "", "sip:", "sip", ":a", "sip:@host", "sip:a@", "sip:a b@host", "sip:a@host:", "sip:a@host:65536",
-        "sip:a%4@host", "sip:a%zz@host", "sip:a@host;x=%", "sip:a@host?x=<", "sip:a@ho st", "<sip:a@b>", "1x:y",
+        "sip:a%4@host", "sip:a%zz@host", "sip:a@host?x=<", "sip:a@ho st", "<sip:a@b>", "1x:y",
         "sip:a@b@c", "tel:", "tel:+", "tel:abc-xyz", "tel:+1;x=\"y\"", "mailto:", "sip:a@host x",
     ] {
         assert!(Uri::parse(bad.as_bytes()).is_err(), "{bad}");

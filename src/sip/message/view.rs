@@ -49,9 +49,10 @@ impl Message {
             let ends = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
             bytes.advance(ends);
         }
-        let index = index::index(&bytes, limits)?;
-        bytes.truncate(index.end as usize);
-        Ok(Message { bytes, index })
+        let mut message = Message { bytes, index: Index::new() };
+        index::index(&message.bytes, limits, &mut message.index)?;
+        message.bytes.truncate(message.index.end as usize);
+        Ok(message)
     }
 
     /// Reads and checks everything a proxy must look at.
@@ -153,7 +154,7 @@ impl Message {
 
     /// Whether a field stands at all.
     pub fn has(&self, id: HeaderId) -> bool {
-        self.index.present & id.bit() != 0
+        self.index.first_line(id).is_some()
     }
 
     /// Whether a list of tokens (Supported, Require, Allow, …) holds this one, in any case.
@@ -355,10 +356,7 @@ impl Message {
     /// The first line of a field.
     #[inline]
     pub(super) fn first_line(&self, id: HeaderId) -> Option<&Line> {
-        if !self.has(id) {
-            return None;
-        }
-        self.index.lines.iter().find(|l| l.id == id)
+        self.index.first_line(id)
     }
 
     /// Place and value of a field's first line.
