@@ -70,15 +70,30 @@ impl<'a> Via<'a> {
 /// An address, IPv6 with or without brackets.
 pub(crate) fn ip(host: &[u8]) -> Option<IpAddr> {
     match host {
-        [b'[', inner @ .., b']'] => {
-            std::str::from_utf8(inner).ok()?.parse::<Ipv6Addr>().ok().map(IpAddr::V6)
-        }
+        [b'[', inner @ .., b']'] => v6(inner).map(IpAddr::V6),
         // A name cannot end in a digit label; this keeps the usual name from being tried at all.
         [.., last] if last.is_ascii_hexdigit() || *last == b':' => {
-            std::str::from_utf8(host).ok()?.parse().ok()
+            let text = std::str::from_utf8(host).ok()?;
+            text.parse().ok().or_else(|| v6(host).map(IpAddr::V6))
         }
         _ => None,
     }
+}
+
+/// An IPv6 address. Three colons before an embedded IPv4 address are read as two: the grammar of
+/// RFC 3261 makes them so, and RFC 5118 §4.10 wants them tolerated.
+fn v6(text: &[u8]) -> Option<Ipv6Addr> {
+    if let Ok(address) = std::str::from_utf8(text).ok()?.parse() {
+        return Some(address);
+    }
+    let at = text.windows(3).position(|w| w == b":::")?;
+    let (front, back) = text.split_at(at);
+    let back = back.get(1..)?;
+    if !back.contains(&b'.') {
+        return None;
+    }
+    let joined: smallvec::SmallVec<[u8; 64]> = front.iter().chain(back).copied().collect();
+    std::str::from_utf8(&joined).ok()?.parse().ok()
 }
 
 fn via_parm(input: &[u8]) -> IResult<&[u8], Via<'_>, ()> {

@@ -34,6 +34,13 @@ fn ipv6() {
     let u = uri("sip:[2001:db8::10:5070]");
     assert_eq!((u.host, u.port, u.host_is_v6()), (&b"2001:db8::10:5070"[..], None, true));
     assert_eq!(uri("sip:a@[2001:db8::10]:5070").port, Some(5070));
+    // RFC 5118 §4.10, and no further.
+    let bug = uri("sip:a@[2001:db8:::192.0.2.1]");
+    assert_eq!(bug.host_ip(), Some("2001:db8::192.0.2.1".parse().unwrap()));
+    assert!(bug.same_as(&uri("sip:a@[2001:db8::192.0.2.1]")));
+    for bad in ["sip:[2001:db8:::1]", "sip:[2001:db8::::192.0.2.1]", "sip:[2001::db8:::192.0.2.1]"] {
+        assert!(Uri::parse(bad.as_bytes()).is_err(), "{bad}");
+    }
     for bad in ["sip:2001:db8::10", "sip:a@2001:db8::10", "sip:[2001:db8::10", "sip:[1.2.3.4]", "sip:[]", "sip:[::1]x"] {
         assert!(Uri::parse(bad.as_bytes()).is_err(), "{bad}");
     }
