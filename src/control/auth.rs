@@ -41,11 +41,7 @@ impl Accounts {
     /// The account whose credentials a request carries, allowed to see what is under `path_account`.
     ///
     /// Credentials come first, so that nobody without learns which accounts there are.
-    pub(super) fn admit(
-        &self,
-        headers: &HeaderMap,
-        path_account: Option<&str>,
-    ) -> Result<&Account, Problem> {
+    pub(super) fn admit(&self, headers: &HeaderMap, path_account: Option<&str>) -> Result<&Account, Problem> {
         let account = self.authenticate(headers).ok_or(Problem::unauthorized())?;
         match path_account {
             Some(sid) if sid == account.sid => Ok(account),
@@ -94,8 +90,7 @@ mod tests {
     use axum::http::HeaderValue;
 
     fn accounts() -> Accounts {
-        let account =
-            |sid: &str| Account { sid: sid.into(), token: Secret::new("to:ken"), org_sid: None };
+        let account = |sid: &str| Account { sid: sid.into(), token: Secret::new("to:ken"), org_sid: None };
         Accounts::new(vec![account("ACa"), account("ACb")])
     }
 

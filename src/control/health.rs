@@ -56,8 +56,7 @@ pub(super) async fn alive() -> Response<Body> {
 /// `/readyz`: 200 when calls are taken, else 503; what is wrong without being a reason is a warning.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response<Body> {
     let reasons = app.readiness.reasons();
-    let status =
-        if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({
         "ready": reasons.is_empty(),
         "reasons": listed(reasons),

@@ -60,8 +60,7 @@ impl Metrics {
     /// Everything, as Prometheus text.
     fn text(&self) -> String {
         let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        let names =
-            Names { trunks: &self.sources.trunks, tls_profiles: &self.sources.tls_profiles };
+        let names = Names { trunks: &self.sources.trunks, tls_profiles: &self.sources.tls_profiles };
         let shards: Vec<&Counters> = self.sources.shards.iter().map(|shard| &**shard).collect();
         let mut text = Text::new(names, &mut series);
         visit(&shards, &self.outside(), &mut text);
@@ -92,8 +91,7 @@ impl Metrics {
 
     fn copy_process(&self, folded: u64) {
         let revision = option_env!("BATON_REVISION").unwrap_or("unknown");
-        gauge!("baton_build_info", "version" => env!("CARGO_PKG_VERSION"), "revision" => revision)
-            .set(1.0);
+        gauge!("baton_build_info", "version" => env!("CARGO_PKG_VERSION"), "revision" => revision).set(1.0);
         gauge!("baton_process_start_time_seconds").set(self.sources.started.micros() as f64 / 1e6);
         counter!("baton_cdr_written_total", "sink" => "sqlite").absolute(self.sources.records.written());
         counter!("baton_cdr_dropped_total", "sink" => "sqlite").absolute(self.sources.records.dropped());

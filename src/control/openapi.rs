@@ -196,13 +196,19 @@ fn text(name: &str, description: &str) -> Value {
 }
 
 fn page() -> Value {
-    parameter("Page", "Which page, from 0; behind the last is an error.",
-        json!({ "type": "integer", "minimum": 0, "default": 0 }))
+    parameter(
+        "Page",
+        "Which page, from 0; behind the last is an error.",
+        json!({ "type": "integer", "minimum": 0, "default": 0 }),
+    )
 }
 
 fn page_size() -> Value {
-    parameter("PageSize", "Items on a page.",
-        json!({ "type": "integer", "minimum": 1, "maximum": 1_000, "default": 50 }))
+    parameter(
+        "PageSize",
+        "Items on a page.",
+        json!({ "type": "integer", "minimum": 1, "maximum": 1_000, "default": 50 }),
+    )
 }
 
 fn in_path(name: &str, description: &str) -> Value {
@@ -295,57 +301,93 @@ fn matching(pattern: &str, description: &str) -> Value {
 }
 
 fn reasons(description: &str) -> Value {
-    let reason = object(&[("reason", string("Its name.")), ("detail", string("In words."))],
-        &["reason", "detail"]);
+    let reason =
+        object(&[("reason", string("Its name.")), ("detail", string("In words."))], &["reason", "detail"]);
     json!({ "type": "array", "description": description, "items": reason })
 }
 
 fn call() -> Value {
     let rfc2822 = "As `Tue, 7 Apr 2020 11:10:15 +0000`.";
     let iso = "As `2020-04-07T11:10:15.000Z`.";
-    object(&[
-        ("sid", matching("^ID[0-9a-f]{32}-CA[0-9a-f]{32}$", "The call.")),
-        ("InstanceId", matching("^ID[0-9a-f]{32}$", "The node that handled it.")),
-        ("date_created", string(rfc2822)),
-        ("date_updated", string(rfc2822)),
-        ("parent_call_sid", string("The call it was made for.")),
-        ("account_sid", string("Its account.")),
-        ("to", string("Callee.")),
-        ("from", string("Caller.")),
-        ("status", json!({ "type": "string", "enum": STATUSES })),
-        ("start_time", string(iso)),
-        ("end_time", string(iso)),
-        ("duration", integer("Seconds from answer to end, rounded up; once ended.")),
-        ("direction", json!({ "type": "string", "enum": ["inbound", "outbound-api", "outbound-dial"] })),
-        ("api_version", json!({ "const": "2012-04-24" })),
-        ("forwarded_from", string("Who diverted it.")),
-        ("caller_name", string("The caller's display name.")),
-        ("uri", string("Its path.")),
-        ("ring_duration", integer("Seconds it rang.")),
-        ("subresource_uris", object(&[
-            ("notifications", string("A path.")), ("recordings", string("A path.")),
-        ], &["notifications", "recordings"])),
-    ], &["sid", "InstanceId", "date_created", "date_updated", "account_sid", "to", "from", "status",
-        "start_time", "direction", "api_version", "uri", "subresource_uris"])
+    object(
+        &[
+            ("sid", matching("^ID[0-9a-f]{32}-CA[0-9a-f]{32}$", "The call.")),
+            ("InstanceId", matching("^ID[0-9a-f]{32}$", "The node that handled it.")),
+            ("date_created", string(rfc2822)),
+            ("date_updated", string(rfc2822)),
+            ("parent_call_sid", string("The call it was made for.")),
+            ("account_sid", string("Its account.")),
+            ("to", string("Callee.")),
+            ("from", string("Caller.")),
+            ("status", json!({ "type": "string", "enum": STATUSES })),
+            ("start_time", string(iso)),
+            ("end_time", string(iso)),
+            ("duration", integer("Seconds from answer to end, rounded up; once ended.")),
+            ("direction", json!({ "type": "string", "enum": ["inbound", "outbound-api", "outbound-dial"] })),
+            ("api_version", json!({ "const": "2012-04-24" })),
+            ("forwarded_from", string("Who diverted it.")),
+            ("caller_name", string("The caller's display name.")),
+            ("uri", string("Its path.")),
+            ("ring_duration", integer("Seconds it rang.")),
+            (
+                "subresource_uris",
+                object(
+                    &[("notifications", string("A path.")), ("recordings", string("A path."))],
+                    &["notifications", "recordings"],
+                ),
+            ),
+        ],
+        &[
+            "sid",
+            "InstanceId",
+            "date_created",
+            "date_updated",
+            "account_sid",
+            "to",
+            "from",
+            "status",
+            "start_time",
+            "direction",
+            "api_version",
+            "uri",
+            "subresource_uris",
+        ],
+    )
 }
 
 fn refer() -> Value {
-    object(&[
-        ("sid", matching("^RF[0-9a-f]{32}$", "The transfer.")),
-        ("date_created", string("As `2021-03-09T12:03:00.787Z`.")),
-        ("account_sid", string("Its account.")),
-        ("org_sid", matching("^OR[0-9a-fA-F]{32}$", "The account's organisation.")),
-        ("call_sid", string("The call on whose dialog the REFER went.")),
-        ("to", string("The target, a SIP URI.")),
-        ("from", string("The referrer, a SIP URI.")),
-        ("call_status", json!({ "type": "string", "enum": REFER_STATUSES,
-            "description": "What NOTIFYs told; absent when none did." })),
-        ("refer_sip_response_code", string("Final response to the REFER.")),
-        ("notify_sip_response_code", string("Last code in a NOTIFY; absent when there was none.")),
-        ("api_version", json!({ "const": "2012-04-24" })),
-        ("uri", string("Its path.")),
-    ], &["sid", "date_created", "account_sid", "org_sid", "call_sid", "to", "from",
-        "refer_sip_response_code", "api_version", "uri"])
+    object(
+        &[
+            ("sid", matching("^RF[0-9a-f]{32}$", "The transfer.")),
+            ("date_created", string("As `2021-03-09T12:03:00.787Z`.")),
+            ("account_sid", string("Its account.")),
+            ("org_sid", matching("^OR[0-9a-fA-F]{32}$", "The account's organisation.")),
+            ("call_sid", string("The call on whose dialog the REFER went.")),
+            ("to", string("The target, a SIP URI.")),
+            ("from", string("The referrer, a SIP URI.")),
+            (
+                "call_status",
+                json!({ "type": "string", "enum": REFER_STATUSES,
+            "description": "What NOTIFYs told; absent when none did." }),
+            ),
+            ("refer_sip_response_code", string("Final response to the REFER.")),
+            ("notify_sip_response_code", string("Last code in a NOTIFY; absent when there was none.")),
+            ("api_version", json!({ "const": "2012-04-24" })),
+            ("uri", string("Its path.")),
+        ],
+        &[
+            "sid",
+            "date_created",
+            "account_sid",
+            "org_sid",
+            "call_sid",
+            "to",
+            "from",
+            "refer_sip_response_code",
+            "api_version",
+            "uri",
+        ],
+    )
 }
 
 fn list(items: &str, schema: &str, limited: bool) -> Value {

@@ -59,8 +59,7 @@ impl Problem {
 
     /// 401: who are you?
     pub(super) const fn unauthorized() -> Problem {
-        let header =
-            (WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"Restcomm realm\""));
+        let header = (WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"Restcomm realm\""));
         Problem { status: StatusCode::UNAUTHORIZED, message: None, header: Some(header) }
     }
 
@@ -100,8 +99,7 @@ impl Problem {
             }
             (Some(message), Format::Xml) => {
                 let message = escape(message);
-                let body =
-                    format!("<RestcommResponse><Message>{message}</Message></RestcommResponse>");
+                let body = format!("<RestcommResponse><Message>{message}</Message></RestcommResponse>");
                 format.response(self.status, body)
             }
         };

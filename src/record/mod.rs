@@ -19,8 +19,8 @@ mod tests;
 mod writer;
 
 pub use query::{
-    CallFilter, CallOrder, CallRecord, CallSort, Excerpt, Page, QueryError, Reader, ReferFilter,
-    ReferRecord, Session, call_sid_text, parse_call_sid, parse_refer_sid,
+    CallFilter, CallOrder, CallRecord, CallSort, Excerpt, Page, QueryError, Reader, ReferFilter, ReferRecord,
+    Session, call_sid_text, parse_call_sid, parse_refer_sid,
 };
 
 use crate::sip::event::Event;
@@ -236,8 +236,7 @@ fn start(
 /// Gives the writer an order and waits until it is carried out.
 fn ask(orders: &Sender<Order>, order: impl FnOnce(Sender<()>) -> Order) -> bool {
     let (done, carried_out) = bounded(1);
-    orders.send_timeout(order(done), WRITER_WAIT).is_ok()
-        && carried_out.recv_timeout(WRITER_WAIT).is_ok()
+    orders.send_timeout(order(done), WRITER_WAIT).is_ok() && carried_out.recv_timeout(WRITER_WAIT).is_ok()
 }
 
 /// Shows where a store is, for logs.

@@ -1,8 +1,7 @@
 //! What the writer holds and has not written: one entry for each call and Refer that changed.
 
 use crate::sip::event::{
-    CallChanged, CallSid, CallStarted, CallStatus, Direction, Event, ReferSid, ReferSnapshot,
-    ReferStatus,
+    CallChanged, CallSid, CallStarted, CallStatus, Direction, Event, ReferSid, ReferSnapshot, ReferStatus,
 };
 use crate::sip::time::Time;
 use std::collections::HashMap;
@@ -89,9 +88,10 @@ impl Pending {
     /// Takes out what is final or has waited long enough at `turn`.
     pub(super) fn due(&mut self, turn: u64) -> Batch {
         let late = |since: u64| turn.saturating_sub(since) >= HOLD;
-        self.take(|call| call.status.is_final() || late(call.since), |refer| {
-            refer.is_final() || late(refer.since)
-        })
+        self.take(
+            |call| call.status.is_final() || late(call.since),
+            |refer| refer.is_final() || late(refer.since),
+        )
     }
 
     /// Takes out everything.
@@ -99,11 +99,7 @@ impl Pending {
         self.take(|_| true, |_| true)
     }
 
-    fn take(
-        &mut self,
-        call: impl Fn(&PendingCall) -> bool,
-        refer: impl Fn(&PendingRefer) -> bool,
-    ) -> Batch {
+    fn take(&mut self, call: impl Fn(&PendingCall) -> bool, refer: impl Fn(&PendingRefer) -> bool) -> Batch {
         Batch {
             calls: self.calls.extract_if(|_, entry| call(entry)).map(|(_, entry)| entry).collect(),
             refers: self.refers.extract_if(|_, entry| refer(entry)).map(|(_, entry)| entry).collect(),

@@ -2,12 +2,10 @@
 //!
 //! Readers have connections of their own; WAL lets them read while the writer writes.
 
+use super::ask;
 use super::schema::{self, Coded, micros, time};
 use super::writer::Order;
-use super::ask;
-use crate::sip::event::{
-    CallSid, CallStatus, Direction, ReferReason, ReferRole, ReferSid, ReferStatus,
-};
+use crate::sip::event::{CallSid, CallStatus, Direction, ReferReason, ReferRole, ReferSid, ReferStatus};
 use crate::sip::time::Time;
 use crossbeam::channel::Sender;
 use rusqlite::types::Value;
@@ -287,8 +285,7 @@ impl Session {
         let Some((node, bits)) = parse_call_sid(sid) else { return Ok(None) };
         let sql = format!("{CALL} WHERE call.sid = ?1");
         let mut statement = self.connection()?.prepare_cached(&sql)?;
-        let record =
-            statement.query_row([&bits.0.to_be_bytes()[..]], call_from_row).optional()?;
+        let record = statement.query_row([&bits.0.to_be_bytes()[..]], call_from_row).optional()?;
         Ok(record.filter(|record| record.node == node))
     }
 
@@ -365,8 +362,7 @@ impl Session {
         let mut items = Vec::new();
         if count > 0 {
             let offset = excerpt.offset;
-            let sql =
-                format!("{select} WHERE {text} ORDER BY {order} LIMIT {count} OFFSET {offset}");
+            let sql = format!("{select} WHERE {text} ORDER BY {order} LIMIT {count} OFFSET {offset}");
             let mut statement = transaction.prepare_cached(&sql)?;
             let rows = statement.query_map(parameters(), read)?;
             items = rows.collect::<rusqlite::Result<Vec<T>>>()?;
@@ -404,10 +400,7 @@ impl CallFilter {
         for (column, end) in [("callee", &self.to), ("caller", &self.from)] {
             if let Some(end) = end {
                 let characters = end.chars().count();
-                conditions.add(
-                    &format!("substr({column}, -{characters}) = ?"),
-                    [Value::Text(end.clone())],
-                );
+                conditions.add(&format!("substr({column}, -{characters}) = ?"), [Value::Text(end.clone())]);
             }
         }
         match self.status {
@@ -440,8 +433,7 @@ impl ReferFilter {
     fn add_to(&self, conditions: &mut Conditions) -> bool {
         for (column, part) in [("target", &self.to), ("referrer", &self.from)] {
             if let Some(part) = part {
-                conditions
-                    .add(&format!("instr(lower({column}), lower(?)) > 0"), [Value::Text(part.clone())]);
+                conditions.add(&format!("instr(lower({column}), lower(?)) > 0"), [Value::Text(part.clone())]);
             }
         }
         if let Some(statuses) = self.status {

@@ -180,10 +180,7 @@ fn what_was_answered_can_only_be_completed() {
     bench.send([started(1, 0), changed(1, 0, at(1), CallStatus::InProgress)]);
     assert!(bench.call(1).is_some());
     bench.send([changed(1, 0, at(4), CallStatus::Failed)]);
-    assert_eq!(
-        bench.call(1).map(|c| (c.status, c.duration)),
-        Some((CallStatus::Completed, Some(3)))
-    );
+    assert_eq!(bench.call(1).map(|c| (c.status, c.duration)), Some((CallStatus::Completed, Some(3))));
 }
 
 /// A kill lost the row: the change that comes after the restart carries what is needed (law 6).
@@ -278,9 +275,8 @@ fn lists_are_filtered_sorted_and_cut() {
             bench.send([answer, changed(n.into(), n, at(n + 10 - n), CallStatus::Completed)]);
         }
     }
-    let list = |filter: &CallFilter, by, descending| {
-        bench.calls(filter, CallOrder { by, descending }, EVERYTHING).1
-    };
+    let list =
+        |filter: &CallFilter, by, descending| bench.calls(filter, CallOrder { by, descending }, EVERYTHING).1;
     let all = CallFilter::default();
     assert_eq!(list(&all, CallSort::Created, true), [6, 5, 4, 3, 2, 1]);
     assert_eq!(list(&all, CallSort::Created, false), [1, 2, 3, 4, 5, 6]);

@@ -100,8 +100,8 @@ impl Writer {
         let bits = config.node.to_be_bytes();
         connection.execute("INSERT OR IGNORE INTO node (bits) VALUES (?1)", [&bits[..]])?;
         let count = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-        let node = connection
-            .query_row("SELECT id FROM node WHERE bits = ?1", [&bits[..]], |row| row.get(0))?;
+        let node =
+            connection.query_row("SELECT id FROM node WHERE bits = ?1", [&bits[..]], |row| row.get(0))?;
         let calls = count("SELECT count(*) FROM call")?.unsigned_abs();
         let refers = count("SELECT count(*) FROM refer")?.unsigned_abs();
         Ok(Writer {
@@ -383,9 +383,7 @@ impl Done {
     /// A row that the tables refuse must not hold all others up; any other failure ends the batch.
     fn refused(&mut self, error: rusqlite::Error) -> rusqlite::Result<()> {
         match error.sqlite_error_code() {
-            Some(
-                ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig,
-            ) => {
+            Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig) => {
                 self.dropped += 1;
                 Ok(())
             }

@@ -10,7 +10,8 @@ mod visit;
 
 pub use cell::{Bounds, Counter, Gauge, Histogram, Lazy, Spread};
 pub use label::{
-    AttemptResult, CallResult, ConnectionRole, Dir, DnsResult, FailoverReason, Label, Phase, Queue, Rejection, RetransmissionKind, TlsResult, TransactionKind, Work,
+    AttemptResult, CallResult, ConnectionRole, Dir, DnsResult, FailoverReason, Label, Phase, Queue,
+    Rejection, RetransmissionKind, TlsResult, TransactionKind, Work,
 };
 pub use visit::{Family, FamilyKind, LabelValue, Outside, Sample, Sink, visit};
 
@@ -42,25 +43,47 @@ const BYTES: Bounds = Bounds {
 /// Call set-up and post-dial delay, in microseconds.
 const SETUP: Bounds = Bounds {
     upper: &[
-        50_000, 100_000, 250_000, 500_000, 1_000_000, 2_000_000, 3_000_000, 5_000_000, 8_000_000,
-        12_000_000, 20_000_000, 30_000_000, 60_000_000, 120_000_000, 180_000_000,
+        50_000,
+        100_000,
+        250_000,
+        500_000,
+        1_000_000,
+        2_000_000,
+        3_000_000,
+        5_000_000,
+        8_000_000,
+        12_000_000,
+        20_000_000,
+        30_000_000,
+        60_000_000,
+        120_000_000,
+        180_000_000,
     ],
     per_unit: 1_000_000,
 };
 /// Call durations, in microseconds.
 const DURATION: Bounds = Bounds {
     upper: &[
-        1_000_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000, 120_000_000, 180_000_000,
-        300_000_000, 600_000_000, 1_200_000_000, 1_800_000_000, 3_600_000_000, 7_200_000_000,
+        1_000_000,
+        5_000_000,
+        10_000_000,
+        30_000_000,
+        60_000_000,
+        120_000_000,
+        180_000_000,
+        300_000_000,
+        600_000_000,
+        1_200_000_000,
+        1_800_000_000,
+        3_600_000_000,
+        7_200_000_000,
         14_400_000_000,
     ],
     per_unit: 1_000_000,
 };
 /// What Baton itself needs for a message, in microseconds.
 const PROCESSING: Bounds = Bounds {
-    upper: &[
-        5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 500_000,
-    ],
+    upper: &[5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 500_000],
     per_unit: 1_000_000,
 };
 /// What DNS needs for an answer, in microseconds.
@@ -167,13 +190,7 @@ impl Counters {
 
     /// A request came or went; retransmissions count too.
     #[inline]
-    pub fn request(
-        &self,
-        dir: Dir,
-        method: Method,
-        transport: Transport,
-        trunk: Option<TrunkIx>,
-    ) {
+    pub fn request(&self, dir: Dir, method: Method, transport: Transport, trunk: Option<TrunkIx>) {
         if let Some(trunk) = self.trunk(trunk) {
             trunk.requests[dir.index()][method.index()][transport as usize].add(1);
         }
@@ -181,13 +198,7 @@ impl Counters {
 
     /// A response came or went; `method` is the one of its CSeq.
     #[inline]
-    pub fn response(
-        &self,
-        dir: Dir,
-        method: Method,
-        code: u16,
-        trunk: Option<TrunkIx>,
-    ) {
+    pub fn response(&self, dir: Dir, method: Method, code: u16, trunk: Option<TrunkIx>) {
         let Some(trunk) = self.trunk(trunk) else { return };
         let codes = trunk.responses[dir.index()][method.index()].touch();
         match code {
@@ -258,13 +269,7 @@ impl Counters {
     }
 
     /// Calls entered (`delta` 1) or left (-1) a phase.
-    pub fn call_phase(
-        &self,
-        trunk: Option<TrunkIx>,
-        direction: Direction,
-        phase: Phase,
-        delta: i64,
-    ) {
+    pub fn call_phase(&self, trunk: Option<TrunkIx>, direction: Direction, phase: Phase, delta: i64) {
         if let Some(trunk) = self.trunk(trunk) {
             trunk.calls_active[direction.index()][phase.index()].add(delta);
         }

@@ -27,8 +27,7 @@ fn without_credentials_there_is_only_401() {
     ];
     for credentials in &wrong {
         for path in &paths {
-            let headers: Vec<_> =
-                credentials.iter().map(|c| ("Authorization", c.as_str())).collect();
+            let headers: Vec<_> = credentials.iter().map(|c| ("Authorization", c.as_str())).collect();
             let answer = server.request("GET", path, &headers);
             assert_eq!((answer.status, answer.body.as_str()), (401, ""), "{path} {credentials:?}");
             let realm = answer.header("www-authenticate").expect("a challenge");
@@ -55,7 +54,10 @@ fn another_accounts_path_is_forbidden_and_an_unknown_one_not_found() {
 #[test]
 fn records_of_another_account_are_neither_listed_nor_read() {
     let server = Server::start();
-    server.send([started(start(1, 0)), referred(refer(2, baton::sip::event::ReferStatus::Busy, 202, Some(486)))]);
+    server.send([
+        started(start(1, 0)),
+        referred(refer(2, baton::sip::event::ReferStatus::Busy, 202, Some(486))),
+    ]);
     for resource in ["Calls", "Refers"] {
         let list = format!("/2012-04-24/Accounts/{OTHER}/{resource}.json");
         let list = server.get_as(OTHER, &list, &[]).json();
@@ -98,9 +100,7 @@ fn prefixes_and_slashes_are_equal() {
     server.send(completed(start(1, 0), 0, 1_000));
     let lists: Vec<_> = ["/restcomm/2012-04-24", "/api/2012-04-24", "/2012-04-24"]
         .iter()
-        .flat_map(|prefix| {
-            ["Calls.json", "Calls.json/"].map(|c| format!("{prefix}/Accounts/{ACCOUNT}/{c}"))
-        })
+        .flat_map(|prefix| ["Calls.json", "Calls.json/"].map(|c| format!("{prefix}/Accounts/{ACCOUNT}/{c}")))
         .map(|path| server.get(&path))
         .collect();
     for list in &lists {

@@ -6,8 +6,7 @@ use serde_json::Value;
 
 fn members(value: &Value, text: &str) -> Vec<String> {
     // serde_json's map is sorted; the order on the wire is what stands in the text.
-    let mut members: Vec<_> =
-        value.as_object().expect("an object").keys().map(String::clone).collect();
+    let mut members: Vec<_> = value.as_object().expect("an object").keys().map(String::clone).collect();
     members.sort_by_key(|name| text.find(&format!("\"{name}\":")));
     members
 }
@@ -49,8 +48,20 @@ fn a_live_call_has_its_members_in_order() {
     });
     assert_eq!(call, expected);
     let order = [
-        "sid", "InstanceId", "date_created", "date_updated", "account_sid", "to", "from", "status",
-        "start_time", "direction", "api_version", "forwarded_from", "caller_name", "uri",
+        "sid",
+        "InstanceId",
+        "date_created",
+        "date_updated",
+        "account_sid",
+        "to",
+        "from",
+        "status",
+        "start_time",
+        "direction",
+        "api_version",
+        "forwarded_from",
+        "caller_name",
+        "uri",
         "subresource_uris",
     ];
     assert_eq!(members(&call, &text), order);
@@ -74,12 +85,9 @@ fn ended_calls_have_their_end_and_duration() {
     assert_eq!(call["status"], "completed");
     assert_eq!(call["end_time"], "2020-04-07T10:00:14.100Z");
     assert_eq!((&call["duration"], &call["ring_duration"]), (&11.into(), &3.into()));
-    for (n, status) in [
-        (2, CallStatus::Busy),
-        (3, CallStatus::NoAnswer),
-        (4, CallStatus::Canceled),
-        (5, CallStatus::Failed),
-    ] {
+    for (n, status) in
+        [(2, CallStatus::Busy), (3, CallStatus::NoAnswer), (4, CallStatus::Canceled), (5, CallStatus::Failed)]
+    {
         let call = start(n, 0);
         server.send([changed(&call, 30_000, status)]);
         server.send([started(call)]);

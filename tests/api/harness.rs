@@ -1,5 +1,7 @@
 //! A server with two accounts, a client of a few lines, and events to fill the store with.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use baton::config::Secret;
 use baton::control::{Account, ControlConfig, Handle, Readiness, runtime, serve};
 use baton::io;
@@ -10,8 +12,6 @@ use baton::sip::event::{
     ReferSnapshot, ReferStatus,
 };
 use baton::sip::time::Time;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -50,8 +50,8 @@ impl Server {
         let number = NUMBER.fetch_add(1, Relaxed);
         let folder = std::env::temp_dir().join(format!("baton-api-{}-{number}", std::process::id()));
         let clock: baton::record::Clock = Arc::new(|| at(3_600_000));
-        let store = Store::open(RecordConfig::new(folder.join("baton.db"), NODE, clock))
-            .expect("the store opens");
+        let store =
+            Store::open(RecordConfig::new(folder.join("baton.db"), NODE, clock)).expect("the store opens");
         let counters = vec![Arc::new(Counters::new(2)), Arc::new(Counters::new(2))];
         let io = vec![Arc::new(io::Counters::default()), Arc::new(io::Counters::default())];
         let readiness = Readiness::starting();

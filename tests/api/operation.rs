@@ -90,10 +90,7 @@ fn metrics_show_what_was_counted() {
     for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let name = line.split(['{', ' ']).next().expect("a name");
         let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
-        assert!(
-            typed.contains(name) || family.is_some_and(|f| typed.contains(f)),
-            "{line} has no family"
-        );
+        assert!(typed.contains(name) || family.is_some_and(|f| typed.contains(f)), "{line} has no family");
         assert_eq!(line.rsplit(' ').next().map(|v| v.parse::<f64>().is_ok()), Some(true));
     }
 }
@@ -205,7 +202,9 @@ fn connections_are_reused_and_closed_in_order() {
 fn tokens_are_not_repeated() {
     let server = Server::start();
     server.send(completed(start(1, 0), 0, 1_000));
-    for path in [path("Calls.json"), path("Refers"), path("Nothing"), "/openapi.json".into(), "/metrics".into()] {
+    for path in
+        [path("Calls.json"), path("Refers"), path("Nothing"), "/openapi.json".into(), "/metrics".into()]
+    {
         let answer = server.get(&path);
         assert!(!format!("{answer:?}").contains(TOKEN), "{path}");
     }

@@ -53,11 +53,9 @@ fn pages_of_one() {
     assert_eq!(list["last_page_uri"], format!("{uri}?Page=75&PageSize=1&Limit=10000"));
     let shown = list["calls"][0]["sid"].as_str().expect("a sid");
     assert_eq!(shown, call_sid(75));
-    assert_eq!(
-        list["next_page_uri"],
-        format!("{uri}?Page=1&PageSize=1&AfterSid={shown}&Limit=10000")
-    );
-    let next = server.get(list["next_page_uri"].as_str().expect("a path").replace("/Calls?", "/Calls.json?").as_str());
+    assert_eq!(list["next_page_uri"], format!("{uri}?Page=1&PageSize=1&AfterSid={shown}&Limit=10000"));
+    let next = server
+        .get(list["next_page_uri"].as_str().expect("a path").replace("/Calls?", "/Calls.json?").as_str());
     assert_eq!(next.json()["calls"][0]["sid"], call_sid(74));
 }
 

@@ -127,12 +127,7 @@ fn refers_are_filtered() {
     let server = Server::start();
     let sent = |n, status, notify_code, from: &str, to: &str| {
         let snapshot = refer(n, status, 202, notify_code);
-        referred(ReferSnapshot {
-            from: from.into(),
-            to: to.into(),
-            call: CallSid(100 + n),
-            ..snapshot
-        })
+        referred(ReferSnapshot { from: from.into(), to: to.into(), call: CallSid(100 + n), ..snapshot })
     };
     server.send([
         sent(1, ReferStatus::Completed, Some(200), "sip:50_x@b.example", "sip:alice@a.example"),

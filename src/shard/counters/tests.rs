@@ -53,14 +53,8 @@ fn shards_add_up() {
     b.message();
     let seen = seen(&[&a, &b]);
     let at = |key: &str| seen.samples.get(key).copied();
-    assert_eq!(
-        at("baton_sip_requests_total direction=in method=INVITE transport=udp trunk=1"),
-        Some(2)
-    );
-    assert_eq!(
-        at("baton_sip_requests_total direction=in method=other transport=tls trunk=none"),
-        Some(1)
-    );
+    assert_eq!(at("baton_sip_requests_total direction=in method=INVITE transport=udp trunk=1"), Some(2));
+    assert_eq!(at("baton_sip_requests_total direction=in method=other transport=tls trunk=none"), Some(1));
     assert_eq!(at("baton_shard_messages_total shard=0"), Some(1));
     assert_eq!(at("baton_shard_messages_total shard=1"), Some(2));
 }
@@ -77,8 +71,7 @@ fn strange_codes_and_trunks_fold() {
     }
     let seen = seen(&[&counters]);
     let at = |code: &str, trunk: &str| {
-        let key =
-            format!("baton_sip_responses_total direction=out method=BYE code={code} trunk={trunk}");
+        let key = format!("baton_sip_responses_total direction=out method=BYE code={code} trunk={trunk}");
         seen.samples.get(&key).copied()
     };
     assert_eq!(at("other", "0"), Some(4));
@@ -125,12 +118,7 @@ fn refers_count_by_result_and_reason() {
     let counters = Counters::new(1);
     let trunk = Some(TrunkIx(0));
     counters.refer(trunk, ReferRole::Relay, ReferStatus::Completed, None);
-    counters.refer(
-        trunk,
-        ReferRole::Relay,
-        ReferStatus::Failed,
-        Some(ReferReason::ReferRejected),
-    );
+    counters.refer(trunk, ReferRole::Relay, ReferStatus::Failed, Some(ReferReason::ReferRejected));
     let seen = seen(&[&counters]);
     let key = "baton_refer_total trunk=0 role=relay result=";
     assert_eq!(seen.samples.get(&format!("{key}completed reason=")), Some(&1));

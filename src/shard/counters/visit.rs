@@ -3,8 +3,9 @@
 //! The names are those of the trunking contract, section N; dashboards rely on them.
 
 use super::{
-    AttemptResult, CallResult, Codes, ConnectionRole, Counter, Counters, Dir, DnsResult,
-    FailoverReason, Gauge, Histogram, Label, Lazy, Node, Phase, Queue, Rejection, RetransmissionKind, Spread, TlsResult, TransactionKind, TrunkCounters, Work,
+    AttemptResult, CallResult, Codes, ConnectionRole, Counter, Counters, Dir, DnsResult, FailoverReason,
+    Gauge, Histogram, Label, Lazy, Node, Phase, Queue, Rejection, RetransmissionKind, Spread, TlsResult,
+    TransactionKind, TrunkCounters, Work,
 };
 use crate::sip::event::{Direction, ReferReason, ReferRole, ReferStatus};
 use crate::sip::flow::Transport;
@@ -79,14 +80,11 @@ const fn histogram(name: &'static str, help: &'static str) -> Family {
     Family { name, help, kind: FamilyKind::Histogram }
 }
 
-static REQUESTS: Family =
-    counter("baton_sip_requests_total", "SIP requests, retransmissions included.");
-static RESPONSES: Family =
-    counter("baton_sip_responses_total", "SIP responses, retransmissions included.");
+static REQUESTS: Family = counter("baton_sip_requests_total", "SIP requests, retransmissions included.");
+static RESPONSES: Family = counter("baton_sip_responses_total", "SIP responses, retransmissions included.");
 static RETRANSMISSIONS: Family =
     counter("baton_sip_retransmissions_total", "SIP messages that came or went once more.");
-static MALFORMED: Family =
-    counter("baton_sip_malformed_total", "SIP messages that could not be read.");
+static MALFORMED: Family = counter("baton_sip_malformed_total", "SIP messages that could not be read.");
 static BYTES: Family = histogram("baton_sip_message_bytes", "Size of SIP messages.");
 static TRANSACTIONS: Family = gauge("baton_transactions_active", "SIP transactions kept now.");
 static DIALOGS: Family = gauge("baton_dialogs_active", "SIP dialogs kept now.");
@@ -98,16 +96,13 @@ static HANDOFFS: Family =
 static CALLS_ACTIVE: Family = gauge("baton_calls_active", "Calls in progress.");
 static CALLS: Family = counter("baton_calls_total", "Calls answered, or ended unanswered.");
 static SETUP: Family = histogram("baton_call_setup_seconds", "INVITE to answer.");
-static POST_DIAL_DELAY: Family = histogram(
-    "baton_call_post_dial_delay_seconds",
-    "INVITE to the first response above 100.",
-);
+static POST_DIAL_DELAY: Family =
+    histogram("baton_call_post_dial_delay_seconds", "INVITE to the first response above 100.");
 static DURATION: Family = histogram("baton_call_duration_seconds", "Answer to end of a call.");
 static ATTEMPTS: Family = counter("baton_attempts_total", "Ended attempts at targets of a trunk.");
 static FAILOVERS: Family =
     counter("baton_failovers_total", "Times the next candidate was tried because of a trunk.");
-static REJECTED: Family =
-    counter("baton_rejected_total", "Requests refused before they went anywhere.");
+static REJECTED: Family = counter("baton_rejected_total", "Requests refused before they went anywhere.");
 static REFERS: Family = counter("baton_refer_total", "Refers that reached their final status.");
 static REFERS_ACTIVE: Family = gauge("baton_refer_active", "Refers in progress.");
 static REFER_SECONDS: Family = histogram("baton_refer_seconds", "REFER to its final result.");
@@ -116,10 +111,8 @@ static TLS: Family = counter("baton_tls_handshakes_total", "TLS handshakes that 
 static DNS_LOOKUPS: Family = counter("baton_dns_lookups_total", "Questions DNS answered.");
 static DNS_SECONDS: Family = histogram("baton_dns_seconds", "Question to answer of DNS.");
 static QUEUE_DEPTH: Family = gauge("baton_queue_depth", "Entries waiting in a queue.");
-static QUEUE_DROPPED: Family =
-    counter("baton_queue_dropped_total", "Entries a full queue did not take.");
-static PROCESSING: Family =
-    histogram("baton_processing_seconds", "What Baton itself needed for a message.");
+static QUEUE_DROPPED: Family = counter("baton_queue_dropped_total", "Entries a full queue did not take.");
+static PROCESSING: Family = histogram("baton_processing_seconds", "What Baton itself needed for a message.");
 
 /// What was counted on the shards' behalf elsewhere, to be added to their families.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -216,9 +209,8 @@ fn messages(view: &View<'_>, sink: &mut dyn Sink) {
         for &dir in Dir::ALL {
             for method in Method::ALL {
                 for transport in Transport::ALL {
-                    let n = blocks.count(|b| {
-                        b.requests[dir.index()][method.index()][transport as usize].value()
-                    });
+                    let n =
+                        blocks.count(|b| b.requests[dir.index()][method.index()][transport as usize].value());
                     let labels = [
                         ("direction", word(dir)),
                         ("method", word(method)),
@@ -235,9 +227,8 @@ fn messages(view: &View<'_>, sink: &mut dyn Sink) {
         for &dir in Dir::ALL {
             for method in Method::ALL {
                 let codes = blocks.0.iter();
-                let codes: Vec<_> = codes
-                    .filter_map(|b| b.responses[dir.index()][method.index()].seen())
-                    .collect();
+                let codes: Vec<_> =
+                    codes.filter_map(|b| b.responses[dir.index()][method.index()].seen()).collect();
                 responses(sink, &codes, dir, method, trunk);
             }
         }
@@ -266,16 +257,9 @@ fn messages(view: &View<'_>, sink: &mut dyn Sink) {
     }
 }
 
-fn responses(
-    sink: &mut dyn Sink,
-    rows: &[&Codes],
-    dir: Dir,
-    method: Method,
-    trunk: LabelValue,
-) {
+fn responses(sink: &mut dyn Sink, rows: &[&Codes], dir: Dir, method: Method, trunk: LabelValue) {
     let mut sample = |code: LabelValue, n: u64| {
-        let labels =
-            [("direction", word(dir)), ("method", word(method)), ("code", code), ("trunk", trunk)];
+        let labels = [("direction", word(dir)), ("method", word(method)), ("code", code), ("trunk", trunk)];
         counted(sink, &labels, n);
     };
     for hundred in 0..6 {
@@ -324,8 +308,7 @@ fn calls(view: &View<'_>, sink: &mut dyn Sink) {
             let phases = Phase::ALL.iter().map(|p| (*p, blocks.gauge(|b| &b.calls_active[d][p.index()])));
             for (phase, now) in phases {
                 if ever > 0 || now != Sample::Gauge(0) {
-                    let labels =
-                        [("trunk", trunk), ("direction", word(direction)), ("phase", word(phase))];
+                    let labels = [("trunk", trunk), ("direction", word(direction)), ("phase", word(phase))];
                     sink.sample(&labels, now);
                 }
             }
@@ -336,8 +319,7 @@ fn calls(view: &View<'_>, sink: &mut dyn Sink) {
         for &direction in Direction::ALL {
             for &result in CallResult::ALL {
                 let n = blocks.count(|b| b.calls[direction.index()][result.index()].value());
-                let labels =
-                    [("trunk", trunk), ("direction", word(direction)), ("result", word(result))];
+                let labels = [("trunk", trunk), ("direction", word(direction)), ("result", word(result))];
                 counted(sink, &labels, n);
             }
         }
@@ -418,8 +400,7 @@ fn refers(view: &View<'_>, sink: &mut dyn Sink) {
     sink.family(&REFER_SECONDS);
     for &role in ReferRole::ALL {
         for &status in ReferStatus::ALL {
-            let total = view
-                .spread(|c| c.refer_seconds[role.index()][status.index()].seen().map(|s| &s.0));
+            let total = view.spread(|c| c.refer_seconds[role.index()][status.index()].seen().map(|s| &s.0));
             spread(sink, &[("role", word(role)), ("result", word(status))], total);
         }
     }
@@ -429,8 +410,7 @@ fn surroundings(view: &View<'_>, sink: &mut dyn Sink) {
     sink.family(&CONNECTIONS);
     for transport in Transport::ALL.into_iter().filter(|t| t.is_reliable()) {
         for &role in ConnectionRole::ALL {
-            let labels =
-                [("transport", LabelValue::Word(transport.param())), ("role", word(role))];
+            let labels = [("transport", LabelValue::Word(transport.param())), ("role", word(role))];
             let now = view.gauge(|c| &c.connections[transport as usize][role.index()]);
             sink.sample(&labels, now);
         }

@@ -16,9 +16,8 @@ pub(super) async fn list(asked: &Asked<'_>, account: &Account) -> Result<String,
     let paging = Paging::with_limit(&query)?;
     let (filter, order) = (filter(&query)?, order(&query)?);
     let owner = account.sid.clone();
-    let read = move |session: &crate::record::Session| {
-        session.calls(&owner, &filter, order, paging.excerpt())
-    };
+    let read =
+        move |session: &crate::record::Session| session.calls(&owner, &filter, order, paging.excerpt());
     let page = asked.app.records.read(read).await?;
     let calls: Vec<_> = page.items.into_iter().map(|call| Call::new(call, account)).collect();
     let last = calls.last().map(|call| call.sid.clone());
@@ -30,11 +29,7 @@ pub(super) async fn list(asked: &Asked<'_>, account: &Account) -> Result<String,
     }
 }
 
-pub(super) async fn read(
-    asked: &Asked<'_>,
-    account: &Account,
-    sid: &str,
-) -> Result<String, Problem> {
+pub(super) async fn read(asked: &Asked<'_>, account: &Account, sid: &str) -> Result<String, Problem> {
     let call = find(asked, account, sid).await?;
     match asked.format {
         Format::Json => json(&call),
@@ -80,9 +75,8 @@ pub(super) fn json(value: &impl Serialize) -> Result<String, Problem> {
 fn filter(query: &Query) -> Result<CallFilter, Problem> {
     let text = |name: &str| query.value(name).map(str::to_owned);
     // A plus that was not encoded has become a blank at the front (5.1.5).
-    let number = |name: &str| {
-        query.value(name).map(str::trim).filter(|value| !value.is_empty()).map(str::to_owned)
-    };
+    let number =
+        |name: &str| query.value(name).map(str::trim).filter(|value| !value.is_empty()).map(str::to_owned);
     Ok(CallFilter {
         to: number("To"),
         from: number("From"),

@@ -160,10 +160,7 @@ mod tests {
         assert_eq!(path("/2012-04-24/Accounts/AC1/Calls/CA2"), (plain.clone(), None));
         assert_eq!(path("/api/2012-04-24/Accounts/AC1/Calls/CA2.json"), (plain.clone(), json));
         assert_eq!(path("/restcomm/2012-04-24/Accounts/AC1/Calls.json/CA2/"), (plain.clone(), json));
-        assert_eq!(
-            path("/restcomm/2012-04-24/Accounts/AC1/Calls/CA%32.xml"),
-            (plain, Some(Format::Xml))
-        );
+        assert_eq!(path("/restcomm/2012-04-24/Accounts/AC1/Calls/CA%32.xml"), (plain, Some(Format::Xml)));
         assert!(Path::parse("/2012-04-24/Accounts/%4").is_err());
     }
 }

@@ -134,9 +134,7 @@ mod tests {
         assert_eq!((last.start.as_str(), last.end.as_str()), ("6", "6"));
         let empty = envelope("", 0, 0).expect("it is a page");
         assert_eq!((empty.num_pages, empty.start.as_str(), empty.end.as_str()), (0, "0", "0"));
-        for wrong in
-            ["PageSize=3&Page=3", "Page=-1", "Page=x", "PageSize=0", "PageSize=1001", "Limit=0"]
-        {
+        for wrong in ["PageSize=3&Page=3", "Page=-1", "Page=x", "PageSize=0", "PageSize=1001", "Limit=0"] {
             assert!(envelope(wrong, 6, 0).is_err(), "{wrong}");
         }
         assert!(envelope("Page=18446744073709551615", 6, 0).is_err());

@@ -17,9 +17,7 @@ pub(super) async fn list(asked: &Asked<'_>, account: &Account) -> Result<String,
     let paging = Paging::without_limit(&query)?;
     let filter = filter(&query)?;
     let owner = account.sid.clone();
-    let read = move |session: &crate::record::Session| {
-        session.refers(&owner, &filter, paging.excerpt())
-    };
+    let read = move |session: &crate::record::Session| session.refers(&owner, &filter, paging.excerpt());
     let page = asked.app.records.read(read).await?;
     let refers: Vec<_> = page.items.into_iter().map(|refer| Refer::new(refer, account)).collect();
     let last = refers.last().map(|refer| refer.sid.clone());
@@ -30,11 +28,7 @@ pub(super) async fn list(asked: &Asked<'_>, account: &Account) -> Result<String,
 }
 
 /// One answer for what does not exist and for what belongs to others: it hides foreign records.
-pub(super) async fn read(
-    asked: &Asked<'_>,
-    account: &Account,
-    sid: &str,
-) -> Result<String, Problem> {
+pub(super) async fn read(asked: &Asked<'_>, account: &Account, sid: &str) -> Result<String, Problem> {
     let wanted = sid.to_owned();
     let record = asked.app.records.read(move |session| session.refer(&wanted)).await?;
     match record.filter(|refer| refer.account == account.sid) {

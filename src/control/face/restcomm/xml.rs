@@ -30,9 +30,9 @@ pub(super) fn calls(envelope: &Envelope, calls: &[Call]) -> Result<String, Probl
             ("lastpageuri", envelope.last_page_uri.as_str()),
         ];
         let numbers = names.into_iter().zip(numbers.iter().map(String::as_str));
-        out.create_element("Calls").with_attributes(numbers.chain(links)).write_inner_content(|out| {
-            calls.iter().try_for_each(|call| write_call(out, call))
-        })?;
+        out.create_element("Calls")
+            .with_attributes(numbers.chain(links))
+            .write_inner_content(|out| calls.iter().try_for_each(|call| write_call(out, call)))?;
         Ok(())
     })
 }
