@@ -34,7 +34,7 @@ impl Records {
         let reader = self.reader.clone();
         let session = spawn_blocking(move || {
             // A writer in trouble must not hide what is written already.
-            if !reader.settle() {
+            if reader.failing() || !reader.settle() {
                 tracing::warn!(event = "records.behind", "the newest records are not yet readable");
             }
             reader.session()

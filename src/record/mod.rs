@@ -165,7 +165,7 @@ impl Store {
         let (events, events_out) = bounded(config.queue.max(1));
         let (orders, orders_out) = bounded(64);
         let stats = Arc::new(Stats::default());
-        let reader = Reader::new(config.path.clone(), orders.clone());
+        let reader = Reader::new(config.path.clone(), orders.clone(), stats.clone());
         let writer = start(config, connection, events_out, orders_out, stats.clone())?;
         Ok(Store { events, orders, stats, reader, writer: Some(writer) })
     }
@@ -185,7 +185,7 @@ impl Store {
         self.stats.clone()
     }
 
-    /// Waits until everything sent before is written; false when the writer does not answer in time.
+    /// Waits until everything sent before is written; false when it could not be, or not in time.
     pub fn flush(&self) -> bool {
         self.reader.settle()
     }

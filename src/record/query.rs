@@ -2,9 +2,9 @@
 //!
 //! Readers have connections of their own; WAL lets them read while the writer writes.
 
-use super::ask;
 use super::schema::{self, Coded, micros, time};
 use super::writer::Order;
+use super::{Stats, ask};
 use crate::sip::event::{CallSid, CallStatus, Direction, ReferReason, ReferRole, ReferSid, ReferStatus};
 use crate::sip::time::Time;
 use crossbeam::channel::Sender;
@@ -221,17 +221,24 @@ pub struct Page<T> {
 pub struct Reader {
     path: Arc<PathBuf>,
     orders: Sender<Order>,
+    stats: Arc<Stats>,
     idle: Arc<Mutex<Vec<Connection>>>,
 }
 
 impl Reader {
-    pub(super) fn new(path: PathBuf, orders: Sender<Order>) -> Reader {
-        Reader { path: Arc::new(path), orders, idle: Arc::default() }
+    pub(super) fn new(path: PathBuf, orders: Sender<Order>, stats: Arc<Stats>) -> Reader {
+        Reader { path: Arc::new(path), orders, stats, idle: Arc::default() }
     }
 
-    /// Waits until everything sent to the store before is written; false when that took too long.
+    /// Waits until everything sent to the store before is written; false when it could not be, or not
+    /// in time.
     pub fn settle(&self) -> bool {
-        ask(&self.orders, Order::Flush)
+        ask(&self.orders, Order::Flush) && !self.stats.failing()
+    }
+
+    /// Whether writing is in trouble; waiting for it would be in vain.
+    pub fn failing(&self) -> bool {
+        self.stats.failing()
     }
 
     /// A connection that sees what is written now.

@@ -8,6 +8,7 @@ use super::StoreError;
 use crate::sip::event::{CallStatus, Direction, ReferReason, ReferRole, ReferStatus};
 use crate::sip::time::Time;
 use rusqlite::{Connection, OpenFlags};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ CREATE INDEX refer_ended ON refer (ended) WHERE ended IS NOT NULL;
 /// Opens the database for writing, making its tables when it is new.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     let failed = |source| StoreError::Open { path: path.to_owned(), source };
+    make_private(path);
     let connection = Connection::open(path).map_err(failed)?;
     prepare(&connection).map_err(failed)?;
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
@@ -51,6 +53,13 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
         _ => return Err(StoreError::Newer { path: path.to_owned(), found, known: FORMAT }),
     }
     Ok(connection)
+}
+
+/// Records say who spoke with whom: a new file is for its owner's eyes only. What SQLite puts beside
+/// it takes the same mode. A failure shows when the database is opened.
+fn make_private(path: &Path) {
+    let mut options = std::fs::OpenOptions::new();
+    let _ = options.write(true).create_new(true).mode(0o600).open(path);
 }
 
 /// Opens the database for reading beside the writer.
@@ -64,7 +73,8 @@ pub(super) fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(Duration::from_secs(2))?;
+    // Nobody else should write; while somebody does, events are better kept than waited with.
+    connection.busy_timeout(Duration::from_millis(250))?;
     connection.set_prepared_statement_cache_capacity(32);
     // The checkpoint comes every 16 MiB: a page that is written again and again is copied once.
     connection.execute_batch(

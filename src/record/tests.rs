@@ -317,3 +317,34 @@ fn public_identifiers_are_read_as_written() {
     }
     assert_eq!(parse_refer_sid(&ReferSid(9).to_string()), Some(ReferSid(9)));
 }
+
+/// What cannot be written is kept and written later, in its order; readers see what there is.
+#[test]
+fn trouble_with_writing_loses_nothing() {
+    let bench = Bench::new(|_| ());
+    bench.send([started(1, 0)]);
+    assert!(bench.store().flush());
+    let other = rusqlite::Connection::open(bench.folder.join("deep/baton.db")).expect("the file is there");
+    other.execute_batch("BEGIN IMMEDIATE;").expect("nobody writes");
+    bench.send([changed(1, 0, at(2), CallStatus::InProgress), started(2, 3)]);
+    assert!(!bench.store().flush());
+    assert!(bench.store().stats().failing());
+    let session = bench.store().reader().session().expect("a connection");
+    let call = session.call(&call_sid_text(NODE, CallSid(1))).expect("the store is read");
+    assert_eq!(call.map(|c| c.status), Some(CallStatus::Ringing));
+    bench.send([changed(1, 0, at(5), CallStatus::Completed)]);
+    other.execute_batch("COMMIT;").expect("it ends");
+    assert!(bench.store().flush());
+    assert!(!bench.store().stats().failing());
+    assert_eq!(bench.call(1).and_then(|c| c.duration), Some(3));
+    assert!(bench.call(2).is_some());
+    assert_eq!(bench.store().stats().dropped(), 0);
+}
+
+#[test]
+fn records_are_for_their_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let bench = Bench::new(|_| ());
+    let file = std::fs::metadata(bench.folder.join("deep/baton.db")).expect("the file is there");
+    assert_eq!(file.permissions().mode() & 0o777, 0o600);
+}
