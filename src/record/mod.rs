@@ -10,18 +10,20 @@
 //! write a lost row anew); a power failure may lose the last commits but never harms the file. A
 //! full sync per batch would buy little for that price.
 
+mod filter;
 mod housekeeping;
 mod pending;
 mod query;
+mod row;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod write;
 mod writer;
 
-pub use query::{
-    CallFilter, CallOrder, CallRecord, CallSort, Excerpt, Page, QueryError, Reader, ReferFilter, ReferRecord,
-    Session, call_sid_text, parse_call_sid, parse_refer_sid,
-};
+pub use filter::{CallFilter, CallOrder, CallSort, ReferFilter};
+pub use query::{Excerpt, Page, QueryError, Reader, Session};
+pub use row::{CallRecord, ReferRecord, call_sid_text, parse_call_sid, parse_refer_sid};
 
 use crate::sip::event::Event;
 use crate::sip::time::Time;

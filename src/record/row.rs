@@ -1,0 +1,200 @@
+//! A record as it is read: from a row of the tables, under its public identifier.
+
+use super::schema::{Coded, time};
+use crate::sip::event::{CallSid, CallStatus, Direction, ReferReason, ReferRole, ReferSid, ReferStatus};
+use crate::sip::time::Time;
+use rusqlite::Row;
+
+/// The record of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallRecord {
+    /// The call.
+    pub sid: CallSid,
+    /// The node that wrote it, the other half of its public identifier.
+    pub node: u128,
+    /// The account that owns it.
+    pub account: String,
+    /// The call it belongs to.
+    pub parent: Option<CallSid>,
+    /// Which side it began on.
+    pub direction: Direction,
+    /// How far it is, or how it ended.
+    pub status: CallStatus,
+    /// The final code of its INVITE, 0 when there is none.
+    pub code: u16,
+    /// When it began.
+    pub created: Time,
+    /// When its status last changed.
+    pub updated: Time,
+    /// When it first rang.
+    pub ringing: Option<Time>,
+    /// When it was answered.
+    pub answered: Option<Time>,
+    /// When it ended.
+    pub ended: Option<Time>,
+    /// Seconds from answer to end, once ended.
+    pub duration: Option<u64>,
+    /// Caller.
+    pub from: String,
+    /// Callee.
+    pub to: String,
+    /// The caller's display name.
+    pub caller_name: Option<String>,
+    /// Who diverted it.
+    pub forwarded_from: Option<String>,
+    /// The SIP Call-ID.
+    pub call_id: String,
+}
+
+/// The record of a Refer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReferRecord {
+    /// The Refer.
+    pub sid: ReferSid,
+    /// The account that owns it.
+    pub account: String,
+    /// The call on whose dialog the REFER went.
+    pub call: CallSid,
+    /// The node that wrote it.
+    pub node: u128,
+    /// Who performed it.
+    pub role: ReferRole,
+    /// Its status.
+    pub status: ReferStatus,
+    /// Why it ended so.
+    pub reason: Option<ReferReason>,
+    /// Final response to the REFER.
+    pub refer_code: u16,
+    /// The last code a NOTIFY reported.
+    pub notify_code: Option<u16>,
+    /// When the REFER was seen or sent.
+    pub created: Time,
+    /// When it last changed.
+    pub updated: Time,
+    /// Who transferred.
+    pub from: String,
+    /// To whom.
+    pub to: String,
+}
+
+/// A call's public identifier.
+pub fn call_sid_text(node: u128, sid: CallSid) -> String {
+    format!("ID{node:032x}-{sid}")
+}
+
+/// The parts of a call's public identifier; `None` for what Baton never gave out.
+pub fn parse_call_sid(text: &str) -> Option<(u128, CallSid)> {
+    let (node, sid) = text.strip_prefix("ID")?.split_once("-CA")?;
+    Some((hex(node)?, CallSid(hex(sid)?)))
+}
+
+/// The bits of a Refer's public identifier; `None` for what Baton never gave out.
+pub fn parse_refer_sid(text: &str) -> Option<ReferSid> {
+    hex(text.strip_prefix("RF")?).map(ReferSid)
+}
+
+fn hex(text: &str) -> Option<u128> {
+    let digits = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if digits { u128::from_str_radix(text, 16).ok() } else { None }
+}
+
+impl CallStatus {
+    /// The word of the Calls API (its section 7).
+    pub const fn text(self) -> &'static str {
+        match self {
+            CallStatus::Queued => "queued",
+            CallStatus::Ringing => "ringing",
+            CallStatus::InProgress => "in-progress",
+            CallStatus::Completed => "completed",
+            CallStatus::Busy => "busy",
+            CallStatus::NoAnswer => "no-answer",
+            CallStatus::Canceled => "canceled",
+            CallStatus::Failed => "failed",
+        }
+    }
+
+    /// The status a word of the Calls API means.
+    pub fn from_text(text: &str) -> Option<CallStatus> {
+        CallStatus::CODES.iter().map(|(_, status)| *status).find(|status| status.text() == text)
+    }
+}
+
+impl Direction {
+    /// The word of the Calls API (its section 4).
+    pub const fn text(self) -> &'static str {
+        match self {
+            Direction::Inbound => "inbound",
+            Direction::OutboundApi => "outbound-api",
+            Direction::OutboundDial => "outbound-dial",
+        }
+    }
+}
+
+/// What [`call_from_row`] reads.
+pub(super) const CALL: &str =
+    "SELECT call.sid, node.bits, account.sid, parent, direction, status, code, created,
+  updated, ringing, answered, ended, duration, caller, callee, caller_name, forwarded_from, call_id
+FROM call JOIN account ON account.id = call.account JOIN node ON node.id = call.node";
+
+/// What [`refer_from_row`] reads.
+pub(super) const REFER: &str =
+    "SELECT refer.sid, node.bits, account.sid, call, role, status, reason, refer_code,
+  notify_code, created, updated, referrer, target
+FROM refer JOIN account ON account.id = refer.account JOIN node ON node.id = refer.node";
+
+fn bits(row: &Row<'_>, column: usize) -> rusqlite::Result<u128> {
+    row.get::<_, [u8; 16]>(column).map(u128::from_be_bytes)
+}
+
+fn moment(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Time>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(time))
+}
+
+fn coded<T: Coded>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    let code: i64 = row.get(column)?;
+    T::from_code(code).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, code))
+}
+
+/// A row of [`CALL`].
+pub(super) fn call_from_row(row: &Row<'_>) -> rusqlite::Result<CallRecord> {
+    Ok(CallRecord {
+        sid: CallSid(bits(row, 0)?),
+        node: bits(row, 1)?,
+        account: row.get(2)?,
+        parent: row.get::<_, Option<[u8; 16]>>(3)?.map(|sid| CallSid(u128::from_be_bytes(sid))),
+        direction: coded(row, 4)?,
+        status: coded(row, 5)?,
+        code: row.get(6)?,
+        created: time(row.get(7)?),
+        updated: time(row.get(8)?),
+        ringing: moment(row, 9)?,
+        answered: moment(row, 10)?,
+        ended: moment(row, 11)?,
+        duration: row.get::<_, Option<i64>>(12)?.map(i64::unsigned_abs),
+        from: row.get(13)?,
+        to: row.get(14)?,
+        caller_name: row.get(15)?,
+        forwarded_from: row.get(16)?,
+        call_id: row.get(17)?,
+    })
+}
+
+/// A row of [`REFER`].
+pub(super) fn refer_from_row(row: &Row<'_>) -> rusqlite::Result<ReferRecord> {
+    let reason: Option<i64> = row.get(6)?;
+    Ok(ReferRecord {
+        sid: ReferSid(bits(row, 0)?),
+        node: bits(row, 1)?,
+        account: row.get(2)?,
+        call: CallSid(bits(row, 3)?),
+        role: coded(row, 4)?,
+        status: coded(row, 5)?,
+        reason: reason.and_then(ReferReason::from_code),
+        refer_code: row.get(7)?,
+        notify_code: row.get(8)?,
+        created: time(row.get(9)?),
+        updated: time(row.get(10)?),
+        from: row.get(11)?,
+        to: row.get(12)?,
+    })
+}
