@@ -3,7 +3,7 @@
 //! Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration.
 
 mod check;
-mod scratch;
+pub(crate) mod scratch;
 mod serve;
 mod signal;
 
@@ -48,6 +48,12 @@ enum Command {
         /// The TOML file to validate
         file: PathBuf,
     },
+    /// Show a transfer: three phones and a server of its own, on loopback
+    #[command(
+        after_help = "Draws the messages that crossed the phones' sockets and prints the Refer record that \
+                      the server's API shows. Exit code 0 only when the transfer completed."
+    )]
+    Demo,
 }
 
 #[derive(Debug, Args)]
@@ -70,5 +76,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => serve::serve(args.config.as_deref()),
         Command::Check { file } => check::check(&file),
+        Command::Demo => match crate::demo::run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("baton demo: {error}");
+                ExitCode::from(FAILED)
+            }
+        },
     }
 }

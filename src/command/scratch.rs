@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 /// A folder that is removed when this is dropped.
 #[derive(Debug)]
-pub(super) struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
     /// Makes a folder of its own that only this user may enter.
-    pub(super) fn make() -> Result<Scratch, StateError> {
+    pub(crate) fn make() -> Result<Scratch, StateError> {
         let mut name = [0u8; 8];
         getrandom::fill(&mut name).map_err(StateError::Entropy)?;
         let dir = std::env::temp_dir().join(format!("baton-{:016x}", u64::from_be_bytes(name)));
@@ -18,7 +18,7 @@ impl Scratch {
     }
 
     /// Where it is.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }

@@ -1,1 +1,95 @@
-//! demo
+//! `baton demo`: a transfer to look at, on loopback, through a real server.
+//!
+//! Three [`phone`]s and a server with sockets of its own. Alice calls Bob, and in the middle of the
+//! call her phone sends a REFER: Bob is to call Carol. The [`show`] is over when the new call stands,
+//! its news has come back to Alice in NOTIFYs, and everybody has hung up. What crossed the phones'
+//! sockets is drawn as a [`ladder`]; what the server recorded is fetched over its HTTP API.
+
+mod http;
+mod ladder;
+mod phone;
+mod server;
+mod show;
+
+use self::server::Server;
+use self::show::{Show, ShowError};
+use crate::sip::time::Time;
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+use thiserror::Error;
+
+/// How long the record may take to become what the messages said.
+const RECORD_WAIT: Duration = Duration::from_secs(2);
+
+/// Why the demo did not end well.
+#[derive(Debug, Error)]
+pub enum DemoError {
+    /// The server did not start.
+    #[error("the server did not start: {0}")]
+    Server(String),
+    /// A socket failed.
+    #[error("{what}: {error}")]
+    Socket {
+        /// What was attempted.
+        what: &'static str,
+        /// The operating system's answer.
+        error: io::Error,
+    },
+    /// The calls did not go as they should.
+    #[error(transparent)]
+    Show(#[from] ShowError),
+    /// The API did not show what happened.
+    #[error("the Refer record did not come to say that the transfer succeeded; the API's last answer: {0}")]
+    Record(String),
+}
+
+/// Runs the demo: prints the ladder and the Refer record.
+///
+/// # Errors
+///
+/// When the transfer did not complete; what crossed the wire until then has been drawn.
+pub fn run() -> Result<(), DemoError> {
+    let clock = crate::io::Clock::new();
+    let sockets = show::sockets()?;
+    let server = Server::start(show::addresses(&sockets)?)?;
+    println!("Baton serves SIP on udp {} and HTTP on http://{}.", server.sip, server.http);
+    println!("Alice calls Bob through it; then her phone asks Bob's, by REFER, to call Carol.\n");
+    let mut show = Show::new(sockets, server.sip, clock)?;
+    let outcome = show.run();
+    let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    print!("{}", ladder::draw(show.crossings(), colour));
+    outcome?;
+    let record = finished_record(&server, || clock.now())?;
+    println!("\nThe transfer completed. GET {}/{}\n", server.refers(), record.sid);
+    println!("{}", record.json);
+    server.stop();
+    Ok(())
+}
+
+struct Record {
+    sid: String,
+    json: String,
+}
+
+/// Reads the list of Refers until the one there is says how it ended, then the Refer itself.
+fn finished_record(server: &Server, now: impl Fn() -> Time) -> Result<Record, DemoError> {
+    let give_up = now() + RECORD_WAIT;
+    loop {
+        let list = server.get(&server.refers())?;
+        let refer = list.get("refers").and_then(|refers| refers.get(0));
+        let field = |name| refer.and_then(|refer| refer.get(name)).and_then(|value| value.as_str());
+        if let (Some("202"), Some("200"), Some("in-progress"), Some(sid)) = (
+            field("refer_sip_response_code"),
+            field("notify_sip_response_code"),
+            field("call_status"),
+            field("sid"),
+        ) {
+            let refer = server.get(&format!("{}/{sid}", server.refers()))?;
+            return Ok(Record { sid: sid.to_owned(), json: format!("{refer:#}") });
+        }
+        if now() > give_up {
+            return Err(DemoError::Record(list.to_string()));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -41,9 +41,7 @@ pub struct Dialog {
 impl Dialog {
     /// The dialog of a request, or of the request that a response answers.
     pub fn of(message: &Message, call: CallSid) -> Dialog {
-        let tag = |address: Option<NameAddr<'_>>| {
-            Tag::of(address.and_then(|a| a.tag()).unwrap_or_default())
-        };
+        let tag = |address: Option<NameAddr<'_>>| Tag::of(address.and_then(|a| a.tag()).unwrap_or_default());
         Dialog { call, from: tag(message.from().ok()), to: tag(message.to().ok()) }
     }
 
@@ -72,12 +70,7 @@ pub struct ReferFacts {
 
 impl ReferFacts {
     /// What a REFER says; `None` for one without a CSeq that can be read, which no proxy passes on.
-    pub fn read(
-        refer: &Message,
-        sid: ReferSid,
-        call: CallSid,
-        account: Arc<str>,
-    ) -> Option<ReferFacts> {
+    pub fn read(refer: &Message, sid: ReferSid, call: CallSid, account: Arc<str>) -> Option<ReferFacts> {
         // Several Refer-To values are for the referee to refuse; the first is shown.
         let to = refer.refer_to().ok().flatten().map(|to| without_headers(&to));
         let from = refer.referred_by().ok().flatten().or_else(|| refer.from().ok());
@@ -196,11 +189,7 @@ mod tests {
             "refer-to:  \"Carol, C.\" <sip:carol@chicago.example.com>;x=y",
             "Refer-To: Carol <sip:carol@chicago.example.com>",
         ] {
-            assert_eq!(
-                refer(&format!("{field}\r\n")).to,
-                "sip:carol@chicago.example.com",
-                "{field}"
-            );
+            assert_eq!(refer(&format!("{field}\r\n")).to, "sip:carol@chicago.example.com", "{field}");
         }
     }
 
@@ -249,10 +238,7 @@ mod tests {
     #[test]
     fn both_sides_of_a_dialog() {
         let facts = refer("Refer-To: <sip:c@x>\r\n");
-        assert_eq!(
-            facts.dialog,
-            Dialog { call: CallSid(7), from: Tag::of(b"a1"), to: Tag::of(b"b1") }
-        );
+        assert_eq!(facts.dialog, Dialog { call: CallSid(7), from: Tag::of(b"a1"), to: Tag::of(b"b1") });
         assert_eq!(facts.cseq, 31863);
         assert_eq!(facts.dialog.reversed().reversed(), facts.dialog);
         assert_ne!(facts.dialog.reversed(), facts.dialog);
@@ -269,9 +255,7 @@ mod tests {
             let facts = notify(&format!("{field}\r\n"), "").expect(field);
             assert_eq!(facts.id, id);
         }
-        for field in
-            ["Event: dialog", "Event: refer;id=x", "Event: refer;id=99999999999", "Event:", ""]
-        {
+        for field in ["Event: dialog", "Event: refer;id=x", "Event: refer;id=99999999999", "Event:", ""] {
             let fields = if field.is_empty() { String::new() } else { format!("{field}\r\n") };
             assert_eq!(notify(&fields, "SIP/2.0 200 OK\r\n"), None, "{field}");
         }
@@ -297,9 +281,7 @@ mod tests {
         assert_eq!(code("SIP/2.0 180 Ringing\r\nTo: <sip:c@x>\r\n\r\n"), Some(180));
         assert_eq!(code("SIP/2.0 486"), Some(486));
         assert_eq!(code("SIP/2.0 603 \n"), Some(603));
-        for odd in
-            ["", "\r\n", "200 OK", "INVITE sip:c@x SIP/2.0\r\n", "SIP/2.0 999 Huh", "\u{0}\u{1}"]
-        {
+        for odd in ["", "\r\n", "200 OK", "INVITE sip:c@x SIP/2.0\r\n", "SIP/2.0 999 Huh", "\u{0}\u{1}"] {
             assert_eq!(code(odd), None, "{odd:?}");
         }
     }

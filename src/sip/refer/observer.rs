@@ -167,13 +167,7 @@ impl Observer {
     }
 
     /// A REFER was refused here, by policy, and never forwarded: its only snapshot.
-    pub fn refer_denied(
-        &mut self,
-        now: Time,
-        facts: ReferFacts,
-        code: u16,
-        fx: &mut Vec<ReferEffect>,
-    ) {
+    pub fn refer_denied(&mut self, now: Time, facts: ReferFacts, code: u16, fx: &mut Vec<ReferEffect>) {
         fx.push(ReferEffect::Emit(Box::new(ReferSnapshot {
             sid: facts.sid,
             call: facts.dialog.call,
@@ -193,19 +187,11 @@ impl Observer {
 
     /// The Refer whose REFER had this CSeq in this dialog, seen from the referrer.
     pub fn find(&self, dialog: &Dialog, cseq: u32) -> Option<ReferHandle> {
-        self.in_dialog(*dialog)
-            .find(|(_, refer)| refer.cseq == cseq)
-            .map(|(slot, refer)| refer.handle(slot))
+        self.in_dialog(*dialog).find(|(_, refer)| refer.cseq == cseq).map(|(slot, refer)| refer.handle(slot))
     }
 
     /// The fate of a REFER became known: its final response, or that there will be none.
-    pub fn refer_answered(
-        &mut self,
-        now: Time,
-        handle: ReferHandle,
-        fate: Fate,
-        fx: &mut Vec<ReferEffect>,
-    ) {
+    pub fn refer_answered(&mut self, now: Time, handle: ReferHandle, fate: Fate, fx: &mut Vec<ReferEffect>) {
         let Some(refer) = self.entry(handle) else { return };
         let (code, event) = match fate {
             Fate::Response(code) => (code, Event::Answered(code)),
@@ -221,13 +207,7 @@ impl Observer {
     }
 
     /// A NOTIFY of the refer package crossed, in a dialog seen from its sender.
-    pub fn notified(
-        &mut self,
-        now: Time,
-        dialog: &Dialog,
-        facts: &NotifyFacts,
-        fx: &mut Vec<ReferEffect>,
-    ) {
+    pub fn notified(&mut self, now: Time, dialog: &Dialog, facts: &NotifyFacts, fx: &mut Vec<ReferEffect>) {
         let Some(slot) = self.notified_refer(dialog.reversed(), facts.id) else { return };
         let waits = self.waits;
         let Some(refer) = self.refers.get_mut(slot) else { return };
@@ -278,11 +258,7 @@ impl Observer {
                 refer.refer_code = Some(408);
                 self.feed(now, slot, Event::Unanswered, fx);
             }
-            State::Challenged
-            | State::Accepted
-            | State::Trying
-            | State::Ringing
-            | State::Ending => {
+            State::Challenged | State::Accepted | State::Trying | State::Ringing | State::Ending => {
                 self.feed(now, slot, Event::Deadline, fx);
             }
         }

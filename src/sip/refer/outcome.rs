@@ -47,9 +47,7 @@ pub const fn progress(code: u16) -> Option<Progress> {
         101..=199 => Progress::Ringing,
         200..=299 => Progress::Over(Outcome::COMPLETED),
         486 | 600 => Progress::Over(Outcome { status: Busy, reason: Some(TargetBusy) }),
-        408 | 480 | 487 => {
-            Progress::Over(Outcome { status: NoAnswer, reason: Some(TargetNoAnswer) })
-        }
+        408 | 480 | 487 => Progress::Over(Outcome { status: NoAnswer, reason: Some(TargetNoAnswer) }),
         300..=699 => Progress::Over(Outcome::failed(TargetRejected)),
         _ => return None,
     })

@@ -79,8 +79,7 @@ impl State {
     /// The state after an event.
     pub const fn on(self, event: Event) -> State {
         use Event::{
-            Abandoned, Answered, CallEnded, Deadline, Repeated, Reported, SubscriptionEnded,
-            Unanswered,
+            Abandoned, Answered, CallEnded, Deadline, Repeated, Reported, SubscriptionEnded, Unanswered,
         };
         use State::{Accepted, Challenged, Ending, Over, Requested, Ringing, Trying};
         match (self, event) {
@@ -139,8 +138,8 @@ impl State {
             // RFC 3515 §2.4.4: exactly one final result; nothing that comes later changes it.
             (
                 Over(outcome),
-                Repeated | Answered(_) | Unanswered | Reported(_) | SubscriptionEnded | CallEnded
-                | Deadline | Abandoned,
+                Repeated | Answered(_) | Unanswered | Reported(_) | SubscriptionEnded | CallEnded | Deadline
+                | Abandoned,
             ) => Over(outcome),
         }
     }
@@ -168,14 +167,8 @@ const fn after_report(state: State, code: u16) -> State {
 mod tests {
     use super::*;
 
-    const IN_PROGRESS: [State; 6] = [
-        State::Requested,
-        State::Challenged,
-        State::Accepted,
-        State::Trying,
-        State::Ringing,
-        State::Ending,
-    ];
+    const IN_PROGRESS: [State; 6] =
+        [State::Requested, State::Challenged, State::Accepted, State::Trying, State::Ringing, State::Ending];
 
     const EVENTS: [Event; 14] = [
         Event::Repeated,

@@ -89,9 +89,8 @@ impl Bench {
     /// Lets time pass and fires what falls due, in order.
     fn pass(&mut self, time: Duration) {
         let end = self.now + time;
-        while let Some(i) = (0..self.timers.len())
-            .filter(|&i| self.timers[i].0 <= end)
-            .min_by_key(|&i| self.timers[i].0)
+        while let Some(i) =
+            (0..self.timers.len()).filter(|&i| self.timers[i].0 <= end).min_by_key(|&i| self.timers[i].0)
         {
             let (at, refer) = self.timers.remove(i);
             self.now = self.now.max(at);
@@ -110,8 +109,7 @@ impl Bench {
         assert!(self.timers.is_empty(), "a timer was left behind");
         for sid in 1..self.next_sid {
             let of = |s: &&ReferSnapshot| s.sid == ReferSid(sid);
-            let finals =
-                self.told.iter().filter(of).filter(|s| s.status != ReferStatus::InProgress).count();
+            let finals = self.told.iter().filter(of).filter(|s| s.status != ReferStatus::InProgress).count();
             assert!(finals <= 1, "RF{sid}: {finals} results");
             let seqs: Vec<u32> = self.told.iter().filter(of).map(|s| s.seq).collect();
             assert!(seqs.iter().copied().eq(0..seqs.len() as u32), "RF{sid}: {seqs:?}");
@@ -133,11 +131,7 @@ fn dialog() -> Dialog {
 }
 
 fn active(code: u16) -> NotifyFacts {
-    NotifyFacts {
-        code: Some(code),
-        expires: Some(Duration::from_secs(60)),
-        ..NotifyFacts::default()
-    }
+    NotifyFacts { code: Some(code), expires: Some(Duration::from_secs(60)), ..NotifyFacts::default() }
 }
 
 fn terminated(code: Option<u16>) -> NotifyFacts {
@@ -271,10 +265,7 @@ fn no_result_in_time() {
         bench.answer(refer, Fate::Response(202));
         bench.pass(Duration::from_secs(1));
         let expires = expires.map(Duration::from_secs);
-        bench.notify_in(
-            dialog(),
-            NotifyFacts { code: Some(180), expires, ..NotifyFacts::default() },
-        );
+        bench.notify_in(dialog(), NotifyFacts { code: Some(180), expires, ..NotifyFacts::default() });
         bench.pass(Duration::from_secs(wait) - Duration::from_millis(1));
         assert_eq!(bench.last().status, ReferStatus::InProgress);
         bench.pass(Duration::from_millis(1));
