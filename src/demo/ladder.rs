@@ -71,7 +71,7 @@ fn arrow(crossing: &Crossing) -> (Vec<char>, Range<usize>) {
     let (left, right) = (crossing.from.min(crossing.to), crossing.from.max(crossing.to));
     let (start, end) = (MARGIN + WIDTH * left + 1, MARGIN + WIDTH * right);
     for (at, place) in row.iter_mut().enumerate().take(end).skip(start) {
-        *place = if (at - MARGIN) % WIDTH == 0 { '┼' } else { '─' };
+        *place = if (at - MARGIN).is_multiple_of(WIDTH) { '┼' } else { '─' };
     }
     if crossing.from < crossing.to {
         put(&mut row, end - 1, "►");
