@@ -8,7 +8,8 @@
 use crate::sip::event::CallSid;
 use crate::sip::time::Time;
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet::Alphabet;
+use base64::engine::{GeneralPurpose, general_purpose::NO_PAD};
 use siphasher::sip::SipHasher24;
 use std::hash::Hasher;
 use subtle::ConstantTimeEq;
@@ -18,7 +19,17 @@ const BODY: usize = 1 + 16 + 6 + 4 + 4 + 4;
 const TAG: usize = 8;
 const RAW: usize = BODY + TAG;
 
-/// Length of a token as written: base64url without padding.
+/// Base64 with the unreserved characters of a URI, less `q`: there are peers that look for "CSeq" anywhere in a
+/// message, and a token of the usual alphabet spells it once in some ten thousand calls.
+const TEXT: GeneralPurpose = GeneralPurpose::new(
+    &match Alphabet::new("ABCDEFGHIJKLMNOP-RSTUVWXYZabcdefghijklmnop_rstuvwxyz0123456789.~") {
+        Ok(alphabet) => alphabet,
+        Err(_) => panic!("64 different characters"),
+    },
+    NO_PAD,
+);
+
+/// Length of a token as written: without padding.
 pub const TOKEN_LEN: usize = RAW.div_ceil(3) * 4 - (3 - RAW % 3) % 3;
 
 /// What a token says about its dialog.
@@ -54,7 +65,7 @@ impl DialogToken {
         let tag = key.tag(&raw[..BODY], call_id);
         raw[BODY..].copy_from_slice(&tag);
         let mut text = [0u8; TOKEN_LEN];
-        let written = URL_SAFE_NO_PAD.encode_slice(raw, &mut text).unwrap_or(0);
+        let written = TEXT.encode_slice(raw, &mut text).unwrap_or(0);
         out.extend_from_slice(&text[..written]);
     }
 
@@ -65,7 +76,7 @@ impl DialogToken {
         }
         // The decoder wants room for whole groups of three.
         let mut raw = [0u8; RAW + 2];
-        let len = URL_SAFE_NO_PAD.decode_slice(text, &mut raw).ok()?;
+        let len = TEXT.decode_slice(text, &mut raw).ok()?;
         if len != RAW || raw[0] != VERSION {
             return None;
         }
@@ -150,6 +161,17 @@ mod tests {
             let mut bent = text.clone();
             bent[at] = if bent[at] == b'A' { b'B' } else { b'A' };
             assert_eq!(DialogToken::read(&bent, &key, b"call-1@host"), None, "byte {at}");
+        }
+    }
+
+    /// A peer that finds "CSeq" by searching the whole message finds the header, not a token.
+    #[test]
+    fn no_token_spells_cseq() {
+        for n in 0..20_000u128 {
+            let mut text = Vec::new();
+            let token = DialogToken { call: CallSid(n.wrapping_mul(u128::MAX / 20_011)), ..token() };
+            token.write(&TokenKey::new([7; 16]), b"call-1@host", &mut text);
+            assert!(!text.iter().any(|c| c.eq_ignore_ascii_case(&b'q')));
         }
     }
 
