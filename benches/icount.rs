@@ -1,6 +1,8 @@
 //! Work to be counted by callgrind: `icount CASE TIMES` does one thing so many times, `icount --list`
 //! names the cases. `benches/icount.sh` runs it and holds the counts against `benches/gates.txt`.
 
+mod call;
+
 use baton::sip::message::{Edits, Limits, Message};
 use bytes::Bytes;
 use std::hint::black_box;
@@ -18,6 +20,8 @@ const CASES: &[Case] = &[
     ("parse-refer", |times| parse(REFER, times)),
     ("edit-invite", forward_invite),
     ("edit-200", forward_response),
+    ("proxied-call", |times| call::proxied(times, false)),
+    ("recorded-call", |times| call::proxied(times, true)),
 ];
 
 fn main() {

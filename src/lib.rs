@@ -15,9 +15,9 @@
 //! `sip` and `shard` are pure: bytes, time and entropy go in, effects come out. `io` alone touches
 //! sockets, the clock and threads on a message's way. `control` holds the only async runtime.
 
-pub mod sip;
-pub mod shard;
 pub mod io;
+pub mod shard;
+pub mod sip;
 
 pub mod config;
 pub mod control;

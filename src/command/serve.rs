@@ -6,9 +6,7 @@ use super::{FAILED, MISUSED};
 use crate::config::schema::{ClientAuth as Asked, Profile, Records, Store as StorePlace};
 use crate::config::state::State;
 use crate::config::{Config, EMBEDDED, Loaded, load_file, load_text};
-use crate::io::{
-    self, ClientAuth, Clock, IoConfig, Running, StreamOptions, TlsContext, TlsProfile, entropy,
-};
+use crate::io::{self, ClientAuth, Clock, IoConfig, Running, StreamOptions, TlsContext, TlsProfile, entropy};
 use crate::observe::log::Log;
 use crate::record::{RecordConfig, Store};
 use crate::shard::owner::HashKey;

@@ -39,12 +39,7 @@ pub(crate) struct Peer {
 
 impl From<&Destination> for Peer {
     fn from(to: &Destination) -> Peer {
-        Peer {
-            listener: to.listener,
-            transport: to.transport,
-            remote: to.remote,
-            domain: to.domain.clone(),
-        }
+        Peer { listener: to.listener, transport: to.transport, remote: to.remote, domain: to.domain.clone() }
     }
 }
 
@@ -137,7 +132,10 @@ enum Phase {
     Handshaking,
     Open,
     /// Nothing more is read. The last messages leave, then the peer has until `by` to close.
-    Closing { by: Time, why: Closing },
+    Closing {
+        by: Time,
+        why: Closing,
+    },
 }
 
 /// What a connection that is being closed still waits for.
@@ -467,7 +465,9 @@ impl Connection {
                 return Ok(());
             }
             let mut room = SEAL;
-            while room > 0 && let Some(message) = self.queue.pop_front() {
+            while room > 0
+                && let Some(message) = self.queue.pop_front()
+            {
                 self.queued -= message.bytes.len();
                 self.sealed.push((message.from, message.tag));
                 session.write(&message.bytes)?;

@@ -300,8 +300,7 @@ impl<E: Engine> Running<E> {
     /// the sockets that share the address.
     fn unreachable(&mut self, listener: usize) {
         let Some(Some(end)) = self.d.udp.get_mut(listener) else { return };
-        let (handoff, reports, counters) =
-            (&mut self.d.handoff, &mut self.reports, &self.d.counters);
+        let (handoff, reports, counters) = (&mut self.d.handoff, &mut self.reports, &self.d.counters);
         end.errors(|remote| {
             counters.unreachable.add(1);
             handoff.broadcast(|| Parcel::Report(Input::Unreachable { remote }));
@@ -373,8 +372,7 @@ impl<E: Engine> Running<E> {
                 }
             }
             Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
-                let elsewhere =
-                    to.connection.map(ConnectionId::shard).filter(|&shard| shard != self.d.index);
+                let elsewhere = to.connection.map(ConnectionId::shard).filter(|&shard| shard != self.d.index);
                 match elsewhere {
                     None => self.stream(now, to, bytes, (self.d.index, tag), false),
                     Some(shard) => self.post(shard, to, bytes, tag),
@@ -384,14 +382,7 @@ impl<E: Engine> Running<E> {
     }
 
     /// Sends on a stream connection, of this shard or of the one that has the peer's.
-    fn stream(
-        &mut self,
-        now: Time,
-        to: Destination,
-        bytes: Bytes,
-        (from, tag): (u16, SendTag),
-        here: bool,
-    ) {
+    fn stream(&mut self, now: Time, to: Destination, bytes: Bytes, (from, tag): (u16, SendTag), here: bool) {
         let registry = self.d.poll.registry();
         let elsewhere = self.d.streams.send(now, registry, to, bytes, (from, tag), here);
         if let Some((connection, to, bytes)) = elsewhere {

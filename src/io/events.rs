@@ -101,11 +101,7 @@ mod tests {
         }
         assert_eq!(
             got,
-            [
-                event(1, CallStatus::Ringing),
-                event(3, CallStatus::Completed),
-                event(4, CallStatus::Completed)
-            ]
+            [event(1, CallStatus::Ringing), event(3, CallStatus::Completed), event(4, CallStatus::Completed)]
         );
         assert!(queue.is_empty());
         assert_eq!(counters.events_waiting.get(), 0);

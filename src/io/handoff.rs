@@ -223,7 +223,9 @@ impl Handoff {
         for from in 0..self.exchange.shards {
             let Some(ring) = self.ring(from, self.index) else { continue };
             let mut room = TAKE;
-            while room > 0 && let Some(parcel) = ring.pop() {
+            while room > 0
+                && let Some(parcel) = ring.pop()
+            {
                 into.push(parcel);
                 room -= 1;
             }
@@ -285,8 +287,7 @@ mod tests {
 
     fn two() -> (Handoff, Handoff, Vec<Poll>) {
         let polls: Vec<Poll> = (0..2).map(|_| Poll::new().unwrap()).collect();
-        let wakers =
-            polls.iter().map(|p| Waker::new(p.registry(), Token(0)).unwrap()).collect();
+        let wakers = polls.iter().map(|p| Waker::new(p.registry(), Token(0)).unwrap()).collect();
         let exchange = Arc::new(Exchange::new(wakers));
         let side = |n| Handoff::new(n, Arc::clone(&exchange), Arc::new(Counters::default()));
         (side(0), side(1), polls)

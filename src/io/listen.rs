@@ -92,11 +92,7 @@ pub(crate) struct Opened {
 }
 
 /// Opens all sockets of a listener.
-pub(crate) fn open(
-    listener: &Listener,
-    shards: u16,
-    options: SocketOptions,
-) -> Result<Opened, ListenError> {
+pub(crate) fn open(listener: &Listener, shards: u16, options: SocketOptions) -> Result<Opened, ListenError> {
     let transport = listener.transport;
     open_all(transport, listener.bind, shards, options).map_err(|problem| ListenError {
         name: listener.name.to_string(),
@@ -151,11 +147,7 @@ fn open_all(
 }
 
 /// A socket that is to be connected to `remote`, leaving from `local`'s address with any port.
-pub(crate) fn outgoing(
-    local: SocketAddr,
-    remote: SocketAddr,
-    dscp: Option<u8>,
-) -> io::Result<Socket> {
+pub(crate) fn outgoing(local: SocketAddr, remote: SocketAddr, dscp: Option<u8>) -> io::Result<Socket> {
     let socket = socket(remote, false)?;
     mark(&socket, remote.is_ipv6(), dscp)?;
     if !local.ip().is_unspecified() && local.is_ipv4() == remote.is_ipv4() {
@@ -178,8 +170,8 @@ fn socket(address: SocketAddr, datagram: bool) -> io::Result<Socket> {
 
 /// Asks for large buffers and says so when the kernel gives much less.
 fn enlarge(socket: &Socket, wanted: usize) {
-    let refused = socket.set_recv_buffer_size(wanted).is_err()
-        || socket.set_send_buffer_size(wanted).is_err();
+    let refused =
+        socket.set_recv_buffer_size(wanted).is_err() || socket.set_send_buffer_size(wanted).is_err();
     let got = socket.recv_buffer_size().unwrap_or(0);
     if refused || got < wanted {
         tracing::info!(
@@ -222,8 +214,7 @@ mod tests {
     #[test]
     fn all_shards_share_the_port_that_the_kernel_chose() {
         for transport in [Transport::Udp, Transport::Tcp] {
-            let opened =
-                open(&listener(transport, any()), 3, SocketOptions::default()).unwrap();
+            let opened = open(&listener(transport, any()), 3, SocketOptions::default()).unwrap();
             assert_ne!(opened.local.port(), 0);
             let locals: Vec<SocketAddr> = match &opened.sockets {
                 Sockets::Udp(all) => all.iter().map(|s| s.local_addr().unwrap()).collect(),
@@ -246,8 +237,7 @@ mod tests {
         let options = SocketOptions::default();
         for transport in [Transport::Udp, Transport::Tcp] {
             let first = open(&listener(transport, any()), 2, options).unwrap();
-            let error =
-                open(&listener(transport, first.local), 2, options).unwrap_err();
+            let error = open(&listener(transport, first.local), 2, options).unwrap_err();
             assert!(matches!(error.problem, ListenProblem::InUse), "{error}");
             assert_eq!(
                 error.to_string(),

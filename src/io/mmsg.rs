@@ -29,7 +29,10 @@ pub(crate) struct Datagram {
 /// A received datagram.
 #[derive(Debug)]
 pub(crate) enum Received {
-    Datagram { remote: SocketAddr, bytes: Bytes },
+    Datagram {
+        remote: SocketAddr,
+        bytes: Bytes,
+    },
     /// Longer than a slot, or from an address of no known family.
     Unusable,
 }
@@ -110,8 +113,7 @@ impl Receiver {
             let slot = &mut self.slots[at];
             slot.clear();
             slot.reserve(SLOT);
-            self.vectors[at] =
-                libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: SLOT };
+            self.vectors[at] = libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: SLOT };
             let header = &mut self.headers[at];
             header.msg_len = 0;
             header.msg_hdr.msg_name = ptr::from_mut(&mut self.names[at]).cast();
@@ -182,11 +184,8 @@ impl Sender {
 
 /// Asks for ICMP errors to be kept for [`next_error`] (C-065).
 pub(crate) fn keep_errors(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
-    let (level, name) = if ipv6 {
-        (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
-    } else {
-        (libc::IPPROTO_IP, libc::IP_RECVERR)
-    };
+    let (level, name) =
+        if ipv6 { (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) } else { (libc::IPPROTO_IP, libc::IP_RECVERR) };
     let on: libc::c_int = 1;
     // SAFETY: the option's value is an int that outlives the call, with its size beside it.
     let result = unsafe {
@@ -241,9 +240,8 @@ fn is_unreachable(header: &libc::msghdr) -> bool {
         );
         if is_error {
             // SAFETY: for these types the kernel puts a sock_extended_err at the data's start.
-            let error = unsafe {
-                libc::CMSG_DATA(message).cast::<libc::sock_extended_err>().read_unaligned()
-            };
+            let error =
+                unsafe { libc::CMSG_DATA(message).cast::<libc::sock_extended_err>().read_unaligned() };
             return matches!(
                 i32::try_from(error.ee_errno).unwrap_or(0),
                 libc::ECONNREFUSED

@@ -131,10 +131,7 @@ pub struct Running {
 ///
 /// When a listener cannot be opened or the operating system refuses a thread or a poll. Nothing runs
 /// then.
-pub fn start<E: Engine>(
-    config: IoConfig,
-    mut engine: impl FnMut(u16) -> E,
-) -> Result<Running, IoError> {
+pub fn start<E: Engine>(config: IoConfig, mut engine: impl FnMut(u16) -> E) -> Result<Running, IoError> {
     let shards = config.shards.max(1);
     let mut polls = Vec::new();
     let mut wakers = Vec::new();
@@ -163,8 +160,7 @@ pub fn start<E: Engine>(
                 if listener.transport.is_secure() && config.tls.first(&profiles).is_none() {
                     return Err(IoError::NoProfile { name: listener.name.to_string() });
                 }
-                for ((socket, listeners), poll) in sockets.into_iter().zip(&mut streams).zip(&polls)
-                {
+                for ((socket, listeners), poll) in sockets.into_iter().zip(&mut streams).zip(&polls) {
                     let end = StreamListener::new(
                         socket,
                         opened.transport,

@@ -9,8 +9,8 @@ use super::connection::{Cause, Connection, Peer, Role};
 use super::counters::Counters;
 use super::listen;
 use super::tls::{Session, TlsContext};
-use crate::shard::counters::{ConnectionRole, Counters as Metrics, TlsResult};
 use crate::shard::SendTag;
+use crate::shard::counters::{ConnectionRole, Counters as Metrics, TlsResult};
 use crate::sip::flow::{ConnectionId, Destination, Flow, ListenerId, Transport};
 use crate::sip::message::Limits;
 use crate::sip::time::Time;
@@ -252,14 +252,9 @@ impl Streams {
             }
             Transport::Udp | Transport::Tcp | Transport::Ws => None,
         };
-        let peer = Peer {
-            listener: ListenerId(listener as u16),
-            transport: end.transport,
-            remote,
-            domain: None,
-        };
-        let connection =
-            Connection::new(now, peer, Role::Accepted, socket, session, &self.limits);
+        let peer =
+            Peer { listener: ListenerId(listener as u16), transport: end.transport, remote, domain: None };
+        let connection = Connection::new(now, peer, Role::Accepted, socket, session, &self.limits);
         self.counters.accepted.add(1);
         if let Ok(n) = self.add(connection, registry) {
             self.announce(n);
@@ -327,10 +322,7 @@ impl Streams {
             connection.held = None;
             let (was_open, was_broken) = (connection.is_open(), connection.is_broken());
             let result = connection.read(now, &mut self.scratch, &mut messages);
-            let (opened, broken) = (
-                connection.is_open() && !was_open,
-                connection.is_broken() && !was_broken,
-            );
+            let (opened, broken) = (connection.is_open() && !was_open, connection.is_broken() && !was_broken);
             let flow = connection.peer.flow(ConnectionId::new(self.index, n));
             arrivals.extend(messages.drain(..).map(|message| (flow, message)));
             connection.listed = connection.readable && result.is_ok();
@@ -403,10 +395,7 @@ impl Streams {
     /// is that shard's to judge.
     fn usable(&self, id: ConnectionId) -> bool {
         id.shard() != self.index
-            || self
-                .connections
-                .get(&(id.0 & 0xffff_ffff_ffff))
-                .is_some_and(Connection::is_usable)
+            || self.connections.get(&(id.0 & 0xffff_ffff_ffff)).is_some_and(Connection::is_usable)
     }
 
     fn push(&mut self, now: Time, n: u64, bytes: Bytes, from: u16, tag: SendTag) {
@@ -445,8 +434,7 @@ impl Streams {
             Err(error) => return Err(error),
         }
         let socket = TcpStream::from_std(socket.into());
-        let connection =
-            Connection::new(now, peer.clone(), Role::Opened, socket, session, &self.limits);
+        let connection = Connection::new(now, peer.clone(), Role::Opened, socket, session, &self.limits);
         let n = self.add(connection, registry)?;
         self.peers.insert(peer, ConnectionId::new(self.index, n));
         Ok(n)

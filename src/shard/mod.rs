@@ -55,12 +55,7 @@ pub struct Shard {
 impl Shard {
     /// An empty shard. `seed` is its only source of entropy; `token_key` is the same on all shards
     /// and outlives the process.
-    pub fn new(
-        plan: Arc<Plan>,
-        seed: [u8; 32],
-        token_key: [u8; 16],
-        counters: Arc<Counters>,
-    ) -> Shard {
+    pub fn new(plan: Arc<Plan>, seed: [u8; 32], token_key: [u8; 16], counters: Arc<Counters>) -> Shard {
         let mut rng = ChaCha12Rng::from_seed(seed);
         let mut key = || {
             let mut bits = [0u8; 16];
@@ -182,12 +177,7 @@ impl Shard {
         }
     }
 
-    fn with_proxy(
-        &mut self,
-        now: Time,
-        out: &mut Outbox,
-        work: impl FnOnce(&mut Proxy, &mut Cx<'_>),
-    ) {
+    fn with_proxy(&mut self, now: Time, out: &mut Outbox, work: impl FnOnce(&mut Proxy, &mut Cx<'_>)) {
         let mut cx = Cx {
             now,
             plan: &self.plan,

@@ -211,8 +211,7 @@ fn a_503_is_not_relayed() {
     let first = stage.receive(ALICE, &invite()).remove(0);
     let sent = stage.receive(BOB, &response(&first.text, "503 Service Unavailable", ";tag=x", ""));
     let next = sent.iter().find(|s| s.text.starts_with("INVITE")).expect("a second attempt");
-    let sent =
-        stage.receive("10.0.1.2:5060", &response(&next.text, "503 Service Unavailable", ";tag=y", ""));
+    let sent = stage.receive("10.0.1.2:5060", &response(&next.text, "503 Service Unavailable", ";tag=y", ""));
     assert!(sent.iter().any(|s| s.text.starts_with("SIP/2.0 500")));
 }
 
@@ -222,8 +221,8 @@ fn cancel_is_answered_and_passed() {
     let mut stage = Stage::new();
     let first = stage.receive(ALICE, &invite()).remove(0);
     stage.receive(BOB, &response(&first.text, "180 Ringing", ";tag=bt", ""));
-    let cancel = request("CANCEL", "sip:1000@127.0.0.1:5060", "", "", 1)
-        .replace("z9hG4bKaCANCEL1", "z9hG4bKaINVITE1");
+    let cancel =
+        request("CANCEL", "sip:1000@127.0.0.1:5060", "", "", 1).replace("z9hG4bKaCANCEL1", "z9hG4bKaINVITE1");
     let sent = stage.receive(ALICE, &cancel);
     assert!(sent[0].text.starts_with("SIP/2.0 200"), "{}", sent[0].text);
     let passed = sent.iter().find(|s| s.text.starts_with("CANCEL ")).expect("a CANCEL");
@@ -232,10 +231,7 @@ fn cancel_is_answered_and_passed() {
     let gone = stage.receive(BOB, &response(&first.text, "487 Request Terminated", ";tag=bt", ""));
     assert!(gone.iter().any(|s| s.text.starts_with("SIP/2.0 487")));
     let last = stage.events().pop();
-    assert!(
-        matches!(&last, Some(Event::CallChanged(c)) if c.status == CallStatus::Canceled),
-        "{last:?}"
-    );
+    assert!(matches!(&last, Some(Event::CallChanged(c)) if c.status == CallStatus::Canceled), "{last:?}");
 }
 
 /// [T-016] [T-034] [C-137] [C-091] [C-040] Local answers.

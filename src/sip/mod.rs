@@ -4,14 +4,14 @@
 //! and entropy come in as arguments; what is to be done comes out as effects. `tests/purity.rs`
 //! enforces it. The modules stand in the order in which a message meets them.
 
-pub mod time;
-pub mod pool;
+pub mod event;
 pub mod flow;
 pub mod message;
+pub mod plan;
+pub mod pool;
+pub mod proxy;
+pub mod refer;
+pub mod resolve;
+pub mod time;
 pub mod timer;
 pub mod transaction;
-pub mod plan;
-pub mod proxy;
-pub mod resolve;
-pub mod refer;
-pub mod event;

@@ -318,8 +318,7 @@ impl SourceTable {
     pub fn insert(&mut self, net: IpNet, source: Source) -> Result<(), TrunkIx> {
         let net = net.trunc();
         let entries = self.entries.entry(net).or_default();
-        if let Some(same) =
-            entries.iter().find(|e| e.port == source.port && e.transport == source.transport)
+        if let Some(same) = entries.iter().find(|e| e.port == source.port && e.transport == source.transport)
         {
             return if same.trunk == source.trunk { Ok(()) } else { Err(same.trunk) };
         }

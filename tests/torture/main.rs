@@ -103,7 +103,8 @@ fn read(case: &Case, message: &Message, key: &str, value: &str) -> String {
         "header" => {
             let name = word.trim_end_matches(':').as_bytes();
             let line = message.headers().find(|h| {
-                h.name.eq_ignore_ascii_case(name) || h.id != HeaderId::Other && h.id == HeaderId::from_bytes(name)
+                h.name.eq_ignore_ascii_case(name)
+                    || h.id != HeaderId::Other && h.id == HeaderId::from_bytes(name)
             });
             format!("{word} {}", text(line.expect("the header line").value)).trim_end().to_owned()
         }
@@ -114,7 +115,9 @@ fn read(case: &Case, message: &Message, key: &str, value: &str) -> String {
         }
         "same" | "differ" => {
             let (a, b) = value.split_once(' ').expect("two URIs");
-            let parse = |uri: &'_ str| Uri::parse(uri.as_bytes()).map(|u| u.same_as(&Uri::parse(b.as_bytes()).expect("a URI")));
+            let parse = |uri: &'_ str| {
+                Uri::parse(uri.as_bytes()).map(|u| u.same_as(&Uri::parse(b.as_bytes()).expect("a URI")))
+            };
             assert_eq!(parse(a).expect("a URI"), key == "same", "{}", case.name);
             value.to_owned()
         }
@@ -175,7 +178,15 @@ fn faulty_requests_can_be_answered() {
         let Err(error) = message.ready() else { continue };
         let Answer::Status(code, reason) = message.answer(error) else { continue };
         let mut out = Vec::new();
-        write::response(&mut out, &message, Some(([192, 0, 2, 77], 5060).into()), code, reason, Some(b"t"), &[]);
+        write::response(
+            &mut out,
+            &message,
+            Some(([192, 0, 2, 77], 5060).into()),
+            code,
+            reason,
+            Some(b"t"),
+            &[],
+        );
         let answer = Message::parse(Bytes::from(out), &Limits::default()).expect("a message");
         assert_eq!((answer.status(), answer.reason()), (code, reason.as_bytes()), "{}", case.name);
         for id in [HeaderId::Via, HeaderId::From, HeaderId::To, HeaderId::CallId, HeaderId::CSeq] {

@@ -180,8 +180,5 @@ pub fn message(call_id: &str, cseq: u32, body: usize) -> String {
 
 /// The value of a header in a message.
 pub fn header<'a>(message: &'a str, name: &str) -> &'a str {
-    message
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-        .expect("the header is there")
+    message.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).expect("the header is there")
 }

@@ -185,8 +185,7 @@ fn connections_are_reused() {
     let peer = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = peer.local_addr().unwrap();
     let mut phone = connect(&server);
-    let orders: Vec<String> =
-        (0..20).map(|n| go_to("tcp", addr, "-", &format!("reuse-{n}"))).collect();
+    let orders: Vec<String> = (0..20).map(|n| go_to("tcp", addr, "-", &format!("reuse-{n}"))).collect();
     for order in &orders {
         phone.write_all(order.as_bytes()).unwrap();
     }
@@ -214,8 +213,7 @@ fn connections_are_reused() {
     // Its first message is answered after its shard has made it known.
     callee.write_all(message("known", 1, 0).as_bytes()).unwrap();
     expect(&mut callee, &message("known", 1, 0));
-    let orders: Vec<String> =
-        (0..20).map(|n| go_to("tcp", source, "-", &format!("back-{n}"))).collect();
+    let orders: Vec<String> = (0..20).map(|n| go_to("tcp", source, "-", &format!("back-{n}"))).collect();
     for order in &orders {
         phone.write_all(order.as_bytes()).unwrap();
     }
@@ -257,8 +255,7 @@ fn an_overflowing_queue_closes_one_connection() {
 #[test]
 fn an_unfinished_message_times_out() {
     let server = server_with(1, TCP, |config| {
-        config.streams =
-            StreamOptions { partial: Duration::from_millis(300), ..StreamOptions::default() };
+        config.streams = StreamOptions { partial: Duration::from_millis(300), ..StreamOptions::default() };
     });
     let mut phone = connect(&server);
     phone.write_all(b"OPTIONS sip:a@b SIP/2.0\r\nVia: ").unwrap();

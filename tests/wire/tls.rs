@@ -160,10 +160,7 @@ fn the_server_name_chooses_the_profile() {
 #[test]
 fn mutual_tls_wants_the_right_certificate() {
     let (ca, stranger) = (Authority::new("mutual"), Authority::new("stranger"));
-    let profile = TlsProfile {
-        client_auth: ClientAuth::Require,
-        ..ca.profile("default", &["sip.example"])
-    };
+    let profile = TlsProfile { client_auth: ClientAuth::Require, ..ca.profile("default", &["sip.example"]) };
     let server = serve(&[profile]);
     echo(&mut phone(&server, ca.client(&["peer.example"]), "sip.example"), 1).unwrap();
     assert!(echo(&mut phone(&server, ca.client(&[]), "sip.example"), 2).is_err());
@@ -232,8 +229,7 @@ fn a_half_open_handshake_times_out() {
     let tls = Arc::new(TlsContext::load(&[ca.profile("default", &["sip.example"])]).unwrap());
     let server = server_with(1, TLS, |config| {
         config.tls = tls;
-        config.streams =
-            StreamOptions { handshake: Duration::from_millis(300), ..StreamOptions::default() };
+        config.streams = StreamOptions { handshake: Duration::from_millis(300), ..StreamOptions::default() };
     });
     let mut stream = TcpStream::connect(server.addr(0)).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -88,8 +88,7 @@ impl Loader<'_> {
                     ClientAuth::Request => builder.allow_unauthenticated(),
                     ClientAuth::None | ClientAuth::Require => builder,
                 };
-                let verifier =
-                    builder.build().map_err(|e| self.error(ca, TlsProblem::Verifier(e)))?;
+                let verifier = builder.build().map_err(|e| self.error(ca, TlsProblem::Verifier(e)))?;
                 config.with_client_cert_verifier(verifier)
             }
         };
@@ -147,8 +146,7 @@ impl Loader<'_> {
 
     fn key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
         let file = &self.profile.key;
-        PrivateKeyDer::from_pem_file(file)
-            .map_err(|error| self.error(file, TlsProblem::Pem(error)))
+        PrivateKeyDer::from_pem_file(file).map_err(|error| self.error(file, TlsProblem::Pem(error)))
     }
 
     fn error(&self, file: &Path, problem: TlsProblem) -> TlsError {

@@ -66,11 +66,7 @@ impl Session {
     }
 
     /// Reads plaintext like a socket: 0 is the end, `WouldBlock` means that the peer must send more.
-    pub(crate) fn read(
-        &mut self,
-        socket: &mut (impl Read + Write),
-        into: &mut [u8],
-    ) -> io::Result<usize> {
+    pub(crate) fn read(&mut self, socket: &mut (impl Read + Write), into: &mut [u8]) -> io::Result<usize> {
         loop {
             match self {
                 Session::Accepting(accepting) => {
@@ -160,10 +156,8 @@ impl Accepting {
             }
         };
         let hello = accepted.client_hello();
-        let profile = self
-            .context
-            .choose(&self.profiles, hello.server_name())
-            .ok_or(io::ErrorKind::Unsupported)?;
+        let profile =
+            self.context.choose(&self.profiles, hello.server_name()).ok_or(io::ErrorKind::Unsupported)?;
         match accepted.into_connection(Arc::clone(&profile.server)) {
             Ok(session) => {
                 let session = Connection::Server(session);

@@ -4,9 +4,9 @@
 //! between edits is copied as it was received. Both buffers are reused from message to message.
 
 use super::header::Via;
-use super::view::Message;
 use super::name::HeaderId;
 use super::values::Split;
+use super::view::Message;
 use super::write::{put_clean, put_ip, put_number};
 use std::net::IpAddr;
 use std::ops::Range;
@@ -167,8 +167,7 @@ impl Edits {
         match message.first_line(HeaderId::MaxForwards) {
             Some(line) => self.replace(value_range(line), text),
             None => {
-                let digits: smallvec::SmallVec<[u8; 4]> =
-                    self.scratch.get(text).unwrap_or_default().into();
+                let digits: smallvec::SmallVec<[u8; 4]> = self.scratch.get(text).unwrap_or_default().into();
                 self.insert_line(after_via(message), Among::Last, b"Max-Forwards", &digits);
             }
         }
@@ -210,8 +209,7 @@ impl Edits {
         match message.first_line(HeaderId::ContentLength) {
             Some(line) => self.replace(value_range(line), text),
             None => {
-                let digits: smallvec::SmallVec<[u8; 12]> =
-                    self.scratch.get(text).unwrap_or_default().into();
+                let digits: smallvec::SmallVec<[u8; 12]> = self.scratch.get(text).unwrap_or_default().into();
                 self.insert_line(message.head_end(), Among::Last, b"Content-Length", &digits);
             }
         }
@@ -312,7 +310,9 @@ impl Edits {
 
     /// Replaces a range; a second replacement of the same range takes the place of the first.
     fn replace(&mut self, range: Range<usize>, text: Range<usize>) {
-        if let Some(edit) = self.list.iter_mut().find(|e| e.at == range.start && e.end == range.end && e.at < e.end) {
+        if let Some(edit) =
+            self.list.iter_mut().find(|e| e.at == range.start && e.end == range.end && e.at < e.end)
+        {
             edit.text = text;
             return;
         }

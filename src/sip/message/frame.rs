@@ -148,9 +148,7 @@ impl Framer {
             return Err(self.fail(ParseErrorKind::TooLarge, Some(head)));
         }
         match content_length(self.buffer.get(..head).unwrap_or_default()) {
-            Ok(body) if body > self.limit - head => {
-                Err(self.fail(ParseErrorKind::TooLarge, Some(head)))
-            }
+            Ok(body) if body > self.limit - head => Err(self.fail(ParseErrorKind::TooLarge, Some(head))),
             Ok(body) => Ok(head + body),
             Err(kind) => Err(self.fail(kind, Some(head))),
         }
@@ -234,7 +232,10 @@ mod tests {
         for (head, kind) in [
             (&b"OPTIONS sip:a SIP/2.0\r\nX: y\r\n\r\n"[..], ParseErrorKind::ContentLengthMissing),
             (b"OPTIONS sip:a SIP/2.0\r\nl: -1\r\n\r\n", ParseErrorKind::ContentLength),
-            (b"OPTIONS sip:a SIP/2.0\r\nl: 1\r\nContent-Length: 2\r\n\r\n", ParseErrorKind::ContentLengthConflict),
+            (
+                b"OPTIONS sip:a SIP/2.0\r\nl: 1\r\nContent-Length: 2\r\n\r\n",
+                ParseErrorKind::ContentLengthConflict,
+            ),
             (b"OPTIONS sip:a SIP/2.0\r\nl: 99999999\r\n\r\n", ParseErrorKind::TooLarge),
             (b"OPTIONS sip:a SIP/2.0\r\nl: 99999999999\r\n\r\n", ParseErrorKind::ContentLength),
         ] {

@@ -14,18 +14,18 @@ mod name;
 mod start_line;
 
 mod index;
+mod ready;
 mod values;
 mod view;
-mod ready;
 
 pub mod header;
 pub mod uri;
 
-mod frame;
 mod edit;
-pub mod write;
+mod frame;
 mod reason;
 pub mod sipfrag;
+pub mod write;
 
 #[cfg(feature = "fuzzing")]
 pub mod fuzz;
@@ -36,13 +36,13 @@ pub use frame::{Frame, Framer};
 pub use header::{
     CSeq, Event, MediaType, NameAddr, Param, ParamIter, Params, Replaces, SubscriptionState, Via, unquote,
 };
-pub use view::{HeaderLine, Message};
 pub use method::Method;
 pub use name::HeaderId;
 pub use ready::Ready;
 pub use reason::default_reason;
 pub use uri::{Scheme, Uri};
 pub use values::{Split, Values};
+pub use view::{HeaderLine, Message};
 
 /// Bounds on what a message may contain (C-026).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,11 +2,11 @@
 
 use super::error::{ParseError, ParseErrorKind};
 use super::header::{COOKIE, CSeq, NameAddr, Via, parse_cseq};
-use super::view::Message;
 use super::method::Method;
 use super::name::HeaderId;
 use super::token;
 use super::uri::Uri;
+use super::view::Message;
 
 /// The fields every decision rests on. Fields that are not here have not been looked at (C-022).
 #[derive(Clone, Copy, Debug)]

@@ -33,7 +33,9 @@ mod tests {
         assert_eq!(parse(b"SIP/2.0 100 Trying"), Some((100, &b"Trying"[..])));
         assert_eq!(parse(b"\r\nSIP/2.0 486\r\n"), Some((486, &b""[..])));
         assert_eq!(parse(b"sip/2.0 503 Service Unavailable\n"), Some((503, &b"Service Unavailable"[..])));
-        for bad in [&b""[..], b"INVITE sip:a SIP/2.0", b"SIP/2.0 999 x", b"SIP/1.0 200 OK", b"SIP/2.0 2000 OK"] {
+        for bad in
+            [&b""[..], b"INVITE sip:a SIP/2.0", b"SIP/2.0 999 x", b"SIP/1.0 200 OK", b"SIP/2.0 2000 OK"]
+        {
             assert_eq!(parse(bad), None, "{bad:?}");
         }
         let mut out = Vec::new();

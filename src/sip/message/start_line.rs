@@ -116,10 +116,7 @@ mod tests {
 
     #[test]
     fn request_lines() {
-        assert_eq!(
-            request_of(b"INVITE sip:a@b SIP/2.0"),
-            (Method::Invite, b"sip:a@b".to_vec(), None)
-        );
+        assert_eq!(request_of(b"INVITE sip:a@b SIP/2.0"), (Method::Invite, b"sip:a@b".to_vec(), None));
         assert_eq!(request_of(b"OPTIONS sip:a sip/2.0").2, None);
         assert_eq!(request_of(b"FOO sip:a SIP/2.0").0, Method::Other);
         let bad = Some(ParseErrorKind::RequestLine);
@@ -154,7 +151,9 @@ mod tests {
         assert_eq!(status(b"SIP/2.0 100 "), (100, vec![], None));
         assert_eq!(status(b"SIP/2.0 100"), (100, vec![], None));
         assert_eq!(status("SIP/2.0 200 = 2**3 * 5**2 но".as_bytes()).2, None);
-        for bad in [&b"SIP/2.0 4294967301 x"[..], b"SIP/2.0 20 x", b"SIP/2.0 700 x", b"SIP/2.0 099 x", b"SIP/2.0"] {
+        for bad in
+            [&b"SIP/2.0 4294967301 x"[..], b"SIP/2.0 20 x", b"SIP/2.0 700 x", b"SIP/2.0 099 x", b"SIP/2.0"]
+        {
             assert_eq!(status(bad).2, Some(ParseErrorKind::StatusLine), "{bad:?}");
         }
     }

@@ -62,9 +62,7 @@ impl<'a> Uri<'a> {
         let uri = match scheme {
             Scheme::Sip | Scheme::Sips => sip_uri(raw, rest, scheme),
             Scheme::Tel => tel::parse(raw, rest),
-            Scheme::Other if !rest.is_empty() && token::all(token::URI, rest) => {
-                Some(Uri::bare(raw, scheme))
-            }
+            Scheme::Other if !rest.is_empty() && token::all(token::URI, rest) => Some(Uri::bare(raw, scheme)),
             Scheme::Other => None,
         };
         uri.ok_or(ParseErrorKind::Uri.at(raw.len() - rest.len()))
@@ -116,11 +114,9 @@ impl<'a> Uri<'a> {
 
     /// The URI headers as name and value, escapes kept.
     pub fn header_fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        self.headers.split(|&b| b == b'&').filter(|h| !h.is_empty()).map(|h| {
-            match memchr::memchr(b'=', h) {
-                Some(eq) => (h.get(..eq).unwrap_or(h), h.get(eq + 1..).unwrap_or_default()),
-                None => (h, &[][..]),
-            }
+        self.headers.split(|&b| b == b'&').filter(|h| !h.is_empty()).map(|h| match memchr::memchr(b'=', h) {
+            Some(eq) => (h.get(..eq).unwrap_or(h), h.get(eq + 1..).unwrap_or_default()),
+            None => (h, &[][..]),
         })
     }
 }
@@ -213,7 +209,8 @@ fn tail<'a>(uri: &mut Uri<'a>, rest: &'a [u8]) -> bool {
         Some((b'?', headers)) => {
             uri.headers = headers;
             // Read closely by whoever uses them; here they must not break out of their place.
-            token::first_below(b'!', headers).is_none() && memchr::memchr3(b'<', b'>', b'"', headers).is_none()
+            token::first_below(b'!', headers).is_none()
+                && memchr::memchr3(b'<', b'>', b'"', headers).is_none()
         }
         Some(_) => false,
     }

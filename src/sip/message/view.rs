@@ -68,6 +68,12 @@ impl Message {
         }
     }
 
+    /// The same message in bytes of its own: for keeping, as a receive buffer must not be held for
+    /// the length of a call. Not indexed again.
+    pub fn detached(&self) -> Message {
+        Message { bytes: Bytes::copy_from_slice(&self.bytes), index: self.index.clone() }
+    }
+
     /// The message's bytes.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
@@ -216,8 +222,7 @@ impl Message {
     /// The Contact values; `*` is none of them ([`Message::contact_is_star`]).
     pub fn contacts(&self) -> impl Iterator<Item = Result<NameAddr<'_>, ParseError>> {
         self.values(HeaderId::Contact).filter(|v| *v != b"*").map(|value| {
-            NameAddr::parse(value)
-                .map_err(|_| ParseErrorKind::Contact.at(self.offset_of(value).unwrap_or(0)))
+            NameAddr::parse(value).map_err(|_| ParseErrorKind::Contact.at(self.offset_of(value).unwrap_or(0)))
         })
     }
 
@@ -268,11 +273,7 @@ impl Message {
 
     /// Subscription-State.
     pub fn subscription_state(&self) -> Result<Option<SubscriptionState<'_>>, ParseError> {
-        self.read(
-            HeaderId::SubscriptionState,
-            ParseErrorKind::SubscriptionState,
-            SubscriptionState::parse,
-        )
+        self.read(HeaderId::SubscriptionState, ParseErrorKind::SubscriptionState, SubscriptionState::parse)
     }
 
     /// Content-Type.
@@ -301,11 +302,7 @@ impl Message {
         })
     }
 
-    fn address(
-        &self,
-        id: HeaderId,
-        kind: ParseErrorKind,
-    ) -> Result<Option<NameAddr<'_>>, ParseError> {
+    fn address(&self, id: HeaderId, kind: ParseErrorKind) -> Result<Option<NameAddr<'_>>, ParseError> {
         self.read(id, kind, NameAddr::parse)
     }
 
@@ -322,8 +319,7 @@ impl Message {
 
     fn route_values(&self, id: HeaderId) -> impl Iterator<Item = Result<NameAddr<'_>, ParseError>> {
         self.values(id).map(|value| {
-            NameAddr::parse(value)
-                .map_err(|_| ParseErrorKind::Route.at(self.offset_of(value).unwrap_or(0)))
+            NameAddr::parse(value).map_err(|_| ParseErrorKind::Route.at(self.offset_of(value).unwrap_or(0)))
         })
     }
 }

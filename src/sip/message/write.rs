@@ -3,9 +3,9 @@
 //! What is taken from a message is unfolded, and no CR, LF or NUL gets through (C-212).
 
 use super::header::{NameAddr, Via, parse_cseq};
-use super::view::Message;
 use super::name::HeaderId;
 use super::reason::default_reason;
+use super::view::Message;
 use std::net::{IpAddr, SocketAddr};
 
 /// Appends a response to `request`, which need not pass [`Message::ready`]: what it lacks, the

@@ -1,11 +1,11 @@
 //! Answers made here rather than passed on, and CANCEL (RFC 3261 §8.2.6, §16.10).
 
+use crate::shard::{Outbox, Output, SendTag};
 use crate::sip::flow::Flow;
 use crate::sip::message::{HeaderId, Message, Method, Ready, write};
 use crate::sip::proxy::context::{Context, Progress};
 use crate::sip::proxy::{Cx, Proxy};
 use crate::sip::transaction::ServerId;
-use crate::shard::{Outbox, Output, SendTag};
 use bytes::Bytes;
 use siphasher::sip::SipHasher13;
 use smallvec::SmallVec;
@@ -74,15 +74,7 @@ impl Proxy {
         }
         let tag = self.to_tag(request);
         self.scratch.clear();
-        write::response(
-            &mut self.scratch,
-            request,
-            Some(flow.remote),
-            status,
-            reason,
-            Some(&tag),
-            &[],
-        );
+        write::response(&mut self.scratch, request, Some(flow.remote), status, reason, Some(&tag), &[]);
         let bytes = Bytes::copy_from_slice(&self.scratch);
         send_back(cx.out, flow, bytes);
     }
@@ -123,15 +115,7 @@ impl Proxy {
             values.iter().map(|(name, value)| (*name, value.as_slice())).collect();
         let tag = self.to_tag(request);
         self.scratch.clear();
-        write::response(
-            &mut self.scratch,
-            request,
-            Some(flow.remote),
-            status,
-            "",
-            Some(&tag),
-            &headers,
-        );
+        write::response(&mut self.scratch, request, Some(flow.remote), status, "", Some(&tag), &headers);
         Bytes::copy_from_slice(&self.scratch)
     }
 

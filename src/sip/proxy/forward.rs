@@ -8,7 +8,6 @@ use crate::sip::plan::{Target, TrunkIx};
 use crate::sip::proxy::answer::hex16;
 use crate::sip::proxy::context::{Branch, Context, Progress, Subject};
 use crate::sip::proxy::itself::uri_transport;
-use crate::sip::proxy::request::kept;
 use crate::sip::proxy::route::{Path, preprocess, write_record_route};
 use crate::sip::proxy::token::{DialogToken, name_hash};
 use crate::sip::proxy::{Cx, Proxy};
@@ -111,8 +110,7 @@ impl Proxy {
                 }
                 continue;
             }
-            if branch.progress != Progress::Resolving || context.in_dialog && branch.remote.is_some()
-            {
+            if branch.progress != Progress::Resolving || context.in_dialog && branch.remote.is_some() {
                 return self.exhausted(cx, context, at);
             }
             match self.locate(cx, context, at, path, message.bytes().len()) {
@@ -169,9 +167,11 @@ impl Proxy {
                 branch.target = candidate.target;
                 branch.remote = None;
             }
-            let Some((trunk, target)) = branch.trunk.and_then(|ix| cx.plan.trunk(ix)).and_then(|t| {
-                Some((t, t.targets.get(usize::from(branch.target))?))
-            }) else {
+            let Some((trunk, target)) = branch
+                .trunk
+                .and_then(|ix| cx.plan.trunk(ix))
+                .and_then(|t| Some((t, t.targets.get(usize::from(branch.target))?)))
+            else {
                 return Location::NoMore;
             };
             (hop_to(target), trunk.udp_max)
@@ -229,9 +229,7 @@ impl Proxy {
         let Some((trunk, target)) = context.branches.get(at).map(|b| (b.trunk, b.target)) else {
             return false;
         };
-        let target = trunk
-            .and_then(|ix| cx.plan.trunk(ix))
-            .and_then(|t| t.targets.get(usize::from(target)));
+        let target = trunk.and_then(|ix| cx.plan.trunk(ix)).and_then(|t| t.targets.get(usize::from(target)));
 
         self.edits.clear();
         self.credit_source(message, ready, &context.flow);
@@ -311,35 +309,21 @@ impl Proxy {
     ) {
         let secure = path.request_uri.get(..5).is_some_and(|s| s.eq_ignore_ascii_case(b"sips:"));
         // C-095: both sides by name when they differ; the side it leaves by stands on top.
-        let sides: &[ListenerId] =
-            if came_to == leaves_by { &[leaves_by] } else { &[leaves_by, came_to] };
+        let sides: &[ListenerId] = if came_to == leaves_by { &[leaves_by] } else { &[leaves_by, came_to] };
         self.scratch.clear();
         for (n, side) in sides.iter().enumerate() {
             if n > 0 {
                 self.scratch.extend_from_slice(b", ");
             }
             let key = &self.keys.token;
-            write_record_route(
-                &self.itself,
-                *side,
-                secure,
-                token,
-                key,
-                ready.call_id,
-                &mut self.scratch,
-            );
+            write_record_route(&self.itself, *side, secure, token, key, ready.call_id, &mut self.scratch);
         }
         self.edits.push_record_route(message, &self.scratch);
     }
 
     /// The part of our branch that tells a loop from a spiral: a hash over everything that routing
     /// depends on (RFC 5393 §4.2.1).
-    pub(super) fn loop_suffix(
-        &self,
-        message: &Message,
-        ready: &Ready<'_>,
-        path: &Path<'_>,
-    ) -> [u8; 16] {
+    pub(super) fn loop_suffix(&self, message: &Message, ready: &Ready<'_>, path: &Path<'_>) -> [u8; 16] {
         let mut hasher = SipHasher13::new_with_key(&self.keys.local);
         for part in [
             path.request_uri,
@@ -378,7 +362,7 @@ impl Proxy {
         let list = match located {
             Located::Ready(list) => list,
             Located::Wait if self.waiting_acks.len() < MAX_WAITING_ACKS => {
-                self.waiting_acks.push(WaitingAck { message: kept(cx, message), flow: *flow });
+                self.waiting_acks.push(WaitingAck { message: message.detached(), flow: *flow });
                 return;
             }
             Located::Wait | Located::Failed => return,
@@ -448,8 +432,7 @@ impl Proxy {
             cx.counters.attempt(branch.trunk, result);
         }
         let group = branch.group;
-        let more = !branch.addresses.is_empty()
-            || context.candidates.iter().any(|c| c.group == group);
+        let more = !branch.addresses.is_empty() || context.candidates.iter().any(|c| c.group == group);
         // C-123: who rang keeps the call.
         if branch.progress == Progress::Ringing || context.closed || !more {
             branch.progress = Progress::Done;
@@ -485,9 +468,8 @@ fn forms_dialog(method: Method) -> bool {
 }
 
 fn dialog_token(cx: &Cx<'_>, context: &Context, at: usize, ready: &Ready<'_>) -> DialogToken {
-    let trunk_name = |ix: Option<TrunkIx>| {
-        ix.and_then(|ix| cx.plan.trunk(ix)).map_or(0, |t| name_hash(t.name.as_bytes()))
-    };
+    let trunk_name =
+        |ix: Option<TrunkIx>| ix.and_then(|ix| cx.plan.trunk(ix)).map_or(0, |t| name_hash(t.name.as_bytes()));
     let trunk_out = trunk_name(context.branches.get(at).and_then(|b| b.trunk));
     match &context.subject {
         Subject::Call(setup) => DialogToken { trunk_out, ..setup.token },
@@ -502,12 +484,7 @@ fn dialog_token(cx: &Cx<'_>, context: &Context, at: usize, ready: &Ready<'_>) ->
 }
 
 fn hop_of<'u>(uri: &Uri<'u>) -> Hop<'u> {
-    Hop {
-        host: uri.host,
-        port: uri.port,
-        transport: uri_transport(uri),
-        secure: uri.scheme == Scheme::Sips,
-    }
+    Hop { host: uri.host, port: uri.port, transport: uri_transport(uri), secure: uri.scheme == Scheme::Sips }
 }
 
 fn hop_to(target: &Target) -> Hop<'_> {

@@ -111,8 +111,10 @@ impl Cx<'_> {
         self.rng.next_u64()
     }
 
-    fn random_sid(&mut self) -> u128 {
-        (u128::from(self.rng.next_u64()) << 64) | u128::from(self.rng.next_u64())
+    /// 128 bits that begin with the time: the store appends rows instead of scattering them.
+    fn new_sid(&mut self) -> u128 {
+        let (high, low) = (u128::from(self.rng.next_u64()), u128::from(self.rng.next_u64()) & 0xffff);
+        (u128::from(self.now.millis()) << 80) | (high << 16) | low
     }
 }
 

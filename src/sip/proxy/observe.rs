@@ -12,9 +12,7 @@ use crate::sip::proxy::request::Way;
 use crate::sip::proxy::route::Path;
 use crate::sip::proxy::token::{DialogToken, name_hash};
 use crate::sip::proxy::{Cx, Proxy};
-use crate::sip::refer::{
-    Dialog, Fate, NotifyFacts, Observer, ReferEffect, ReferFacts, ReferHandle, 
-};
+use crate::sip::refer::{Dialog, Fate, NotifyFacts, Observer, ReferEffect, ReferFacts, ReferHandle};
 use crate::sip::time::Time;
 
 use std::sync::Arc;
@@ -37,9 +35,7 @@ impl Proxy {
                 Subject::Bye(Box::new(Bye { token, account, dialog: Dialog::of(message, token.call) }))
             }
             (Method::Refer, Some(token)) => match self.account_of(cx.plan, &token) {
-                Some(account) if recorded(cx.plan, &token) => {
-                    refer_begins(cx, message, &token, account)
-                }
+                Some(account) if recorded(cx.plan, &token) => refer_begins(cx, message, &token, account),
                 _ => Subject::None,
             },
             (Method::Notify, Some(token)) if recorded(cx.plan, &token) => {
@@ -67,7 +63,7 @@ impl Proxy {
             .or_else(|| outbound.and_then(|t| t.account.clone()))
             .filter(|_| cx.plan.record_proxied);
         let token = DialogToken {
-            call: if account.is_some() { CallSid(cx.random_sid()) } else { CallSid(0) },
+            call: if account.is_some() { CallSid(cx.new_sid()) } else { CallSid(0) },
             started: cx.now,
             trunk_in: inbound.map_or(0, |t| name_hash(t.name.as_bytes())),
             trunk_out: 0,
@@ -82,13 +78,7 @@ impl Proxy {
     }
 
     /// A 101 to 199 passed: the call rings with the first 180 or 183.
-    pub(super) fn saw_ringing(
-        &mut self,
-        cx: &mut Cx<'_>,
-        context: &mut Context,
-        at: usize,
-        status: u16,
-    ) {
+    pub(super) fn saw_ringing(&mut self, cx: &mut Cx<'_>, context: &mut Context, at: usize, status: u16) {
         let trunk = context.branches.get(at).and_then(|b| b.trunk);
         let Subject::Call(setup) = &mut context.subject else { return };
         if setup.ringing || !matches!(status, 180 | 183) {
@@ -143,13 +133,8 @@ impl Proxy {
 }
 
 /// A REFER within a recorded call: watched until its one result is known.
-fn refer_begins(
-    cx: &mut Cx<'_>,
-    message: &Message,
-    token: &DialogToken,
-    account: Arc<str>,
-) -> Subject {
-    let sid = ReferSid(cx.random_sid());
+fn refer_begins(cx: &mut Cx<'_>, message: &Message, token: &DialogToken, account: Arc<str>) -> Subject {
+    let sid = ReferSid(cx.new_sid());
     let Some(facts) = ReferFacts::read(message, sid, token.call, account) else {
         return Subject::None;
     };
@@ -198,12 +183,7 @@ fn recorded(plan: &Plan, token: &DialogToken) -> bool {
     plan.record_proxied && token.call != CallSid(0)
 }
 
-fn call_ended(
-    cx: &mut Cx<'_>,
-    proxy: &Proxy,
-    bye: &Bye,
-    context: &Context,
-) {
+fn call_ended(cx: &mut Cx<'_>, proxy: &Proxy, bye: &Bye, context: &Context) {
     let token = &bye.token;
     let trunk = proxy.trunk_named(cx.plan, token.trunk_in);
     cx.counters.call_phase(trunk, Direction::Inbound, Phase::Up, -1);
@@ -224,13 +204,7 @@ fn call_ended(
     }
 }
 
-fn changed(
-    cx: &mut Cx<'_>,
-    token: &DialogToken,
-    account: Option<&Arc<str>>,
-    status: CallStatus,
-    code: u16,
-) {
+fn changed(cx: &mut Cx<'_>, token: &DialogToken, account: Option<&Arc<str>>, status: CallStatus, code: u16) {
     if let Some(account) = account {
         cx.out.push(Output::Event(Event::CallChanged(CallChanged {
             sid: token.call,
@@ -255,12 +229,7 @@ fn outcome(status: u16, cancelled: bool) -> (CallResult, CallStatus) {
     }
 }
 
-fn call_started(
-    message: &Message,
-    path: &Path<'_>,
-    token: &DialogToken,
-    account: Arc<str>,
-) -> CallStarted {
+fn call_started(message: &Message, path: &Path<'_>, token: &DialogToken, account: Arc<str>) -> CallStarted {
     let from = message.header(HeaderId::From).and_then(|v| NameAddr::parse(v).ok());
     let diversion = message.values(HeaderId::Diversion).next().and_then(|v| NameAddr::parse(v).ok());
     CallStarted {

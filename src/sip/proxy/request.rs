@@ -11,7 +11,6 @@ use crate::sip::proxy::route::{Path, preprocess};
 use crate::sip::proxy::target;
 use crate::sip::proxy::{Cx, Entry, Proxy};
 use crate::sip::transaction::{Received, ServerId};
-use bytes::Bytes;
 use smallvec::SmallVec;
 
 impl Proxy {
@@ -52,12 +51,7 @@ impl Proxy {
     }
 
     /// RFC 3261 §16.3, in its order (C-089); syntax was checked before.
-    fn validate(
-        &self,
-        message: &Message,
-        ready: &Ready<'_>,
-        path: &Path<'_>,
-    ) -> Result<(), Refusal> {
+    fn validate(&self, message: &Message, ready: &Ready<'_>, path: &Path<'_>) -> Result<(), Refusal> {
         // Step 2: a scheme we cannot route by (C-040), unless a Route tells the way.
         let uri = match Uri::parse(path.request_uri) {
             Ok(uri) => uri,
@@ -68,9 +62,7 @@ impl Proxy {
             return Err(Refusal::Scheme);
         }
         // Step 3; an OPTIONS at zero may be answered as its final recipient (C-090).
-        if ready.max_forwards == Some(0)
-            && !(message.method() == Method::Options && self.itself.is(&uri))
-        {
+        if ready.max_forwards == Some(0) && !(message.method() == Method::Options && self.itself.is(&uri)) {
             return Err(Refusal::MaxForwards);
         }
         // Step 4 (C-114): a Via of ours with the hash this request would get again.
@@ -86,14 +78,14 @@ impl Proxy {
 
     fn loops(&self, message: &Message, ready: &Ready<'_>, path: &Path<'_>) -> bool {
         let ours = |via: &crate::sip::message::Via<'_>| self.itself.wrote_via(via.host, via.port);
-        if !message.vias().flatten().any(|via| ours(&via)) {
+        let single = message.count(HeaderId::Via) == 1 && !ours(&ready.via);
+        if single || !message.vias().flatten().any(|via| ours(&via)) {
             return false;
         }
         let suffix = self.loop_suffix(message, ready, path);
         message.vias().flatten().filter(|via| ours(via)).any(|via| {
-            via.branch.is_some_and(|branch| {
-                crate::sip::transaction::branch_suffix(branch) == Some(&suffix[..])
-            })
+            via.branch
+                .is_some_and(|branch| crate::sip::transaction::branch_suffix(branch) == Some(&suffix[..]))
         })
     }
 
@@ -204,7 +196,7 @@ impl Proxy {
         let subject = self.subject(cx, message, ready, &path, trunk_in, &way);
         let context = Box::new(Context {
             server,
-            request: kept(cx, message),
+            request: message.detached(),
             flow: *flow,
             at: cx.now,
             in_dialog: way.in_dialog,
@@ -244,18 +236,9 @@ impl Proxy {
 
     /// The trunk with this name hash, if the configuration still has it.
     pub(super) fn trunk_named(&self, plan: &crate::sip::plan::Plan, hash: u32) -> Option<TrunkIx> {
-        let at = plan
-            .trunks
-            .iter()
-            .position(|t| super::token::name_hash(t.name.as_bytes()) == hash)?;
+        let at = plan.trunks.iter().position(|t| super::token::name_hash(t.name.as_bytes()) == hash)?;
         u16::try_from(at).ok().map(TrunkIx)
     }
-}
-
-/// The message in bytes of its own: a receive buffer must not be held for the length of a call.
-pub(super) fn kept(cx: &Cx<'_>, message: &Message) -> Message {
-    let bytes = Bytes::copy_from_slice(message.bytes());
-    Message::parse(bytes, &cx.plan.limits).unwrap_or_else(|_| message.clone())
 }
 
 /// Where answers to a request go: over UDP without `rport`, to the port its Via names (RFC 3261

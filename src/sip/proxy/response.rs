@@ -22,8 +22,7 @@ impl Proxy {
             return;
         }
         let status = message.status();
-        let Some((client, slot)) = cx.transactions.receive_response(cx.now, message, ready, cx.fx)
-        else {
+        let Some((client, slot)) = cx.transactions.receive_response(cx.now, message, ready, cx.fx) else {
             return;
         };
         if let Some(Entry::Answered { server, .. }) = self.entries.get(slot as usize) {
@@ -169,14 +168,7 @@ impl Proxy {
         self.conclude(cx, slot, context);
     }
 
-    fn lost(
-        &mut self,
-        cx: &mut Cx<'_>,
-        slot: u32,
-        context: &mut Context,
-        at: usize,
-        failure: Failure,
-    ) {
+    fn lost(&mut self, cx: &mut Cx<'_>, slot: u32, context: &mut Context, at: usize, failure: Failure) {
         let status = if context.cancelled { 487 } else { failure.status() };
         context.best.offer(status, None, Bytes::new);
         self.failed_attempt(cx, slot, context, at, failure);

@@ -25,12 +25,7 @@ pub struct Path<'m> {
 }
 
 /// Takes our own values off a request's route, in thought: the message is not changed.
-pub fn preprocess<'m>(
-    message: &'m Message,
-    itself: &Itself,
-    key: &TokenKey,
-    call_id: &[u8],
-) -> Path<'m> {
+pub fn preprocess<'m>(message: &'m Message, itself: &Itself, key: &TokenKey, call_id: &[u8]) -> Path<'m> {
     let mut path = Path {
         request_uri: message.request_uri(),
         restored: false,
@@ -39,11 +34,8 @@ pub fn preprocess<'m>(
         listener: None,
         next: None,
     };
-    let total = if message.header(HeaderId::Route).is_some() {
-        message.values(HeaderId::Route).count()
-    } else {
-        0
-    };
+    let total =
+        if message.header(HeaderId::Route).is_some() { message.values(HeaderId::Route).count() } else { 0 };
     let mut last = total;
     // RFC 3261 §16.4: a Request-URI that we placed in a Record-Route came through a strict router.
     if let Ok(uri) = Uri::parse(path.request_uri)

@@ -23,9 +23,7 @@ pub type Candidates = SmallVec<[Candidate; 4]>;
 
 /// The first route that a request from `origin` to `user` satisfies (T-030).
 pub fn route<'p>(plan: &'p Plan, origin: Origin, user: &[u8]) -> Option<&'p Route> {
-    plan.routes
-        .iter()
-        .find(|r| (r.from.is_empty() || r.from.contains(&origin)) && r.user.matches(user))
+    plan.routes.iter().find(|r| (r.from.is_empty() || r.from.contains(&origin)) && r.user.matches(user))
 }
 
 /// The trunk a flow belongs to (T-015).
@@ -48,20 +46,13 @@ pub fn candidates(plan: &Plan, action: &Action, mut random: impl FnMut() -> u64)
     list
 }
 
-fn draw(
-    plan: &Plan,
-    trunk: TrunkIx,
-    group: u8,
-    random: &mut impl FnMut() -> u64,
-    list: &mut Candidates,
-) {
+fn draw(plan: &Plan, trunk: TrunkIx, group: u8, random: &mut impl FnMut() -> u64, list: &mut Candidates) {
     let Some(targets) = plan.trunk(trunk).map(|t| &t.targets) else { return };
     if targets.len() == 1 {
         list.push(Candidate { trunk, target: 0, group });
         return;
     }
-    let mut left: SmallVec<[u16; 16]> =
-        (0..targets.len()).filter_map(|n| u16::try_from(n).ok()).collect();
+    let mut left: SmallVec<[u16; 16]> = (0..targets.len()).filter_map(|n| u16::try_from(n).ok()).collect();
     let weight = |n: u16| targets.get(usize::from(n)).map_or(0, |t| u64::from(t.weight));
     while let Some(priority) =
         left.iter().filter_map(|n| targets.get(usize::from(*n))).map(|t| t.priority).min()
@@ -112,9 +103,8 @@ mod tests {
     #[test]
     fn weights_share_the_first_place() {
         let plan = two_trunks();
-        let firsts: Vec<u16> = (0..4)
-            .map(|n| candidates(&plan, &to(&[1], Fork::Serial), || n)[0].target)
-            .collect();
+        let firsts: Vec<u16> =
+            (0..4).map(|n| candidates(&plan, &to(&[1], Fork::Serial), || n)[0].target).collect();
         assert_eq!(firsts, [0, 0, 0, 1]);
     }
 

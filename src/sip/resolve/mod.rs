@@ -126,8 +126,7 @@ impl Resolver {
     pub fn locate(&mut self, _now: Time, hop: &Hop<'_>, _random: u64, _queries: &mut Vec<Query>) -> Located {
         let ip = std::str::from_utf8(hop.host).ok().and_then(|h| h.parse::<IpAddr>().ok());
         let Some(ip) = ip else { return Located::Failed };
-        let transport =
-            hop.transport.unwrap_or(if hop.secure { Transport::Tls } else { Transport::Udp });
+        let transport = hop.transport.unwrap_or(if hop.secure { Transport::Tls } else { Transport::Udp });
         let port = hop.port.unwrap_or(transport.default_port());
         Located::Ready(SmallVec::from_slice(&[(transport, SocketAddr::new(ip, port))]))
     }

@@ -162,5 +162,7 @@ fn removal() {
         e.remove(&m, HeaderId::Route);
         e.remove_line(&m, 2);
     });
-    assert!(!got.contains("Route") && !got.contains("X-Odd") && got.contains("Max-Forwards:70\r\nContent-Length"));
+    assert!(
+        !got.contains("Route") && !got.contains("X-Odd") && got.contains("Max-Forwards:70\r\nContent-Length")
+    );
 }

@@ -41,7 +41,16 @@ mod tests {
     fn numbers() {
         assert_eq!(parse(b"4294967295 INVITE"), Some((u32::MAX, &b"INVITE"[..])));
         assert_eq!(parse(b"0009\r\n  INVITE"), Some((9, &b"INVITE"[..])));
-        for bad in [&b"36893488147419103232 REGISTER"[..], b"4294967296 A", b"1", b"1 ", b"INVITE 1", b"1 A B", b"-1 A", b""] {
+        for bad in [
+            &b"36893488147419103232 REGISTER"[..],
+            b"4294967296 A",
+            b"1",
+            b"1 ",
+            b"INVITE 1",
+            b"1 A B",
+            b"-1 A",
+            b"",
+        ] {
             assert_eq!(parse(bad), None, "{bad:?}");
         }
     }

@@ -58,12 +58,15 @@ mod tests {
 
     #[test]
     fn replaces() {
-        let r = Replaces::parse(b"425928@bobster.example.org;to-tag=7743 ; from-tag=6472;early-only").unwrap();
+        let r =
+            Replaces::parse(b"425928@bobster.example.org;to-tag=7743 ; from-tag=6472;early-only").unwrap();
         assert_eq!(r.call_id, b"425928@bobster.example.org");
         assert_eq!((r.to_tag, r.from_tag, r.early_only), (&b"7743"[..], &b"6472"[..], true));
         assert!(Replaces::parse(b"a;to-tag=1").is_err());
         assert!(Replaces::parse(b";to-tag=1;from-tag=2").is_err());
-        let t = Replaces::parse_target(b"fa77as7dad8-sd98ajzz@host.example.com ;local-tag=kkaz-;remote-tag=6544").unwrap();
+        let t =
+            Replaces::parse_target(b"fa77as7dad8-sd98ajzz@host.example.com ;local-tag=kkaz-;remote-tag=6544")
+                .unwrap();
         assert_eq!((t.to_tag, t.from_tag), (&b"6544"[..], &b"kkaz-"[..]));
     }
 }

@@ -132,7 +132,10 @@ mod tests {
     #[test]
     fn media_types() {
         assert!(MediaType::parse(b"message/sipfrag;version=2.0").unwrap().is("Message", "SIPFRAG"));
-        assert_eq!(MediaType::parse(b"multipart/mixed ; boundary=\"a b\"").unwrap().params.value(b"boundary"), Some(&b"\"a b\""[..]));
+        assert_eq!(
+            MediaType::parse(b"multipart/mixed ; boundary=\"a b\"").unwrap().params.value(b"boundary"),
+            Some(&b"\"a b\""[..])
+        );
         assert!(MediaType::parse(b"application").is_err());
     }
 }

@@ -145,9 +145,21 @@ mod tests {
     #[test]
     fn faults() {
         for bad in [
-            "", "<>", "<sip:a@b", "\"open <sip:a@b>", "Bell, Alexander <sip:a@b>", "sip:a@b>", "<sip:a@b>>",
-            "< sip:a@b >", "<sip:a b@c>", "<sip:a@b\r\n >",
-            "<sip:a@b> x", "\"x\" sip:a@b", "\"x\"", "nocolon", "<sip:a@b>;tag=\"x",
+            "",
+            "<>",
+            "<sip:a@b",
+            "\"open <sip:a@b>",
+            "Bell, Alexander <sip:a@b>",
+            "sip:a@b>",
+            "<sip:a@b>>",
+            "< sip:a@b >",
+            "<sip:a b@c>",
+            "<sip:a@b\r\n >",
+            "<sip:a@b> x",
+            "\"x\" sip:a@b",
+            "\"x\"",
+            "nocolon",
+            "<sip:a@b>;tag=\"x",
         ] {
             assert!(NameAddr::parse(bad.as_bytes()).is_err(), "{bad}");
         }

@@ -223,7 +223,8 @@ mod tests {
     /// [C-004] IPv6 needs brackets as host, not in `received`.
     #[test]
     fn ipv6() {
-        let via = Via::parse(b"SIP/2.0/UDP [2001:db8::9:1]:5060;received=2001:db8::9:255;branch=z9hG4bKx").unwrap();
+        let via =
+            Via::parse(b"SIP/2.0/UDP [2001:db8::9:1]:5060;received=2001:db8::9:255;branch=z9hG4bKx").unwrap();
         assert_eq!(via.host, b"[2001:db8::9:1]");
         assert_eq!(via.host_ip(), Some("2001:db8::9:1".parse().unwrap()));
         assert_eq!(via.received_ip(), Some("2001:db8::9:255".parse().unwrap()));

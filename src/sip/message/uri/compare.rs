@@ -53,9 +53,7 @@ impl Uri<'_> {
     /// Whether each header here stands there too, equally often: all headers count.
     fn headers_within(&self, other: &Uri<'_>) -> bool {
         let count = |uri: &Uri<'_>, name: &[u8], value: &[u8]| {
-            uri.header_fields()
-                .filter(|(n, v)| same_part_nocase(n, name) && same_part(v, value))
-                .count()
+            uri.header_fields().filter(|(n, v)| same_part_nocase(n, name) && same_part(v, value)).count()
         };
         self.header_fields().all(|(n, v)| count(self, n, v) == count(other, n, v))
     }

@@ -13,15 +13,13 @@ pub(super) fn parse<'a>(raw: &'a [u8], rest: &'a [u8]) -> Option<Uri<'a>> {
         Some((b'+', digits)) => (true, digits),
         _ => (false, number),
     };
-    let digit = |b: &u8| if global { b.is_ascii_digit() } else { b.is_ascii_hexdigit() || matches!(b, b'*' | b'#') };
+    let digit =
+        |b: &u8| if global { b.is_ascii_digit() } else { b.is_ascii_hexdigit() || matches!(b, b'*' | b'#') };
     if !digits.iter().all(|b| digit(b) || is_separator(*b)) || !digits.iter().any(digit) {
         return None;
     }
     let list = Params::new(params);
-    if !token::all(PARAM, params)
-        || !escapes_ok(params)
-        || !list.is_valid()
-    {
+    if !token::all(PARAM, params) || !escapes_ok(params) || !list.is_valid() {
         return None;
     }
     let mut uri = Uri::bare(raw, Scheme::Tel);

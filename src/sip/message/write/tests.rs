@@ -104,9 +104,15 @@ fn cancels() {
 #[test]
 fn builder() {
     let got = text(|out| {
-        Builder::request(out, "OPTIONS", b"sip:a\r\nb").cseq(1, "OPTIONS").number("Max-Forwards", 70).body("text/plain", b"a\r\nb");
+        Builder::request(out, "OPTIONS", b"sip:a\r\nb")
+            .cseq(1, "OPTIONS")
+            .number("Max-Forwards", 70)
+            .body("text/plain", b"a\r\nb");
     });
-    assert_eq!(got, "OPTIONS sip:a  b SIP/2.0\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\na\r\nb");
+    assert_eq!(
+        got,
+        "OPTIONS sip:a  b SIP/2.0\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\na\r\nb"
+    );
 }
 
 #[test]
