@@ -12,7 +12,7 @@ mod tuning;
 
 pub use account::{Account, Application, ApplicationKind, Client, Jambonz, Media, Registrar};
 pub use route::{Destination, Route, RouteMode, UserPattern};
-pub use service::{Dns, Http, Log, LogFormat, LogLevel, Records, Shards, State, Store, Webhook};
+pub use service::{Dns, Http, Log, LogFormat, LogLevel, Metrics, Records, Shards, State, Store, Webhook};
 pub use transport::{ClientAuth, Listener, Profile};
 pub use trunk::{Group, Trunk};
 pub use tuning::Acl;
@@ -28,6 +28,8 @@ use toml::de::DeTable;
 pub struct Config {
     /// `[http]`
     pub http: Http,
+    /// `[metrics]`
+    pub metrics: Metrics,
     /// `[shards]`
     pub shards: Shards,
     /// `[sockets]`
@@ -92,7 +94,6 @@ const LATER: &[&str] = &[
     "tls",
     "probe",
     "stir",
-    "metrics",
     "trace",
     "hep",
     "cdr",
@@ -116,6 +117,7 @@ impl Config {
         let (routing, aliases) = tuning::read_routing(root.table("routing"));
         let config = Config {
             http: Http::read(root.table("http")),
+            metrics: Metrics::read(root.table("metrics")),
             shards: Shards::read(root.table("shards")),
             sockets: service::read_sockets(root.table("sockets")),
             records: Records::read(root.table("records")),

@@ -28,6 +28,28 @@ impl Http {
     }
 }
 
+/// `[metrics]`: what `/metrics` shows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metrics {
+    /// Series a family shows at most; the rest are folded into `other` (T-133).
+    pub max_series: usize,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics { max_series: 10_000 }
+    }
+}
+
+impl Metrics {
+    pub(super) fn read(mut table: Reader<'_>) -> Metrics {
+        let most = table.int("max_series", 16..=1_000_000).and_then(|n| usize::try_from(n).ok());
+        table.later(&["per_peer"]);
+        table.finish();
+        most.map_or_else(Metrics::default, |max_series| Metrics { max_series })
+    }
+}
+
 /// `[shards]`: threads on the message path.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Shards {
