@@ -3,20 +3,23 @@
 use super::scratch::Scratch;
 use super::signal::Signals;
 use super::{FAILED, MISUSED};
-use crate::config::schema::{ClientAuth as Asked, Profile, Records, Store as StorePlace};
+use crate::config::schema::{self, Records, Store as StorePlace};
 use crate::config::state::State;
 use crate::config::{Config, EMBEDDED, Loaded, load_file, load_text};
-use crate::io::{self, ClientAuth, Clock, IoConfig, Running, StreamOptions, TlsContext, TlsProfile, entropy};
+use crate::control::{self, Account, ControlConfig, Handle, Readiness};
+use crate::io::{self, Clock, IoConfig, Running, TlsContext, TlsProfile, entropy};
 use crate::observe::log::Log;
 use crate::record::{RecordConfig, Store};
 use crate::shard::owner::HashKey;
 use crate::shard::{Counters, Shard};
+use crate::sip::time::Time;
 use std::error::Error;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Runtime;
 
 pub(super) fn serve(file: Option<&Path>) -> ExitCode {
     let loaded = match file {
@@ -51,8 +54,10 @@ pub(super) fn serve(file: Option<&Path>) -> ExitCode {
 }
 
 fn run(loaded: Loaded, embedded: bool, log: &Log) -> Result<(), Box<dyn Error>> {
-    // First of all: a signal that comes while things start must end them in order too.
-    let signals = Signals::listen()?;
+    let started = Clock::new().now();
+    let runtime = control::runtime()?;
+    // Before anything else runs: a signal that comes meanwhile must end it in order too.
+    let signals = Signals::listen(&runtime)?;
     let mut config = loaded.config;
     // Dropped last: nothing may write into the folder after it is gone.
     let scratch = if embedded { Some(Scratch::make()?) } else { None };
@@ -65,32 +70,51 @@ fn run(loaded: Loaded, embedded: bool, log: &Log) -> Result<(), Box<dyn Error>> 
         tracing::warn!(event = "configuration", "{}", loaded.warnings.line(warning));
     }
     let store = Store::open(records(&config, state.node))?;
-    let shards = shards(&config, &state, &store)?;
+    let counters = counters(&config);
+    let shards = shards(&config, &state, &store, &counters)?;
+    let readiness = Readiness::starting();
+    let http = http(&config, &store, &shards, counters, &readiness, started, &runtime)?;
+    readiness.ready(Readiness::STARTING);
     ready(&config, embedded);
-    let signal = signals.wait()?;
+
+    let signal = signals.wait(&runtime);
     tracing::info!(event = "ending", signal, "ending in order");
+    readiness.not_ready(Readiness::DRAINING, "the process is ending");
     shards.shutdown(PATIENCE);
+    http.shutdown(PATIENCE);
     store.close();
+    runtime.shutdown_timeout(PATIENCE);
     Ok(())
 }
 
 /// What the end of the process waits for each part at most.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-fn shards(config: &Config, state: &State, store: &Store) -> Result<Running, Box<dyn Error>> {
+/// One set for each shard.
+fn counters(config: &Config) -> Vec<Arc<Counters>> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let count = config.shards.threads(cores);
+    (0..count).map(|_| Arc::new(Counters::new(config.trunks.len()))).collect()
+}
+
+fn shards(
+    config: &Config,
+    state: &State,
+    store: &Store,
+    counters: &[Arc<Counters>],
+) -> Result<Running, Box<dyn Error>> {
     let plan = Arc::new(config.plan(state.node));
-    let count = config.shards.threads(std::thread::available_parallelism().map_or(1, usize::from));
+    let profiles: Vec<TlsProfile> = config.tls_profiles.iter().map(|p| p.files.clone()).collect();
     let seed: [u8; 32] = entropy::bytes()?;
-    let counters: Vec<_> = (0..count).map(|_| Arc::new(Counters::new(plan.trunks.len()))).collect();
     let io = IoConfig {
         plan: Arc::clone(&plan),
-        shards: count,
+        shards: u16::try_from(counters.len())?,
         key: HashKey::new(entropy::bytes()?),
         events: store.sender(),
         sockets: config.sockets,
-        streams: StreamOptions::default(),
-        tls: Arc::new(TlsContext::load(&profiles(config))?),
-        metrics: counters.clone(),
+        streams: config.streams.clone(),
+        tls: Arc::new(TlsContext::load(&profiles)?),
+        metrics: counters.to_vec(),
     };
     let shard = |index: u16| {
         // Keys of a stream cipher that differ in one bit make unrelated streams.
@@ -102,20 +126,34 @@ fn shards(config: &Config, state: &State, store: &Store) -> Result<Running, Box<
     Ok(io::start(io, shard)?)
 }
 
-fn profiles(config: &Config) -> Vec<TlsProfile> {
-    let profile = |p: &Profile| TlsProfile {
-        name: p.name.value.0.clone(),
-        certificate: p.cert.clone(),
-        key: p.key.clone(),
-        ca: p.ca.clone(),
-        client_auth: match p.client_auth {
-            Asked::None => ClientAuth::None,
-            Asked::Request => ClientAuth::Request,
-            Asked::Require => ClientAuth::Require,
-        },
-        verify_servers: p.verify,
+fn http(
+    config: &Config,
+    store: &Store,
+    shards: &Running,
+    counters: Vec<Arc<Counters>>,
+    readiness: &Readiness,
+    started: Time,
+    runtime: &Runtime,
+) -> Result<Handle, Box<dyn Error>> {
+    let account = |a: &schema::Account| Account {
+        sid: a.sid.value.0.clone(),
+        token: a.token.clone(),
+        org_sid: a.org_sid.as_ref().map(|o| o.0.clone()),
     };
-    config.tls_profiles.iter().map(profile).collect()
+    let control = ControlConfig {
+        listen: config.http.listen.value,
+        accounts: config.accounts.iter().map(account).collect(),
+        reader: store.reader(),
+        record_stats: store.stats(),
+        shards: counters,
+        io: shards.counters().to_vec(),
+        trunks: config.trunks.iter().map(|t| t.name.value.0.clone()).collect(),
+        tls_profiles: config.tls_profiles.iter().map(|p| p.files.name.clone()).collect(),
+        readiness: readiness.clone(),
+        started,
+        max_series: config.metrics.max_series,
+    };
+    Ok(control::serve(control, runtime.handle())?)
 }
 
 fn records(config: &Config, node: u128) -> RecordConfig {
@@ -180,20 +218,4 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
-const TRY_NEXT: &str = "\
-Baton runs with its embedded default: two places for phones on this machine, and an API.
-
-  SIP    udp and tcp 127.0.0.1:5060    a call goes to 127.0.0.1:5080; one from there, to 127.0.0.1:5070
-  HTTP   http://127.0.0.1:8080         account AC00000000000000000000000000000001, token change-me
-  Records are in a scratch database that goes when Baton ends.
-
-Try next, in other terminals:
-
-  sipp -sn uas -i 127.0.0.1 -p 5080                                      # somebody who answers
-  sipp -sn uac -i 127.0.0.1 -p 5070 -d 2000 -m 10 127.0.0.1:5060         # ten calls through Baton
-  curl -u AC00000000000000000000000000000001:change-me \\
-    http://127.0.0.1:8080/restcomm/2012-04-24/Accounts/AC00000000000000000000000000000001/Calls.json
-  curl http://127.0.0.1:8080/metrics
-
-A configuration of your own: copy config/two-trunks.toml, `baton check FILE`, `baton serve --config FILE`.
-";
+const TRY_NEXT: &str = include_str!("try_next.txt");

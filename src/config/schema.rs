@@ -13,12 +13,12 @@ mod tuning;
 pub use account::{Account, Application, ApplicationKind, Client, Jambonz, Media, Registrar};
 pub use route::{Destination, Route, RouteMode, UserPattern};
 pub use service::{Dns, Http, Log, LogFormat, LogLevel, Metrics, Records, Shards, State, Store, Webhook};
-pub use transport::{ClientAuth, Listener, Profile};
+pub use transport::{Listener, Profile};
 pub use trunk::{Group, Trunk};
 pub use tuning::Acl;
 
 use crate::config::read::{At, Context, FromToml, Reader, Value};
-use crate::io::SocketOptions;
+use crate::io::{SocketOptions, StreamOptions};
 use crate::sip::message::Limits;
 use crate::sip::plan::{Capacity, Routing, Timings};
 use toml::de::DeTable;
@@ -34,6 +34,8 @@ pub struct Config {
     pub shards: Shards,
     /// `[sockets]`
     pub sockets: SocketOptions,
+    /// `[streams]`
+    pub streams: StreamOptions,
     /// `[records]`
     pub records: Records,
     /// `[state]`
@@ -119,6 +121,7 @@ impl Config {
             http: Http::read(root.table("http")),
             metrics: Metrics::read(root.table("metrics")),
             shards: Shards::read(root.table("shards")),
+            streams: transport::read_streams(root.table("streams")),
             sockets: service::read_sockets(root.table("sockets")),
             records: Records::read(root.table("records")),
             state: State::read(root.table("state")),

@@ -1,8 +1,8 @@
 //! `baton serve`: starting, signals, and what stays behind.
 
 use super::{Folder, baton, project};
-use std::io::{BufRead, BufReader, Read};
-use std::net::{TcpListener, UdpSocket};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -98,6 +98,32 @@ fn signals_end_it_in_order() {
         assert!(log.contains(&format!("signal=SIG{ending}")), "{log}");
         assert!(log.contains(" ended "), "{log}");
     }
+}
+
+/// [T-148] HTTP answers once the server is ready, and the API asks for the account's token.
+#[test]
+fn http_is_served_when_it_is_ready() {
+    let folder = Folder::new("http");
+    let account = "[[account]]\nsid = \"AC00000000000000000000000000000001\"\ntoken = \"t\"";
+    let (file, _, http) = config(&folder, account);
+    let mut server = Server::start(&["serve", "--config", &file]);
+    server.wait_for(" ready ");
+    assert_eq!(status(http, "/healthz"), 200);
+    assert_eq!(status(http, "/readyz"), 200);
+    let calls = "/restcomm/2012-04-24/Accounts/AC00000000000000000000000000000001/Calls.json";
+    assert_eq!(status(http, calls), 401);
+    server.signal("TERM");
+    assert_eq!(server.end().0.code(), Some(0));
+}
+
+/// The status code that a GET is answered with.
+fn status(port: u16, path: &str) -> u16 {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status code")
 }
 
 /// Node id and keys are made with mode 0600 beside the store, and stay the same.

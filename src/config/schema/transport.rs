@@ -1,9 +1,11 @@
 //! `[[listener]]` and `[[tls_profile]]`.
 
+use super::service::at_least;
 use super::{Name, named};
 use crate::config::endpoint::{Bind, HostPort};
 use crate::config::read::{At, ExistingFile, FromToml, Reader, Value};
-use std::path::PathBuf;
+use crate::io::{ClientAuth, StreamOptions, TlsContext, TlsProfile};
+use std::time::Duration;
 
 /// `[[listener]]`: a socket for SIP.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,18 +41,6 @@ impl FromToml for OneOrMore {
     }
 }
 
-/// Whether a server asks its clients for certificates (T-104).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ClientAuth {
-    /// No.
-    #[default]
-    None,
-    /// Asked for, checked when given.
-    Request,
-    /// Without a valid one the handshake fails.
-    Require,
-}
-
 impl FromToml for ClientAuth {
     fn from_toml(value: &Value<'_>) -> Option<ClientAuth> {
         value.word(&[
@@ -67,43 +57,89 @@ impl FromToml for ClientAuth {
 pub struct Profile {
     /// Its name.
     pub name: At<Name>,
-    /// PEM file with the certificate chain.
-    pub cert: PathBuf,
-    /// PEM file with the private key.
-    pub key: PathBuf,
-    /// PEM file with the trust anchors for peers' certificates; absent: none is trusted.
-    pub ca: Option<PathBuf>,
-    /// As server: whether clients need certificates.
-    pub client_auth: ClientAuth,
-    /// As client: whether the server's certificate is checked (T-103).
-    pub verify: bool,
+    /// What it says; the files could be used when the configuration was read.
+    pub files: TlsProfile,
 }
 
 impl Profile {
     pub(super) fn read(mut table: Reader<'_>) -> Option<Profile> {
         let name = named(&mut table, "tls profile", "\"default\"");
-        let cert = table.need::<ExistingFile>("cert", "\"cert.pem\"");
-        let key = table.need::<ExistingFile>("key", "\"key.pem\"");
+        let cert = table.need::<At<ExistingFile>>("cert", "\"cert.pem\"");
+        let key = table.need::<At<ExistingFile>>("key", "\"key.pem\"");
         let no_ca = table.value("ca").is_none();
-        let ca = table.take::<ExistingFile>("ca");
+        let ca = table.take::<At<ExistingFile>>("ca");
         let client_auth = table.or("client_auth", ClientAuth::default());
-        let verify = table.or("verify", true);
+        let verify_servers = table.or("verify", true);
         table.later(&["min_version", "ciphers", "groups", "crl"]);
+        let cx = table.context();
         if client_auth != ClientAuth::None && no_ca {
-            table.context().absent(
+            cx.absent(
                 table.span(),
                 "tls_profile asks for client certificates but trusts no issuer of them",
                 "add ca = \"FILE\" with the issuers' certificates",
             );
         }
+        if !verify_servers {
+            // T-103: said at each start.
+            cx.warn(
+                table.value("verify").map_or(table.span(), |v| v.span()),
+                "tls_profile.verify = false: anybody can pass for a server",
+                "name its issuer with ca = \"FILE\" instead",
+            );
+        }
         table.finish();
-        Some(Profile {
-            name: name?,
-            cert: cert?.0,
-            key: key?.0,
-            ca: ca.map(|file| file.0),
+        let (name, cert, key) = (name?, cert?, key?);
+        let files = TlsProfile {
+            name: name.value.0.clone(),
+            certificate: cert.value.0,
+            key: key.value.0,
+            ca: ca.as_ref().map(|file| file.value.0.clone()),
             client_auth,
-            verify,
-        })
+            verify_servers,
+        };
+        if no_ca && client_auth != ClientAuth::None {
+            return None;
+        }
+        if let Err(error) = TlsContext::load(std::slice::from_ref(&files)) {
+            let span = match &ca {
+                Some(ca) if ca.value.0 == error.file => ca.span.clone(),
+                _ if files.certificate == error.file => cert.span,
+                _ => key.span,
+            };
+            cx.error(
+                span,
+                format!("tls_profile cannot use {}: {}", error.file.display(), error.problem),
+                "name PEM files with a certificate chain and the private key that belongs to it",
+            );
+            return None;
+        }
+        Some(Profile { name, files })
+    }
+}
+
+/// Reads `[streams]`: bounds on TCP and TLS connections.
+pub(super) fn read_streams(mut table: Reader<'_>) -> StreamOptions {
+    let d = StreamOptions::default();
+    let mut time = |key, default| at_least(&mut table, key, Duration::from_millis(10)).unwrap_or(default);
+    let connect = time("connect_timeout", d.connect);
+    let handshake = time("handshake_timeout", d.handshake);
+    let partial = time("message_timeout", d.partial);
+    let stall = time("stall_timeout", d.stall);
+    let idle = time("idle", d.idle);
+    let pong = time("pong_timeout", d.pong);
+    let ping = at_least(&mut table, "ping", Duration::from_secs(1)).or(d.ping);
+    let connections = table.int("max_connections", 1..=10_000_000).and_then(|n| usize::try_from(n).ok());
+    let write_queue = table.int("write_queue", 65_536..=1_073_741_824).and_then(|n| usize::try_from(n).ok());
+    table.finish();
+    StreamOptions {
+        connect,
+        handshake,
+        partial,
+        stall,
+        idle,
+        ping,
+        pong,
+        connections: connections.unwrap_or(d.connections),
+        write_queue: write_queue.unwrap_or(d.write_queue),
     }
 }
