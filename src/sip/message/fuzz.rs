@@ -31,6 +31,9 @@ fn read_everything(message: &Message) {
     for contact in message.contacts().flatten() {
         if let Ok(uri) = contact.uri() {
             assert!(uri.same_as(&uri), "a URI equals itself");
+            if let Ok(Ok(to)) = message.to().map(|to| to.uri()) {
+                assert_eq!(uri.same_as(&to), to.same_as(&uri), "equality has no direction");
+            }
         }
     }
 }

@@ -44,6 +44,7 @@ pub use uri::{Scheme, Uri};
 pub use values::{Split, Values};
 pub use view::{HeaderLine, Message};
 
+
 /// Bounds on what a message may contain (C-026).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -76,3 +77,6 @@ impl Default for Limits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -173,6 +173,21 @@ const BY_NAME: ByName = {
 /// A static, so that it stands in memory once.
 static NAMES: ByName = BY_NAME;
 
+/// Equality of names without a call: as two words that may overlap.
+#[inline(always)]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() || a.len() > 16 {
+        return a == b;
+    }
+    if let (Some(a0), Some(a1)) = (a.first_chunk::<8>(), a.last_chunk::<8>()) {
+        return b.first_chunk() == Some(a0) && b.last_chunk() == Some(a1);
+    }
+    if let (Some(a0), Some(a1)) = (a.first_chunk::<4>(), a.last_chunk::<4>()) {
+        return b.first_chunk() == Some(a0) && b.last_chunk() == Some(a1);
+    }
+    a == b
+}
+
 /// Kept out of the way of names written as usual.
 #[cold]
 #[inline(never)]
@@ -194,7 +209,7 @@ impl HeaderId {
             return HeaderId::Other;
         };
         let canonical = id.as_str().as_bytes();
-        if canonical == name || same_in_other_case(canonical, name) { id } else { HeaderId::Other }
+        if same(canonical, name) || same_in_other_case(canonical, name) { id } else { HeaderId::Other }
     }
 
     /// Whether several values may be joined by commas in one line. The authentication fields are

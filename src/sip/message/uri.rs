@@ -145,23 +145,12 @@ fn split_scheme(raw: &[u8]) -> IResult<&[u8], Scheme, ()> {
 
 fn sip_uri<'a>(raw: &'a [u8], rest: &'a [u8], scheme: Scheme) -> Option<Uri<'a>> {
     let mut uri = Uri::bare(raw, scheme);
-    // Nothing but userinfo can hold an `@` (RFC 3261 §25.1), and it may hold `;` and `?`.
-    let rest = match memchr::memchr(b'@', rest) {
+    let rest = match userinfo(rest)? {
         None => rest,
-        Some(at) => {
-            let (userinfo, rest) = rest.split_at(at);
-            let user_len = token::span(USER, userinfo);
-            let (user, password) = userinfo.split_at(user_len);
-            if user.is_empty() || userinfo.contains(&b'%') && !escapes_ok(userinfo) {
-                return None;
-            }
+        Some((user, password, rest)) => {
             uri.user = Some(user);
-            uri.password = match password.split_first() {
-                None => None,
-                Some((b':', password)) if token::all(PASSWORD, password) => Some(password),
-                Some(_) => return None,
-            };
-            rest.get(1..).unwrap_or_default()
+            uri.password = password;
+            rest
         }
     };
     let rest = match rest.first() {
@@ -191,6 +180,32 @@ fn sip_uri<'a>(raw: &'a [u8], rest: &'a [u8], scheme: Scheme) -> Option<Uri<'a>>
         _ => rest,
     };
     tail(&mut uri, rest).then_some(uri)
+}
+
+/// User, password, and what follows their `@`: `Some(None)` when there is no userinfo.
+type Userinfo<'a> = Option<(&'a [u8], Option<&'a [u8]>, &'a [u8])>;
+
+/// Nothing but userinfo can hold an `@` (RFC 3261 §25.1), and it may hold `;` and `?`.
+#[inline]
+fn userinfo(rest: &[u8]) -> Option<Userinfo<'_>> {
+    let (user, after) = rest.split_at(token::span(USER, rest));
+    let (password, after) = match after {
+        [] => return Some(None),
+        [b'@', after @ ..] => (None, after),
+        _ => {
+            let Some(at) = memchr::memchr(b'@', after) else { return Some(None) };
+            let (password, after) = after.split_at(at);
+            let Some((b':', password)) = password.split_first() else { return None };
+            if !token::all(PASSWORD, password) || !escapes_ok(password) {
+                return None;
+            }
+            (Some(password), after.get(1..).unwrap_or_default())
+        }
+    };
+    if user.is_empty() || user.contains(&b'%') && !escapes_ok(user) {
+        return None;
+    }
+    Some(Some((user, password, after)))
 }
 
 /// `;params?headers`, or nothing. A `%` that begins no escape stands for itself here: whoever

@@ -2,7 +2,7 @@
 
 use super::params::skip;
 use crate::sip::message::method::Method;
-use crate::sip::message::token::{self, DIGIT, TOKEN};
+use crate::sip::message::token::{self, TOKEN};
 use nom::IResult;
 
 /// A sequence number and the method it counts for.
@@ -22,7 +22,8 @@ pub(crate) fn parse(value: &[u8]) -> Option<(u32, &[u8])> {
 
 #[inline]
 fn cseq(input: &[u8]) -> IResult<&[u8], (u32, &[u8]), ()> {
-    let (rest, digits) = token::run1(DIGIT)(input)?;
+    let digits = input.iter().position(|b| !b.is_ascii_digit()).unwrap_or(input.len());
+    let (digits, rest) = input.split_at(digits);
     let number = token::number(digits).ok_or(nom::Err::Error(()))?;
     let spaced = skip(rest);
     if spaced.len() == rest.len() {

@@ -117,12 +117,16 @@ fn via_parm(input: &[u8]) -> IResult<&[u8], Via<'_>, ()> {
         raw: input,
     };
     let mut rest = list;
-    // The usual first parameter, without the ceremony.
+    // The usual parameters of a request, without the ceremony.
     if let Some((b";branch=", after)) = list.split_at_checked(8)
         && let (after, branch @ [_, ..]) = token::run(VALUE)(after)?
     {
         via.branch = Some(branch);
         rest = after;
+    }
+    if rest == b";rport" {
+        via.rport = Some(None);
+        rest = &[];
     }
     let mut params = Params::new(rest).iter();
     for param in params.by_ref() {

@@ -12,10 +12,13 @@ impl Uri<'_> {
     /// Whether both mean the same (RFC 3261 §19.1.4; for `tel:` RFC 3966 §4). Not transitive, by
     /// the standard's own rule for parameters that stand in one of them only.
     pub fn same_as(&self, other: &Uri<'_>) -> bool {
+        if self.raw == other.raw {
+            return true;
+        }
         match (self.scheme, other.scheme) {
             (Scheme::Sip, Scheme::Sip) | (Scheme::Sips, Scheme::Sips) => self.same_sip(other),
             (Scheme::Tel, Scheme::Tel) => tel::same(self, other),
-            (Scheme::Other, Scheme::Other) => self.raw == other.raw,
+            (Scheme::Other, Scheme::Other) => false,
             _ => false,
         }
     }
