@@ -5,6 +5,7 @@
 mod check;
 pub(crate) mod scratch;
 mod serve;
+pub(crate) mod server;
 mod signal;
 
 use clap::{Args, Parser, Subcommand};

@@ -1,25 +1,19 @@
 //! `baton serve`: starts everything in order, waits for a signal, ends everything in reverse.
 
 use super::scratch::Scratch;
+use super::server::Server;
 use super::signal::Signals;
 use super::{FAILED, MISUSED};
-use crate::config::schema::{self, Records, Store as StorePlace};
+use crate::config::schema::Store as StorePlace;
 use crate::config::state::State;
 use crate::config::{Config, EMBEDDED, Loaded, load_file, load_text};
-use crate::control::{self, Account, ControlConfig, Handle, Readiness};
-use crate::io::{self, Clock, IoConfig, Running, TlsContext, TlsProfile, entropy};
+use crate::control;
 use crate::observe::log::Log;
-use crate::record::{RecordConfig, Store};
-use crate::shard::owner::HashKey;
-use crate::shard::{Counters, Shard};
-use crate::sip::time::Time;
 use std::error::Error;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::runtime::Runtime;
 
 pub(super) fn serve(file: Option<&Path>) -> ExitCode {
     let loaded = match file {
@@ -54,7 +48,6 @@ pub(super) fn serve(file: Option<&Path>) -> ExitCode {
 }
 
 fn run(loaded: Loaded, embedded: bool, log: &Log) -> Result<(), Box<dyn Error>> {
-    let started = Clock::new().now();
     let runtime = control::runtime()?;
     // Before anything else runs: a signal that comes meanwhile must end it in order too.
     let signals = Signals::listen(&runtime)?;
@@ -69,109 +62,18 @@ fn run(loaded: Loaded, embedded: bool, log: &Log) -> Result<(), Box<dyn Error>> 
     for warning in &loaded.warnings.diagnostics {
         tracing::warn!(event = "configuration", "{}", loaded.warnings.line(warning));
     }
-    let store = Store::open(records(&config, state.node))?;
-    let counters = counters(&config);
-    let shards = shards(&config, &state, &store, &counters)?;
-    let readiness = Readiness::starting();
-    let http = http(&config, &store, &shards, counters, &readiness, started, &runtime)?;
-    readiness.ready(Readiness::STARTING);
+    let plan = config.plan(state.node);
+    let server = Server::start(&config, &state, plan, runtime)?;
     ready(&config, embedded);
 
-    let signal = signals.wait(&runtime);
+    let signal = signals.wait(server.runtime());
     tracing::info!(event = "ending", signal, "ending in order");
-    readiness.not_ready(Readiness::DRAINING, "the process is ending");
-    shards.shutdown(PATIENCE);
-    http.shutdown(PATIENCE);
-    store.close();
-    runtime.shutdown_timeout(PATIENCE);
+    server.stop(PATIENCE);
     Ok(())
 }
 
 /// What the end of the process waits for each part at most.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// One set for each shard.
-fn counters(config: &Config) -> Vec<Arc<Counters>> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let count = config.shards.threads(cores);
-    (0..count).map(|_| Arc::new(Counters::new(config.trunks.len()))).collect()
-}
-
-fn shards(
-    config: &Config,
-    state: &State,
-    store: &Store,
-    counters: &[Arc<Counters>],
-) -> Result<Running, Box<dyn Error>> {
-    let plan = Arc::new(config.plan(state.node));
-    let profiles: Vec<TlsProfile> = config.tls_profiles.iter().map(|p| p.files.clone()).collect();
-    let seed: [u8; 32] = entropy::bytes()?;
-    let io = IoConfig {
-        plan: Arc::clone(&plan),
-        shards: u16::try_from(counters.len())?,
-        key: HashKey::new(entropy::bytes()?),
-        events: store.sender(),
-        sockets: config.sockets,
-        streams: config.streams.clone(),
-        tls: Arc::new(TlsContext::load(&profiles)?),
-        metrics: counters.to_vec(),
-    };
-    let shard = |index: u16| {
-        // Keys of a stream cipher that differ in one bit make unrelated streams.
-        let mut seed = seed;
-        seed[..2].iter_mut().zip(index.to_be_bytes()).for_each(|(a, b)| *a ^= b);
-        let counters = Arc::clone(&counters[usize::from(index)]);
-        Shard::new(Arc::clone(&plan), seed, state.token_key, counters)
-    };
-    Ok(io::start(io, shard)?)
-}
-
-fn http(
-    config: &Config,
-    store: &Store,
-    shards: &Running,
-    counters: Vec<Arc<Counters>>,
-    readiness: &Readiness,
-    started: Time,
-    runtime: &Runtime,
-) -> Result<Handle, Box<dyn Error>> {
-    let account = |a: &schema::Account| Account {
-        sid: a.sid.value.0.clone(),
-        token: a.token.clone(),
-        org_sid: a.org_sid.as_ref().map(|o| o.0.clone()),
-    };
-    let control = ControlConfig {
-        listen: config.http.listen.value,
-        accounts: config.accounts.iter().map(account).collect(),
-        reader: store.reader(),
-        record_stats: store.stats(),
-        shards: counters,
-        io: shards.counters().to_vec(),
-        trunks: config.trunks.iter().map(|t| t.name.value.0.clone()).collect(),
-        tls_profiles: config.tls_profiles.iter().map(|p| p.files.name.clone()).collect(),
-        readiness: readiness.clone(),
-        started,
-        max_series: config.metrics.max_series,
-    };
-    Ok(control::serve(control, runtime.handle())?)
-}
-
-fn records(config: &Config, node: u128) -> RecordConfig {
-    let Records { store: StorePlace::Sqlite(path), max_age, max_count, .. } = &config.records;
-    let clock = Clock::new();
-    RecordConfig {
-        max_age: *max_age,
-        max_count: *max_count,
-        max_duration: Some(longest_call(config)),
-        ..RecordConfig::new(path, node, Arc::new(move || clock.now()))
-    }
-}
-
-/// After this no BYE is waited for any more: the longest that any trunk allows.
-fn longest_call(config: &Config) -> Duration {
-    let longest = config.trunks.iter().map(|t| t.max_duration).max();
-    longest.unwrap_or(Duration::from_secs(6 * 3_600))
-}
 
 fn ready(config: &Config, embedded: bool) {
     for listener in &config.listeners {

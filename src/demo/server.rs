@@ -3,14 +3,11 @@
 use super::DemoError;
 use super::http;
 use crate::command::scratch::Scratch;
-use crate::config::Secret;
+use crate::command::server::Server as RealServer;
 use crate::config::load_text;
+use crate::config::schema::Store;
 use crate::config::state::State;
-use crate::control::{self, Account, ControlConfig, Readiness};
-use crate::io::{Clock, IoConfig, Running, SocketOptions, StreamOptions, TlsContext, entropy};
-use crate::record::{RecordConfig, Store};
-use crate::shard::owner::HashKey;
-use crate::shard::{Counters, Shard};
+use crate::control;
 use crate::sip::plan::Plan;
 use serde_json::Value;
 use std::fmt::Display;
@@ -21,8 +18,6 @@ use std::time::Duration;
 
 const ACCOUNT: &str = "AC00000000000000000000000000000001";
 const TOKEN: &str = "demo";
-/// One shard would do; two show that a call's messages find the one that owns it.
-const SHARDS: u16 = 2;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A running server. Fields are dropped in this order: first what takes calls, last the folder.
@@ -31,10 +26,7 @@ pub struct Server {
     pub sip: SocketAddr,
     /// Where HTTP is served.
     pub http: SocketAddr,
-    running: Running,
-    control: control::Handle,
-    runtime: tokio::runtime::Runtime,
-    store: Store,
+    real: RealServer,
     _folder: Scratch,
 }
 
@@ -42,57 +34,22 @@ impl Server {
     /// Starts a server on ports of the kernel's choice, with a trunk and a route for each phone.
     pub fn start(phones: [SocketAddr; 3]) -> Result<Server, DemoError> {
         let text = configuration(phones);
-        let config = load_text("the demo's configuration", &text, Path::new("")).map_err(failed)?.config;
+        let loaded = load_text("the demo's configuration", &text, Path::new("")).map_err(failed)?;
+        let mut config = loaded.config;
         let folder = Scratch::make().map_err(failed)?;
         let state = State::open(folder.path()).map_err(failed)?;
-        let clock = Clock::new();
-        let records =
-            RecordConfig::new(folder.path().join("baton.db"), state.node, Arc::new(move || clock.now()));
-        let store = Store::open(records).map_err(failed)?;
-
+        config.records.store = Store::Sqlite(folder.path().join("baton.db"));
         // A configuration names ports; here the kernel is asked for free ones.
-        let plan = listening_at(config.plan(state.node), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-        let counters: Vec<_> = (0..SHARDS).map(|_| Arc::new(Counters::new(plan.trunks.len()))).collect();
-        let trunks = plan.trunks.iter().map(|trunk| trunk.name.clone()).collect();
-        let plan = Arc::new(plan);
-        let seed: [u8; 32] = entropy::bytes().map_err(failed)?;
-        let io = IoConfig {
-            plan: Arc::clone(&plan),
-            shards: SHARDS,
-            key: HashKey::new(entropy::bytes().map_err(failed)?),
-            events: store.sender(),
-            sockets: SocketOptions::default(),
-            streams: StreamOptions::default(),
-            tls: Arc::new(TlsContext::load(&[]).map_err(failed)?),
-            metrics: counters.clone(),
-        };
-        let running = crate::io::start(io, |shard| {
-            let mut seed = seed;
-            seed[0] ^= shard as u8;
-            let counters = Arc::clone(&counters[usize::from(shard)]);
-            Shard::new(Arc::clone(&plan), seed, state.token_key, counters)
-        })
-        .map_err(failed)?;
-        let sip = *running.local_addrs().first().ok_or_else(|| failed("it listens nowhere"))?;
-        running.plan(&Arc::new(listening_at(config.plan(state.node), sip))).map_err(failed)?;
-
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        config.http.listen.value = any;
+        let plan = listening_at(config.plan(state.node), any);
         let runtime = control::runtime().map_err(failed)?;
-        let control = ControlConfig {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            accounts: vec![Account { sid: ACCOUNT.into(), token: Secret::new(TOKEN), org_sid: None }],
-            reader: store.reader(),
-            record_stats: store.stats(),
-            shards: counters,
-            io: running.counters().to_vec(),
-            trunks,
-            tls_profiles: Vec::new(),
-            readiness: Readiness::default(),
-            started: clock.now(),
-            max_series: 100,
-        };
-        let control = control::serve(control, runtime.handle()).map_err(failed)?;
-        let http = control.address();
-        Ok(Server { sip, http, running, control, runtime, store, _folder: folder })
+        let real = RealServer::start(&config, &state, plan, runtime).map_err(failed)?;
+        let sip = *real.shards().local_addrs().first().ok_or_else(|| failed("it listens nowhere"))?;
+        let plan = Arc::new(listening_at(config.plan(state.node), sip));
+        real.shards().plan(&plan).map_err(failed)?;
+        let http = real.http().address();
+        Ok(Server { sip, http, real, _folder: folder })
     }
 
     /// The path of the account's Refers.
@@ -107,10 +64,7 @@ impl Server {
 
     /// Ends everything in order.
     pub fn stop(self) {
-        self.control.shutdown(PATIENCE);
-        self.running.shutdown(PATIENCE);
-        self.store.close();
-        self.runtime.shutdown_timeout(PATIENCE);
+        self.real.stop(PATIENCE);
     }
 }
 
@@ -129,7 +83,8 @@ fn failed(error: impl Display) -> DemoError {
 
 fn configuration(phones: [SocketAddr; 3]) -> String {
     let mut text = format!(
-        "[[account]]\nsid = \"{ACCOUNT}\"\ntoken = \"{TOKEN}\"\n\n\
+        // One shard would do; two show that a call's messages find the one that owns it.
+        "[shards]\ncount = 2\n[[account]]\nsid = \"{ACCOUNT}\"\ntoken = \"{TOKEN}\"\n\n\
          [[listener]]\nname = \"demo\"\nbind = \"udp:127.0.0.1:5060\"\n"
     );
     for (name, address) in ["alice", "bob", "carol"].into_iter().zip(phones) {

@@ -1,6 +1,7 @@
 //! The `baton` command as users meet it: flags, exit codes, what it says, signals.
 
 mod check;
+mod demo;
 mod documented;
 mod serve;
 
@@ -58,7 +59,7 @@ impl Drop for Folder {
 fn help_names_the_commands_and_exits_0() {
     let output = run(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
-    for word in ["serve", "check", "--config", "SIGTERM", "Exit codes"] {
+    for word in ["serve", "check", "demo", "--config", "SIGTERM", "Exit codes"] {
         assert!(stdout(&output).contains(word), "{word}");
     }
 }

@@ -1,0 +1,140 @@
+//! A running server: shards, record store, HTTP. `serve` and the demo run the same one.
+
+use crate::config::Config;
+use crate::config::schema::{Account as ConfigAccount, Records, Store as StorePlace};
+use crate::config::state::State;
+use crate::control::{self, Account, ControlConfig, Handle, Readiness};
+use crate::io::{self, Clock, IoConfig, Running, TlsContext, TlsProfile, entropy};
+use crate::record::{RecordConfig, Store};
+use crate::shard::owner::HashKey;
+use crate::shard::{Counters, Shard};
+use crate::sip::plan::Plan;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// Everything that runs. Dropped in this order: first what takes calls, last what others run on.
+#[derive(Debug)]
+pub(crate) struct Server {
+    shards: Running,
+    http: Handle,
+    store: Store,
+    readiness: Readiness,
+    runtime: Runtime,
+}
+
+impl Server {
+    /// Starts everything in order. `plan` is the configuration's own, or one that differs from it
+    /// in the listeners' addresses only.
+    pub(crate) fn start(
+        config: &Config,
+        state: &State,
+        plan: Plan,
+        runtime: Runtime,
+    ) -> Result<Server, Box<dyn Error>> {
+        let store = Store::open(records(config, state.node))?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let count = config.shards.threads(cores);
+        let counters: Vec<_> = (0..count).map(|_| Arc::new(Counters::new(plan.trunks.len()))).collect();
+        let shards = shards(config, state, plan, &store, &counters)?;
+        let readiness = Readiness::starting();
+        let http = control::serve(http(config, &store, &shards, counters, &readiness), runtime.handle())?;
+        readiness.ready(Readiness::STARTING);
+        Ok(Server { shards, http, store, readiness, runtime })
+    }
+
+    /// The shards.
+    pub(crate) fn shards(&self) -> &Running {
+        &self.shards
+    }
+
+    /// The API.
+    pub(crate) fn http(&self) -> &Handle {
+        &self.http
+    }
+
+    /// What the control plane's tasks run on.
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Ends everything in order: no part is waited for longer than `patience`. All that happened is
+    /// in the records then.
+    pub(crate) fn stop(self, patience: Duration) {
+        self.readiness.not_ready(Readiness::DRAINING, "the process is ending");
+        self.shards.shutdown(patience);
+        self.http.shutdown(patience);
+        self.store.close();
+        self.runtime.shutdown_timeout(patience);
+    }
+}
+
+fn shards(
+    config: &Config,
+    state: &State,
+    plan: Plan,
+    store: &Store,
+    counters: &[Arc<Counters>],
+) -> Result<Running, Box<dyn Error>> {
+    let plan = Arc::new(plan);
+    let profiles: Vec<TlsProfile> = config.tls_profiles.iter().map(|p| p.files.clone()).collect();
+    let seed: [u8; 32] = entropy::bytes()?;
+    let io = IoConfig {
+        plan: Arc::clone(&plan),
+        shards: u16::try_from(counters.len())?,
+        key: HashKey::new(entropy::bytes()?),
+        events: store.sender(),
+        sockets: config.sockets,
+        streams: config.streams.clone(),
+        tls: Arc::new(TlsContext::load(&profiles)?),
+        metrics: counters.to_vec(),
+    };
+    let shard = |index: u16| {
+        // Keys of a stream cipher that differ in one bit make unrelated streams.
+        let mut seed = seed;
+        seed[..2].iter_mut().zip(index.to_be_bytes()).for_each(|(a, b)| *a ^= b);
+        let counters = Arc::clone(&counters[usize::from(index)]);
+        Shard::new(Arc::clone(&plan), seed, state.token_key, counters)
+    };
+    Ok(io::start(io, shard)?)
+}
+
+fn http(
+    config: &Config,
+    store: &Store,
+    shards: &Running,
+    counters: Vec<Arc<Counters>>,
+    readiness: &Readiness,
+) -> ControlConfig {
+    let account = |a: &ConfigAccount| Account {
+        sid: a.sid.value.0.clone(),
+        token: a.token.clone(),
+        org_sid: a.org_sid.as_ref().map(|o| o.0.clone()),
+    };
+    ControlConfig {
+        listen: config.http.listen.value,
+        accounts: config.accounts.iter().map(account).collect(),
+        reader: store.reader(),
+        record_stats: store.stats(),
+        shards: counters,
+        io: shards.counters().to_vec(),
+        trunks: config.trunks.iter().map(|t| t.name.value.0.clone()).collect(),
+        tls_profiles: config.tls_profiles.iter().map(|p| p.files.name.clone()).collect(),
+        readiness: readiness.clone(),
+        started: Clock::new().now(),
+        max_series: config.metrics.max_series,
+    }
+}
+
+fn records(config: &Config, node: u128) -> RecordConfig {
+    let Records { store: StorePlace::Sqlite(path), max_age, max_count, .. } = &config.records;
+    let clock = Clock::new();
+    RecordConfig {
+        max_age: *max_age,
+        max_count: *max_count,
+        // After this no BYE is waited for any more: the longest that any trunk allows.
+        max_duration: config.trunks.iter().map(|t| t.max_duration).max(),
+        ..RecordConfig::new(path, node, Arc::new(move || clock.now()))
+    }
+}
