@@ -304,7 +304,8 @@ impl World {
         }
         for shard in &self.shards {
             if shard.remains() > 0 || shard.next_deadline().is_some() {
-                faults.push(format!("a shard keeps {} things: {shard:?}", shard.remains()));
+                let next = shard.next_deadline();
+                faults.push(format!("a shard keeps {} things, next deadline {next:?}", shard.remains()));
             }
         }
         faults
