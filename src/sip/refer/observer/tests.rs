@@ -331,7 +331,7 @@ fn a_notify_without_a_status_line() {
     bench.finish();
 }
 
-/// [R-001] [restcomm-refers 14] A NOTIFY after the result changes nothing and tells nothing.
+/// [R-001] [X-06] [restcomm-refers 14] A NOTIFY after the result changes nothing and tells nothing.
 #[test]
 fn a_late_notify_changes_nothing() {
     let mut bench = Bench::new();
@@ -362,7 +362,7 @@ fn the_same_again_is_not_told() {
     bench.finish();
 }
 
-/// NOTIFYs may overtake the 202: the record appears with it, and knows both.
+/// NOTIFYs may overtake the 202: the record appears with it, and knows both.
 #[test]
 fn a_notify_overtakes_the_answer() {
     for code in [100, 180, 200, 486] {
@@ -379,7 +379,7 @@ fn a_notify_overtakes_the_answer() {
     }
 }
 
-/// The answer is lost and the NOTIFYs come: they decide, the timer does not.
+/// The answer is lost and the NOTIFYs come: they decide, the timer does not.
 #[test]
 fn the_answer_is_lost() {
     let mut bench = Bench::new();
@@ -411,7 +411,7 @@ fn progress_then_refusal() {
     bench.finish();
 }
 
-/// [R-023] [restcomm-refers 11] A BYE before the result: canceled when the grace is over.
+/// [R-023] [restcomm-refers 11] A BYE before the result: canceled when the grace is over.
 #[test]
 fn a_bye_before_the_result() {
     let mut bench = Bench::new();
@@ -489,7 +489,7 @@ fn a_bye_of_another_dialog() {
     bench.finish();
 }
 
-/// [R-011] [restcomm-refers 16] Challenged and repeated: one record, the last code, the last CSeq.
+/// [R-011] [X-24] [restcomm-refers 16] Challenged and repeated: one record, the last code, the last CSeq.
 #[test]
 fn a_challenged_refer() {
     for challenge in [401, 407] {
@@ -501,7 +501,7 @@ fn a_challenged_refer() {
         let second = bench.send(dialog(), 2).expect("room");
         assert_ne!(first, second);
         assert_eq!(bench.observer.len(), 1);
-        // what comes late for the first attempt cannot decide the second.
+        // What comes late for the first attempt cannot decide the second.
         bench.answer(first, Fate::Response(603));
         bench.notify_in(dialog(), NotifyFacts { id: Some(1), ..active(200) });
         assert!(bench.told.is_empty());
