@@ -93,3 +93,13 @@ fn finished_record(server: &Server, now: impl Fn() -> Time) -> Result<Record, De
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// [restcomm-refers 2] [restcomm-refers 7] The demo itself: real sockets, a real server, and the record
+    /// read over its API, by the list and by its identifier.
+    #[test]
+    fn the_demo() {
+        super::run().unwrap_or_else(|error| panic!("{error}"));
+    }
+}

@@ -1,9 +1,9 @@
 //! One shard, played message by message.
 
 use super::*;
-use crate::sip::event::{CallStatus, Event, ReferStatus};
+use crate::sip::event::{CallStatus, Event, ReferReason, ReferStatus};
 use crate::sip::flow::{ListenerId, Transport};
-use crate::sip::plan::{Action, Fork, Origin, Route, TrunkIx, UserMatch};
+use crate::sip::plan::{Action, Fork, Origin, ReferMode, Route, TrunkIx, UserMatch};
 use crate::sip::proxy::testing::{plan_with, target, trunk};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,10 +23,16 @@ struct Sent {
 
 impl Stage {
     fn new() -> Stage {
+        Stage::with_refer(ReferMode::Relay)
+    }
+
+    /// Alpha's REFERs are treated so.
+    fn with_refer(refer: ReferMode) -> Stage {
         let mut plan = plan_with(vec![
             trunk("alpha", vec![target("10.0.0.9", 0, 1)]),
             trunk("bravo", vec![target("10.0.1.1", 0, 1), target("10.0.1.2", 1, 1)]),
         ]);
+        plan.trunks[0].refer = refer;
         plan.routes = vec![Route {
             from: vec![Origin::Trunk(TrunkIx(0))],
             user: UserMatch::Prefix("1".into()),
@@ -303,4 +309,28 @@ fn a_transfer_is_seen() {
     assert_eq!(last.from, "sip:alice@10.0.0.5");
     stage.pass(Duration::from_secs(400));
     assert_eq!(stage.shard.remains(), 0);
+}
+
+/// A REFER that the trunk's policy refuses goes no further, and has one record that
+/// says so.
+#[test]
+fn a_refused_transfer_is_seen() {
+    for code in [603, 403, 405] {
+        let mut stage = Stage::with_refer(ReferMode::Reject(code));
+        let (invite, _) = answered(&mut stage);
+        stage.events();
+        let extra =
+            format!("Route: {}\nRefer-To: <sip:carol@10.0.1.7>\n", header(&invite, "Record-Route")[0]);
+        let refer = request("REFER", "sip:bob@10.0.1.1:5060", &extra, ";tag=bt", 2);
+        let sent = stage.receive(ALICE, &refer);
+        assert_eq!(sent.len(), 1);
+        assert!(sent[0].text.starts_with(&format!("SIP/2.0 {code} ")), "{}", sent[0].text);
+        assert_eq!(sent[0].to, ALICE.parse().expect("an address"));
+        let events = stage.events();
+        let [Event::Refer(refer)] = &events[..] else { panic!("{events:?}") };
+        assert_eq!((refer.status, refer.reason), (ReferStatus::Failed, Some(ReferReason::Policy)));
+        assert_eq!((refer.refer_code, refer.notify_code), (Some(code), None));
+        stage.pass(Duration::from_secs(400));
+        assert_eq!(stage.shard.remains(), 0);
+    }
 }

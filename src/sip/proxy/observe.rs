@@ -77,6 +77,23 @@ impl Proxy {
         Subject::Call(Box::new(Setup { token, account, ringing: false, trunk_out: None }))
     }
 
+    /// A REFER within a recorded call was refused here, by the policy of its sender's trunk.
+    pub(super) fn saw_refer_denied(
+        &self,
+        cx: &mut Cx<'_>,
+        message: &Message,
+        token: &DialogToken,
+        code: u16,
+    ) {
+        let Some(account) = self.account_of(cx.plan, token).filter(|_| recorded(cx.plan, token)) else {
+            return;
+        };
+        let sid = ReferSid(cx.new_sid());
+        if let Some(facts) = ReferFacts::read(message, sid, token.call, account) {
+            cx.refers(|observer, now, fx| observer.refer_denied(now, facts, code, fx));
+        }
+    }
+
     /// A 101 to 199 passed: the call rings with the first 180 or 183.
     pub(super) fn saw_ringing(&mut self, cx: &mut Cx<'_>, context: &mut Context, at: usize, status: u16) {
         let trunk = context.branches.get(at).and_then(|b| b.trunk);

@@ -106,7 +106,12 @@ impl Proxy {
         };
         match decided {
             Ok(way) => self.begin(cx, server, message, ready, flow, path, trunk_in, way),
-            Err(refusal) => self.refuse(cx, server, message, flow, trunk_in, refusal),
+            Err(refusal) => {
+                if let (Refusal::Refer(code), Some(token)) = (&refusal, &path.token) {
+                    self.saw_refer_denied(cx, message, token, *code);
+                }
+                self.refuse(cx, server, message, flow, trunk_in, refusal);
+            }
         }
     }
 
