@@ -7,15 +7,18 @@
 
 use super::clock::Clock;
 use super::counters::Counters;
+use super::dns::Asker;
 use super::engine::Engine;
 use super::events::EventQueue;
 use super::handoff::{Handoff, Order, Parcel};
 use super::mmsg::{Datagram, Received, Receiver, Sender};
 use super::tcp::{Outcome, Streams};
 use super::udp::{Arrival, UdpEnd};
+use crate::shard::counters::Counters as Metrics;
 use crate::shard::owner::{self, HashKey};
 use crate::shard::{Input, Outbox, Output, SendTag};
 use crate::sip::flow::{ConnectionId, Destination, Flow, ListenerId, Transport};
+use crate::sip::resolve::{Answer, Outcome as Dns, Query};
 use crate::sip::time::Time;
 use bytes::{Buf, Bytes};
 use mio::event::Event as Readiness;
@@ -35,6 +38,8 @@ const ECHOES: usize = 8;
 const BACKED_UP: Duration = Duration::from_millis(1);
 /// How long it waits at most while final events wait for the control plane, or it is stopping.
 const RETRY: Duration = Duration::from_millis(10);
+/// How long a question that could not be asked counts as failed.
+const REFUSED: Duration = Duration::from_secs(1);
 /// Parcels that may wait for one shard's ring before a message for a connection there fails.
 const BACKLOG: usize = 16_384;
 
@@ -54,6 +59,7 @@ pub(crate) struct Driver<E> {
     pub(crate) handoff: Handoff,
     pub(crate) events: EventQueue,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl<E: Engine> Driver<E> {
@@ -68,6 +74,7 @@ impl<E: Engine> Driver<E> {
             arrivals: Vec::new(),
             more: true,
             stop: None,
+            asker: None,
             d: self,
         }
         .run();
@@ -88,6 +95,8 @@ struct Running<E> {
     /// Whether the last round left something that waits.
     more: bool,
     stop: Option<Time>,
+    /// The way to DNS, once there is one.
+    asker: Option<Asker>,
 }
 
 impl<E: Engine> Running<E> {
@@ -187,6 +196,11 @@ impl<E: Engine> Running<E> {
                     }
                     self.feed(now, input);
                 }
+                Order::Resolved { query, answer, took } => {
+                    self.d.metrics.dns(query.kind, &answer.outcome, took);
+                    self.feed(now, Input::Resolved { query, answer });
+                }
+                Order::Dns(asker) => self.asker = Some(asker),
                 Order::Tls(tls) => self.d.streams.set_tls(tls),
                 Order::Stop(by) => self.stop = Some(by),
             }
@@ -348,7 +362,7 @@ impl<E: Engine> Running<E> {
         for output in outbox.drain() {
             match output {
                 Output::Send { to, bytes, tag } => self.send(now, to, bytes, tag),
-                Output::Resolve(_) => {}
+                Output::Resolve(query) => self.ask(now, query),
                 Output::Close(connection) if connection.shard() == self.d.index => {
                     self.d.streams.close(now, connection);
                 }
@@ -359,6 +373,18 @@ impl<E: Engine> Running<E> {
             }
         }
         self.outbox = outbox;
+    }
+
+    /// Asks DNS; when that cannot be, says so at once.
+    fn ask(&mut self, now: Time, query: Query) {
+        let asker = self.asker.as_ref();
+        if asker.is_some_and(|asker| asker.ask(now, self.d.index, query.clone())) {
+            self.d.counters.dns_queries.add(1);
+        } else {
+            self.d.counters.dns_refused.add(1);
+            let answer = Answer { outcome: Dns::Failed, ttl: REFUSED };
+            self.reports.push(Input::Resolved { query, answer });
+        }
     }
 
     fn send(&mut self, now: Time, to: Destination, bytes: Bytes, tag: SendTag) {

@@ -10,9 +10,11 @@
 
 use super::connection::Peer;
 use super::counters::Counters;
+use super::dns::Asker;
 use super::tls::TlsContext;
 use crate::shard::{Input, SendTag};
 use crate::sip::flow::{ConnectionId, Destination, Flow};
+use crate::sip::resolve::{Answer, Query};
 use crate::sip::time::Time;
 use bytes::Bytes;
 use crossbeam::queue::ArrayQueue;
@@ -21,6 +23,7 @@ use mio::Waker;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::time::Duration;
 
 /// Orders that may wait for a shard.
 const ORDERS: usize = 4_096;
@@ -49,6 +52,10 @@ pub(crate) enum Parcel {
 pub(crate) enum Order {
     /// An input of the engine: a new plan, a DNS answer.
     Input(Input),
+    /// What DNS said, and how long it took.
+    Resolved { query: Query, answer: Answer, took: Duration },
+    /// Names can be resolved from now on.
+    Dns(Asker),
     /// New certificates and keys for connections made from now on (C-059).
     Tls(Arc<TlsContext>),
     /// Send what is queued, then end; not later than this.

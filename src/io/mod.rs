@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod counters;
+pub mod dns;
 pub mod engine;
 pub mod entropy;
 pub mod listen;
@@ -21,6 +22,7 @@ mod udp;
 
 pub use clock::Clock;
 pub use counters::Counters;
+pub use dns::{DnsError, DnsOptions};
 pub use engine::Engine;
 pub use listen::{ListenError, SocketOptions};
 pub use tcp::StreamOptions;
@@ -45,6 +47,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 use tcp::{StreamListener, Streams};
 use thiserror::Error;
+use tokio::runtime::Handle;
 use udp::UdpEnd;
 
 /// What [`start`] needs to know.
@@ -96,6 +99,12 @@ pub enum IoError {
         /// The listener.
         name: String,
     },
+    /// DNS cannot be asked.
+    #[error(transparent)]
+    Dns(#[from] DnsError),
+    /// A shard cannot be told.
+    #[error(transparent)]
+    Behind(#[from] Behind),
     /// The operating system refused something else.
     #[error("{what}: {error}")]
     System {
@@ -211,6 +220,7 @@ pub fn start<E: Engine>(config: IoConfig, mut engine: impl FnMut(u16) -> E) -> R
             handoff: Handoff::new(index, Arc::clone(&exchange), Arc::clone(&counters)),
             events: EventQueue::new(config.events.clone(), room, Arc::clone(&counters)),
             counters,
+            metrics,
         };
         let thread = Builder::new()
             .name(format!("shard-{index}"))
@@ -254,6 +264,22 @@ impl Running {
     /// The first shard that could not be told; those before it have the new plan.
     pub fn plan(&self, plan: &Arc<Plan>) -> Result<(), Behind> {
         (0..self.shards()).try_for_each(|shard| self.input(shard, Input::Plan(Arc::clone(plan))))
+    }
+
+    /// Lets the shards resolve names by DNS, asked by a task on this runtime; until then every name
+    /// fails at once.
+    ///
+    /// # Errors
+    ///
+    /// When the system's name servers are not known, or the shards are not to be reached.
+    pub fn resolve_names(&self, runtime: &Handle, options: &DnsOptions) -> Result<(), IoError> {
+        let asker = dns::start(runtime, options, Arc::clone(&self.exchange))?;
+        for shard in 0..self.shards() {
+            self.exchange
+                .order(shard, Order::Dns(asker.clone()))
+                .map_err(|_| IoError::Behind(Behind(shard)))?;
+        }
+        Ok(())
     }
 
     /// Gives all shards new certificates and keys; connections that exist keep theirs (C-059).

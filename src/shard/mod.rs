@@ -31,7 +31,7 @@ use crate::sip::plan::Plan;
 use crate::sip::proxy::token::TokenKey;
 use crate::sip::proxy::{Cx, Keys, PROXY_TIMER, Proxy};
 use crate::sip::refer::{Observer, ReferHandle, Waits};
-use crate::sip::resolve::Resolver;
+use crate::sip::resolve::{Offer, Resolver};
 use crate::sip::time::Time;
 use crate::sip::transaction::{Effect, Effects, Transactions};
 use bytes::Bytes;
@@ -67,7 +67,7 @@ impl Shard {
         Shard {
             proxy: Proxy::new(&plan, keys),
             observer: Observer::new(plan.capacity.refers, Waits::from_t1(plan.timings.t1)),
-            resolver: Resolver::new(),
+            resolver: Resolver::new(Offer::new(&plan.listeners)),
             fx: Effects::new(),
             transactions,
             counters,
@@ -91,6 +91,7 @@ impl Shard {
             }
             Input::Plan(plan) => {
                 self.proxy.replan(&plan);
+                self.resolver.configure(Offer::new(&plan.listeners));
                 self.observer.configure(plan.capacity.refers, Waits::from_t1(plan.timings.t1));
                 self.transactions.configure(plan.timings, plan.capacity.transactions);
                 self.plan = plan;

@@ -6,6 +6,7 @@ use baton::shard::{Input, Outbox, Output, SendTag};
 use baton::sip::event::Event;
 use baton::sip::flow::{Destination, ListenerId, Transport};
 use baton::sip::plan::{Capacity, Listener, Plan};
+use baton::sip::resolve::{Query, QueryKind};
 use baton::sip::time::Time;
 use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender, unbounded};
@@ -30,6 +31,10 @@ impl Engine for Echo {
             Input::Message { flow, bytes } => {
                 if bytes.starts_with(b"GOTO ") {
                     out.push(forward(bytes, flow.listener, self.shard));
+                    return;
+                }
+                if bytes.starts_with(b"RESOLVE ") {
+                    out.push(Output::Resolve(question(bytes)));
                     return;
                 }
                 // `POISON` stands for a message that the engine cannot digest.
@@ -74,6 +79,18 @@ fn forward(bytes: &Bytes, listener: ListenerId, shard: u16) -> Output {
     };
     let bytes = Bytes::copy_from_slice(bytes);
     Output::Send { to, bytes, tag: SendTag(1_000 + u64::from(shard)) }
+}
+
+/// What `RESOLVE kind name CRLF …` asks for.
+fn question(bytes: &Bytes) -> Query {
+    let text = std::str::from_utf8(bytes).unwrap();
+    let words: Vec<&str> = text.lines().next().unwrap().split(' ').collect();
+    let kind = match words[1] {
+        "naptr" => QueryKind::Naptr,
+        "srv" => QueryKind::Srv,
+        _ => QueryKind::Address,
+    };
+    Query { kind, name: words[2].into() }
 }
 
 /// A server with echo engines, and what they were told.

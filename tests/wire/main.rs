@@ -1,5 +1,6 @@
-//! Real sockets on loopback: one file a transport.
+//! Real sockets on loopback: one file a transport, and one for DNS.
 
+mod dns;
 mod echo;
 mod tcp;
 mod tls;
