@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::config::schema::{Account as ConfigAccount, Records, Store as StorePlace};
 use crate::config::state::State;
 use crate::control::{self, Account, ControlConfig, Handle, Readiness};
-use crate::io::{self, Clock, IoConfig, Running, TlsContext, TlsProfile, entropy};
+use crate::io::{self, Clock, DnsOptions, IoConfig, Running, TlsContext, TlsProfile, entropy};
 use crate::record::{RecordConfig, Store};
 use crate::shard::owner::HashKey;
 use crate::shard::{Counters, Shard};
@@ -38,6 +38,7 @@ impl Server {
         let count = config.shards.threads(cores);
         let counters: Vec<_> = (0..count).map(|_| Arc::new(Counters::new(plan.trunks.len()))).collect();
         let shards = shards(config, state, plan, &store, &counters)?;
+        names(config, &shards, &runtime);
         let readiness = Readiness::starting();
         let http = control::serve(http(config, &store, &shards, counters, &readiness), runtime.handle())?;
         readiness.ready(Readiness::STARTING);
@@ -98,6 +99,19 @@ fn shards(
         Shard::new(Arc::clone(&plan), seed, state.token_key, counters)
     };
     Ok(io::start(io, shard)?)
+}
+
+/// Lets the shards resolve names. Without name servers Baton runs on, and serves addresses.
+fn names(config: &Config, shards: &Running, runtime: &Runtime) {
+    let options = DnsOptions {
+        servers: config.dns.servers.clone(),
+        timeout: config.dns.timeout,
+        attempts: config.dns.attempts,
+        negative_ttl: config.dns.negative_ttl,
+    };
+    if let Err(error) = shards.resolve_names(runtime.handle(), &options) {
+        tracing::warn!(event = "dns", %error, "names cannot be resolved; targets that are addresses work");
+    }
 }
 
 fn http(

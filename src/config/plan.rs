@@ -3,7 +3,7 @@
 use crate::config::read::At;
 use crate::config::schema::{Config, Destination, Listener, Name, Route, Trunk, UserPattern};
 use crate::sip::plan::{
-    Action, Listener as PlanListener, Origin, Plan, Route as PlanRoute, Source, SourceTable,
+    Action, Listener as PlanListener, Origin, Plan, Route as PlanRoute, Routing, Source, SourceTable,
     Trunk as PlanTrunk, TrunkIx, UserMatch,
 };
 use std::sync::Arc;
@@ -30,7 +30,7 @@ impl Config {
             timings: self.timings,
             limits: self.limits,
             capacity: self.capacity,
-            routing: self.routing.clone(),
+            routing: Routing { stale_for: self.dns.stale_for, ..self.routing.clone() },
             record_proxied: self.records.proxied,
             unknown_source: self.acl.unknown,
         }

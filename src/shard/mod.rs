@@ -67,7 +67,7 @@ impl Shard {
         Shard {
             proxy: Proxy::new(&plan, keys),
             observer: Observer::new(plan.capacity.refers, Waits::from_t1(plan.timings.t1)),
-            resolver: Resolver::new(Offer::new(&plan.listeners)),
+            resolver: Resolver::new(Offer::new(&plan.listeners), plan.routing.stale_for),
             fx: Effects::new(),
             transactions,
             counters,
@@ -91,7 +91,7 @@ impl Shard {
             }
             Input::Plan(plan) => {
                 self.proxy.replan(&plan);
-                self.resolver.configure(Offer::new(&plan.listeners));
+                self.resolver.configure(Offer::new(&plan.listeners), plan.routing.stale_for);
                 self.observer.configure(plan.capacity.refers, Waits::from_t1(plan.timings.t1));
                 self.transactions.configure(plan.timings, plan.capacity.transactions);
                 self.plan = plan;

@@ -265,6 +265,8 @@ pub struct Routing {
     pub max_setup: Duration,
     /// Final codes that make the next candidate be tried.
     pub retry_on: Vec<u16>,
+    /// How long a DNS answer serves beyond its time while DNS fails; 1 h (C-127).
+    pub stale_for: Duration,
 }
 
 impl Default for Routing {
@@ -276,6 +278,7 @@ impl Default for Routing {
             max_attempts: 6,
             max_setup: Duration::from_secs(60),
             retry_on: vec![408, 500, 502, 503, 504],
+            stale_for: Duration::from_secs(3_600),
         }
     }
 }

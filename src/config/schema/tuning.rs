@@ -65,6 +65,8 @@ pub(super) fn read_routing(mut table: Reader<'_>) -> (Routing, Vec<Box<str>>) {
         retry_on: table
             .take::<Vec<FailureCode>>("retry_on")
             .map_or(default.retry_on, |codes| codes.iter().map(|c| c.0).collect()),
+        // `[dns] stale_for`, put in its place by `Config::plan`.
+        stale_for: default.stale_for,
     };
     let aliases = table.take::<Vec<At<HostPort>>>("aliases").unwrap_or_default();
     for alias in aliases.iter().filter(|a| a.port.is_some()) {

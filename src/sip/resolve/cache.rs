@@ -1,7 +1,7 @@
 //! What DNS has said, for as long as it may be used.
 //!
 //! An answer serves for its time to live. When a later question fails, what was known before serves
-//! on for an hour at most, while DNS is asked again in the background (C-127).
+//! on for a bounded time, while DNS is asked again in the background (C-127).
 
 use super::{Answer, Outcome, Query, QueryKind, Records};
 use crate::sip::time::Time;
@@ -16,8 +16,6 @@ const SHORTEST: Duration = Duration::from_secs(10);
 const BRIEF: Duration = Duration::from_secs(5);
 /// An answer is used no longer than this, whatever it says.
 const LONGEST: Duration = Duration::from_secs(86_400);
-/// How long beyond its end an answer may serve when DNS fails.
-const STALE: Duration = Duration::from_secs(3_600);
 /// How often a failed question is asked again while a stale answer serves.
 const RETRY: Duration = Duration::from_secs(30);
 /// A question without any answer for so long is asked anew.
@@ -36,8 +34,10 @@ pub(super) enum Look<'a> {
     Wait,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Cache {
+    /// How long beyond its end an answer may serve when DNS fails.
+    stale: Duration,
     entries: HashMap<Query, Entry>,
 }
 
@@ -70,6 +70,14 @@ impl Equivalent<Query> for Key<'_> {
 }
 
 impl Cache {
+    pub(super) fn new(stale: Duration) -> Cache {
+        Cache { stale, entries: HashMap::new() }
+    }
+
+    pub(super) fn set_stale(&mut self, stale: Duration) {
+        self.stale = stale;
+    }
+
     /// What is known; asks when that is too little or too old.
     pub(super) fn look(
         &mut self,
@@ -117,7 +125,7 @@ impl Cache {
         };
         entry.failing = false;
         entry.fresh = now + ttl;
-        entry.stale = now + ttl + STALE;
+        entry.stale = now + ttl + self.stale;
         entry.outcome = Some(answer.outcome);
     }
 

@@ -168,13 +168,16 @@ pub struct Resolver {
 
 impl Resolver {
     /// An empty cache.
-    pub fn new(offer: Offer) -> Resolver {
-        Resolver { cache: Cache::default(), offer }
+    ///
+    /// An answer serves `stale_for` beyond its time while DNS fails.
+    pub fn new(offer: Offer, stale_for: Duration) -> Resolver {
+        Resolver { cache: Cache::new(stale_for), offer }
     }
 
-    /// Uses only the transports that are offered.
-    pub fn configure(&mut self, offer: Offer) {
+    /// Uses only the transports that are offered from now on, and keeps answers so long.
+    pub fn configure(&mut self, offer: Offer, stale_for: Duration) {
         self.offer = offer;
+        self.cache.set_stale(stale_for);
     }
 
     /// Where a hop is. `random` decides among SRV records of one priority. What DNS must be asked

@@ -3,6 +3,8 @@
 use super::*;
 use std::collections::BTreeMap;
 
+const HOUR: Duration = Duration::from_secs(3_600);
+
 /// A DNS that answers from a table, and remembers what it was asked.
 #[derive(Default)]
 struct Dns {
@@ -98,7 +100,7 @@ fn locate(resolver: &mut Resolver, dns: &mut Dns, now: Time, uri: &str, random: 
 }
 
 fn once(dns: &mut Dns, uri: &str) -> Vec<String> {
-    locate(&mut Resolver::new(Offer::ALL), dns, at(0), uri, 1)
+    locate(&mut Resolver::new(Offer::ALL, HOUR), dns, at(0), uri, 1)
 }
 
 /// [C-120] Addresses are used as they are, and nobody is asked.
@@ -214,7 +216,7 @@ fn what_cannot_be_used_is_passed_over() {
         )
         .srv("_sip._udp.example.com", &[(0, 0, 5060, "host.example.com")])
         .host("host.example.com", &["2001:db8::1", "192.0.2.1"]);
-    let mut resolver = Resolver::new(Offer::new(&[listener]));
+    let mut resolver = Resolver::new(Offer::new(&[listener]), HOUR);
     let found = locate(&mut resolver, &mut dns, at(0), "sip:example.com", 1);
     assert_eq!(found, ["udp 192.0.2.1:5060"]);
 }
@@ -236,7 +238,7 @@ fn srv_priority_and_weight() {
         .host("b.example.com", &["192.0.2.2"])
         .host("c.example.com", &["192.0.2.3"])
         .host("last.example.com", &["192.0.2.9"]);
-    let mut resolver = Resolver::new(Offer::ALL);
+    let mut resolver = Resolver::new(Offer::ALL, HOUR);
     let mut first: BTreeMap<String, u32> = BTreeMap::new();
     for random in 0..4_000_u64 {
         let seed = random.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -264,7 +266,7 @@ fn a_dot_means_no_service() {
 #[test]
 fn answers_are_cached_by_their_time_to_live() {
     let mut dns = Dns::new().host("example.com", &["192.0.2.1"]);
-    let mut resolver = Resolver::new(Offer::ALL);
+    let mut resolver = Resolver::new(Offer::ALL, HOUR);
     let uri = "sip:example.com:5060";
     let mut queries = Vec::new();
     for _ in 0..3 {
@@ -288,7 +290,7 @@ fn answers_are_cached_by_their_time_to_live() {
 #[test]
 fn stale_answers_serve_when_dns_fails() {
     let mut dns = Dns::new().host("example.com", &["192.0.2.1"]);
-    let mut resolver = Resolver::new(Offer::ALL);
+    let mut resolver = Resolver::new(Offer::ALL, HOUR);
     let uri = "sip:example.com:5060";
     let good = locate(&mut resolver, &mut dns, at(0), uri, 1);
     dns.down = true;
@@ -319,7 +321,7 @@ fn families_take_turns() {
 #[test]
 fn the_cache_is_bounded() {
     let mut dns = Dns::new().host("example.com", &["192.0.2.1"]);
-    let mut resolver = Resolver::new(Offer::ALL);
+    let mut resolver = Resolver::new(Offer::ALL, HOUR);
     for n in 0..40_000 {
         let uri = format!("sip:host-{n}.example:5060");
         resolver.locate(at(0), &hop(&uri), 1, &mut Vec::new());
@@ -335,7 +337,7 @@ fn impossible_names_fail_at_once() {
     for uri in ["sip:", "sip:a b", "sip:%41", "sip:caf\u{e9}", &long] {
         let mut queries = Vec::new();
         assert_eq!(
-            Resolver::new(Offer::ALL).locate(at(0), &hop(uri), 1, &mut queries),
+            Resolver::new(Offer::ALL, HOUR).locate(at(0), &hop(uri), 1, &mut queries),
             Located::Failed,
             "{uri}"
         );
