@@ -1,6 +1,6 @@
 //! Bodies of the fuzz targets, as functions of the crate so that they cannot rot.
 
-use super::{Edits, Frame, Framer, HeaderId, Limits, Message, sipfrag, write};
+use super::{Edits, Frame, Framer, HeaderId, Limits, Message, multipart, sipfrag, write};
 use bytes::Bytes;
 
 /// Any bytes as a datagram: parsed, read, answered, forwarded (C-031). What is forwarded must be
@@ -25,11 +25,13 @@ fn read_everything(message: &Message) {
     let _ = (message.subscription_state(), message.content_type(), message.expires());
     let _ = (message.contacts().count(), message.routes().count(), message.vias().count());
     let _ = sipfrag::parse(message.body());
+    let _ = multipart::visit(message, &Limits::default(), &mut |part| assert!(part.depth <= 5));
     for header in message.headers() {
         let _ = message.values(header.id).count();
     }
     for contact in message.contacts().flatten() {
         if let Ok(uri) = contact.uri() {
+            let _ = uri.brought_headers();
             assert!(uri.same_as(&uri), "a URI equals itself");
             if let Ok(Ok(to)) = message.to().map(|to| to.uri()) {
                 assert_eq!(uri.same_as(&to), to.same_as(&uri), "equality has no direction");

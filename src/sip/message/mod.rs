@@ -23,6 +23,7 @@ pub mod uri;
 
 mod edit;
 mod frame;
+pub mod multipart;
 mod reason;
 pub mod sipfrag;
 pub mod write;
@@ -43,7 +44,6 @@ pub use reason::default_reason;
 pub use uri::{Scheme, Uri};
 pub use values::{Split, Values};
 pub use view::{HeaderLine, Message};
-
 
 /// Bounds on what a message may contain (C-026).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

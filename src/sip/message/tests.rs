@@ -45,7 +45,9 @@ fn the_parts_of_a_request() {
 
 #[test]
 fn the_parts_of_a_response() {
-    let m = message("SIP/2.0 180 Ringing\r\nv: SIP/2.0/UDP a;branch=z9hG4bK1\r\nf: <sip:a@b>;tag=1\r\nt: <sip:b@c>;tag=2\r\ni: x\r\nCSeq: 7 INVITE\r\n\r\n");
+    let m = message(
+        "SIP/2.0 180 Ringing\r\nv: SIP/2.0/UDP a;branch=z9hG4bK1\r\nf: <sip:a@b>;tag=1\r\nt: <sip:b@c>;tag=2\r\ni: x\r\nCSeq: 7 INVITE\r\n\r\n",
+    );
     let ready = m.ready().unwrap();
     assert!(!m.is_request());
     assert_eq!((m.status(), m.reason(), m.method()), (180, &b"Ringing"[..], Method::Invite));
@@ -124,7 +126,8 @@ fn liberal_writing() {
 /// [C-013] [C-014] The body ends where Content-Length says, or the message is faulty.
 #[test]
 fn content_length() {
-    let with = |length: &str| request("").replace("Content-Length: 0\r\n\r\n", &format!("{length}\r\n\r\nabcdef"));
+    let with =
+        |length: &str| request("").replace("Content-Length: 0\r\n\r\n", &format!("{length}\r\n\r\nabcdef"));
     let m = message(&with("Content-Length: 3"));
     assert_eq!((m.body(), m.ready().is_ok()), (&b"abc"[..], true));
     assert!(m.bytes().ends_with(b"\r\n\r\nabc"));
@@ -142,8 +145,17 @@ fn content_length() {
 /// [C-026] [C-027] Limits hold, with the answer that fits.
 #[test]
 fn limits() {
-    let limits = Limits { message: 2_000, headers: 20, header_line: 200, uri: 50, vias: 3, routes: 3, ..Limits::default() };
-    let kind = |text: &str| parse_with(text.as_bytes(), &limits).unwrap().ready().map(|_| ()).map_err(|e| e.kind);
+    let limits = Limits {
+        message: 2_000,
+        headers: 20,
+        header_line: 200,
+        uri: 50,
+        vias: 3,
+        routes: 3,
+        ..Limits::default()
+    };
+    let kind =
+        |text: &str| parse_with(text.as_bytes(), &limits).unwrap().ready().map(|_| ()).map_err(|e| e.kind);
     let code = |kind: ParseErrorKind| match kind.answer() {
         Answer::Status(code, _) => code,
         Answer::Drop => 0,
@@ -152,15 +164,24 @@ fn limits() {
     let large = request("").replace("Content-Length: 0\r\n\r\n", &format!("\r\n{}", "x".repeat(2_000)));
     assert_eq!(kind(&large), Err(ParseErrorKind::TooLarge));
     assert_eq!(code(ParseErrorKind::TooLarge), 513);
-    assert_eq!(kind(&request("").replace("sip:b@c SIP", &format!("sip:{}@c SIP", "u".repeat(50)))), Err(ParseErrorKind::UriTooLong));
+    assert_eq!(
+        kind(&request("").replace("sip:b@c SIP", &format!("sip:{}@c SIP", "u".repeat(50)))),
+        Err(ParseErrorKind::UriTooLong)
+    );
     assert_eq!(code(ParseErrorKind::UriTooLong), 414);
     assert_eq!(kind(&request(&"X: y\r\n".repeat(15))), Err(ParseErrorKind::TooManyHeaders));
     assert_eq!(kind(&request(&"X: y\r\n".repeat(14))), Ok(()));
     assert_eq!(kind(&request(&format!("X: {}\r\n", "y".repeat(200)))), Err(ParseErrorKind::HeaderTooLong));
     assert_eq!(kind(&request("v: SIP/2.0/UDP b, SIP/2.0/UDP c\r\n")), Ok(()));
-    assert_eq!(kind(&request("v: SIP/2.0/UDP b, SIP/2.0/UDP c,SIP/2.0/UDP d\r\n")), Err(ParseErrorKind::TooManyVias));
+    assert_eq!(
+        kind(&request("v: SIP/2.0/UDP b, SIP/2.0/UDP c,SIP/2.0/UDP d\r\n")),
+        Err(ParseErrorKind::TooManyVias)
+    );
     assert_eq!(kind(&request("Route: <sip:a>,<sip:b>\r\nRoute: <sip:c>\r\n")), Ok(()));
-    assert_eq!(kind(&request("Route: <sip:a>,<sip:b>\r\nRoute: <sip:c>,<sip:d>\r\n")), Err(ParseErrorKind::TooManyRoutes));
+    assert_eq!(
+        kind(&request("Route: <sip:a>,<sip:b>\r\nRoute: <sip:c>,<sip:d>\r\n")),
+        Err(ParseErrorKind::TooManyRoutes)
+    );
     let whole = request(&format!("X: {}\r\n", "y".repeat(10_000)).repeat(6));
     assert!(whole.len() > 60_000 && message(&whole).ready().is_ok());
 }
@@ -197,7 +218,10 @@ fn answers() {
     assert_eq!(message("SIP/2.0 200 OK\r\n\r\n").answer(error), Answer::Drop);
     assert_eq!(message("ACK sip:a SIP/2.0\r\n\r\n").answer(error), Answer::Drop);
     assert_eq!(message("BYE sip:a SIP/2.0\r\n\r\n").answer(error), Answer::Status(400, "Bad CSeq"));
-    assert_eq!(message("BYE sip:a SIP/9.0\r\nVia: x\r\n\r\n").ready().unwrap_err().kind, ParseErrorKind::Version);
+    assert_eq!(
+        message("BYE sip:a SIP/9.0\r\nVia: x\r\n\r\n").ready().unwrap_err().kind,
+        ParseErrorKind::Version
+    );
 }
 
 /// [C-009] List fields are lists over all lines; authentication fields are not.
@@ -207,16 +231,34 @@ fn lists() {
         "Contact: \"a, b\" <sip:x,y@z>;q=1, <sip:c>\r\nm: *\r\nAuthorization: Digest a=\"b\", c=d\r\nAuthorization: Basic x\r\n",
     ));
     assert_eq!(m.count(HeaderId::Contact), 3);
-    assert_eq!(m.contacts().filter_map(Result::ok).map(|c| c.uri).collect::<Vec<_>>(), [&b"sip:x,y@z"[..], b"sip:c"]);
+    assert_eq!(
+        m.contacts().filter_map(Result::ok).map(|c| c.uri).collect::<Vec<_>>(),
+        [&b"sip:x,y@z"[..], b"sip:c"]
+    );
     assert!(m.contact_is_star());
-    assert_eq!(m.values(HeaderId::Authorization).collect::<Vec<_>>(), [&b"Digest a=\"b\", c=d"[..], b"Basic x"]);
+    assert_eq!(
+        m.values(HeaderId::Authorization).collect::<Vec<_>>(),
+        [&b"Digest a=\"b\", c=d"[..], b"Basic x"]
+    );
 }
 
 /// [C-030] What costs a great deal per byte would show here: 64 KiB of the worst there is.
 #[test]
 fn hostile_sizes() {
     let head = request("").replace("Content-Length: 0\r\n\r\n", "");
-    for filler in ["a\r\n", ":\r\n", "\"", "<", ",", ";", "Route: <sip:a>,\r\n ", "v:,,,,\r\n", "\r", " \r\n ", "X\r\n :"] {
+    for filler in [
+        "a\r\n",
+        ":\r\n",
+        "\"",
+        "<",
+        ",",
+        ";",
+        "Route: <sip:a>,\r\n ",
+        "v:,,,,\r\n",
+        "\r",
+        " \r\n ",
+        "X\r\n :",
+    ] {
         for front in ["", "Via: ", "Contact: ", "Route: ", "Supported: "] {
             let text = format!("{head}{front}{}", filler.repeat(60_000 / filler.len()));
             let m = message(&text);

@@ -1,9 +1,11 @@
 //! `sip:`, `sips:` and `tel:` URIs (RFC 3261 §19.1, RFC 3966), taken apart in place.
 
+mod build;
 mod compare;
 mod escape;
 mod tel;
 
+pub use build::{Brought, Place, put_uri, put_uri_header};
 pub use escape::{Component, decode, decode_into, encode_into};
 pub use tel::{same_number, tel_to_sip};
 

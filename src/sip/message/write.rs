@@ -220,6 +220,28 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// Appends an address as all fields take it: always in angle brackets (C-024), the display name
+/// quoted unless it is quoted already.
+pub fn put_name_addr(out: &mut Vec<u8>, display: &[u8], uri: &[u8]) {
+    if NameAddr::is_quoted(display) {
+        put_clean(out, display);
+        out.push(b' ');
+    } else if !display.is_empty() {
+        out.push(b'"');
+        for &byte in display {
+            match byte {
+                b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+                _ => put_clean(out, &[byte]),
+            }
+        }
+        out.extend_from_slice(b"\" ");
+    }
+    out.push(b'<');
+    // Brackets and quotes have no place in a URI; here they would end it.
+    put_clean(out, uri.split(|b| matches!(b, b'<' | b'>' | b'"')).next().unwrap_or_default());
+    out.push(b'>');
+}
+
 /// Appends a header line.
 pub fn put_header(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     put_clean(out, name.as_bytes());

@@ -17,4 +17,5 @@ pub use params::{Param, ParamIter, Params, unquote};
 pub use via::{COOKIE, Via};
 
 pub(crate) use cseq::parse as parse_cseq;
+pub(crate) use event::token_params;
 pub(crate) use via::ip;

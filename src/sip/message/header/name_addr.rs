@@ -53,6 +53,11 @@ impl<'a> NameAddr<'a> {
         iter.rest().is_empty().then_some((NameAddr { display, uri, params }, tag))
     }
 
+    /// Whether a display name is one whole quoted string.
+    pub(crate) fn is_quoted(display: &[u8]) -> bool {
+        display.first() == Some(&b'"') && quoted_len(display) == Some(display.len())
+    }
+
     /// The `tag` parameter.
     pub fn tag(&self) -> Option<&'a [u8]> {
         self.params.value(b"tag")

@@ -115,6 +115,20 @@ fn builder() {
     );
 }
 
+/// [C-018] [C-024] Addresses in brackets, display names quoted, nothing breaks out.
+#[test]
+fn addresses() {
+    let put = |display: &str, uri: &str| text(|out| put_name_addr(out, display.as_bytes(), uri.as_bytes()));
+    assert_eq!(put("", "sip:a@b;x?y=z,1"), "<sip:a@b;x?y=z,1>");
+    assert_eq!(put(r#"Anna "A" \"#, "sip:a@b"), r#""Anna \"A\" \\" <sip:a@b>"#);
+    assert_eq!(put(r#""Bell, A""#, "sip:a@b"), r#""Bell, A" <sip:a@b>"#);
+    assert_eq!(put(r#""a" <sip:x>, "b""#, "sip:a@b"), r#""\"a\" <sip:x>, \"b\"" <sip:a@b>"#);
+    assert_eq!(put("x\r\ny", "sip:a@b>;tag=1\r\n"), "\"x  y\" <sip:a@b>");
+    let value = put("Ю, <x>", "sip:a@b");
+    let back = NameAddr::parse(value.as_bytes()).unwrap();
+    assert_eq!((back.uri, back.display), (&b"sip:a@b"[..], "\"Ю, <x>\"".as_bytes()));
+}
+
 #[test]
 fn numbers() {
     for n in [0, 7, 10, 4_294_967_295] {
