@@ -333,5 +333,8 @@ const fn client_of(tag: SendTag) -> Option<ClientId> {
     Some(ClientId { slot: tag.0 as u32, generation: (tag.0 >> 32) as u32 })
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
+
 #[cfg(test)]
 mod tests;
