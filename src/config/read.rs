@@ -70,17 +70,17 @@ impl Context {
     pub fn refer(&self, kind: &'static str, name: &At<impl AsRef<str>>, extra: &[&str]) {
         let text = name.value.as_ref();
         let declared = self.declared.borrow();
-        let mut names: Vec<&str> =
-            declared.keys().filter(|(k, _)| *k == kind).map(|(_, n)| n.as_str()).collect();
-        names.extend(extra);
-        if names.contains(&text) {
+        if extra.contains(&text) || declared.contains_key(&(kind, text.to_owned())) {
             return;
         }
+        let names = declared.keys().filter(|(k, _)| *k == kind).map(|(_, n)| n.as_str());
+        let names: Vec<&str> = names.chain(extra.iter().copied()).collect();
         let remedy = match nearest(text, &names) {
             Some(near) => format!("did you mean {near:?}?"),
             None if names.len() == extra.len() => {
                 format!("add a table [[{}]] for it", kind.replace(' ', "_"))
             }
+            None if names.len() > 20 => format!("name one of the {} there are", names.len()),
             None => format!("name one of {}", names.join(", ")),
         };
         self.absent(name.span.clone(), format!("there is no {kind} {text:?}"), remedy);
