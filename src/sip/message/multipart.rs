@@ -120,7 +120,7 @@ fn split_at_delimiter<'a>(body: &'a [u8], boundary: &[u8]) -> Option<(&'a [u8], 
         }
     }
     // A part may be empty: its delimiter then follows the one before at once.
-    delimiter(body, boundary).map(|next| (&body[..0], next))
+    delimiter(body, boundary).map(|next| (&[][..], next))
 }
 
 /// What follows a delimiter line, if `line` begins with one.

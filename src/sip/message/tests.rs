@@ -55,6 +55,14 @@ fn the_parts_of_a_response() {
     assert_eq!(m.request_uri(), b"");
 }
 
+/// [C-023] Call-ID and tags are handed out byte for byte as they came.
+#[test]
+fn identifiers_keep_their_case() {
+    let m = message(&request("").replace("x@y", "aB%41@Y").replace("tag=1", "TAG=xY%41"));
+    let ready = m.ready().unwrap();
+    assert_eq!((ready.call_id, ready.from_tag), (&b"aB%41@Y"[..], Some(&b"xY%41"[..])));
+}
+
 /// [C-017] What must be there is missed by its name; without Via nothing can be answered.
 #[test]
 fn missing_fields() {

@@ -25,7 +25,7 @@ const INVITE: &str = "INVITE sip:b@c SIP/2.0\r\n\
     Timestamp: 5\r\n\
     CSeq: 007 INVITE\r\n\r\n";
 
-/// [C-045] [C-046] [C-047] The source is noted in the topmost Via.
+/// [C-045] [C-046] The source is noted in the topmost Via.
 #[test]
 fn responses() {
     let m = message(INVITE);
