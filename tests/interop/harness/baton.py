@@ -27,10 +27,10 @@ class Baton:
     """Listens for UDP, TCP and (with certificates) TLS; passes what `caller` sends to `callee`."""
 
     def __init__(self, binary, directory, caller, callee, caller_tls=False, certificates=None, shards=2, extra="",
-                 callee_target=None):
+                 callee_target=None, port=None):
         self.binary, self.directory, self.extra = binary, directory, extra
         os.makedirs(directory, exist_ok=True)
-        self.port, self.tls_port, self.http_port = procs.free_port(), procs.free_port(), procs.free_port()
+        self.port, self.tls_port, self.http_port = port or procs.free_port(), procs.free_port(), procs.free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.process = None
         suffix = "" if callee.transport == "udp" else f";transport={callee.transport}"

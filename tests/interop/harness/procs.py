@@ -16,10 +16,10 @@ _given_out = set()
 _started = []
 
 
-def free_port():
+def free_port(low=20000, high=30000):
     """A port that is free for UDP and TCP on 127.0.0.1, below the kernel's ephemeral range, given out once."""
     while True:
-        port = random.randrange(20000, 30000)
+        port = random.randrange(low, high)
         if port in _given_out:
             continue
         try:
