@@ -1,8 +1,10 @@
-//! What keeps the store bounded: old records go, and calls whose BYE never came are closed.
+//! What keeps the store bounded and true: old records go, calls whose BYE never came are closed, and
+//! so are Refers that a process before this one followed.
 //!
 //! In small steps, each a transaction of its own, so that writing is never held up for long.
 
-use super::schema::micros;
+use super::schema::{Coded, micros};
+use crate::sip::event::{ReferReason, ReferStatus};
 use crate::sip::time::Time;
 use rusqlite::{Connection, Transaction, params};
 use std::time::Duration;
@@ -95,4 +97,14 @@ pub(super) fn close_stale(
             return Ok(closed);
         }
     }
+}
+
+/// Ends the Refers of this node that are still open when a process begins: nobody follows them any
+/// more, so their outcome stays unknown.
+pub(super) fn close_orphans(connection: &Connection, node: i64, now: Time) -> rusqlite::Result<usize> {
+    connection.execute(
+        "UPDATE refer SET status = ?1, reason = ?2, updated = max(updated, ?3), ended = max(updated, ?3)
+         WHERE ended IS NULL AND node = ?4",
+        params![ReferStatus::Failed.code(), ReferReason::OutcomeUnknown.code(), micros(now), node],
+    )
 }

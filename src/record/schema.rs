@@ -38,6 +38,7 @@ CREATE TABLE refer (
 CREATE UNIQUE INDEX refer_sid ON refer (sid);
 CREATE INDEX refer_call ON refer (call);
 CREATE INDEX refer_ended ON refer (ended) WHERE ended IS NOT NULL;
+CREATE INDEX refer_open ON refer (node) WHERE ended IS NULL;
 ";
 
 /// Opens the database for writing, making its tables when it is new.

@@ -224,6 +224,24 @@ fn refers_go_forward_only() {
     assert_eq!((record.status, record.notify_code), (ReferStatus::Busy, Some(486)));
 }
 
+/// A Refer under way when the process ended is not left in progress; a finished one stays.
+#[test]
+fn refers_do_not_outlast_who_follows_them() {
+    let mut bench = Bench::new(|_| {});
+    bench.send([
+        refer(1, 0, ReferStatus::InProgress, (Some(202), Some(180))),
+        refer(2, 0, ReferStatus::Completed, (Some(202), Some(200))),
+    ]);
+    bench.close();
+    bench.now.store(at(2_000).micros(), Relaxed);
+    bench.open(|_| {});
+    let orphan = bench.refer(1).expect("a record");
+    assert_eq!((orphan.status, orphan.reason), (ReferStatus::Failed, Some(ReferReason::OutcomeUnknown)));
+    assert_eq!((orphan.refer_code, orphan.notify_code), (202, Some(180)));
+    assert_eq!(orphan.updated, at(2_000));
+    assert_eq!(bench.refer(2).map(|refer| refer.status), Some(ReferStatus::Completed));
+}
+
 #[test]
 fn too_many_and_too_old_records_go_oldest_ended_first() {
     let bench = Bench::new(|config| {

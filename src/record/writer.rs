@@ -70,6 +70,7 @@ impl Writer {
         let count = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
         let node =
             connection.query_row("SELECT id FROM node WHERE bits = ?1", [&bits[..]], |row| row.get(0))?;
+        housekeeping::close_orphans(&connection, node, (config.clock)())?;
         let calls = count("SELECT count(*) FROM call")?.unsigned_abs();
         let refers = count("SELECT count(*) FROM refer")?.unsigned_abs();
         Ok(Writer {
