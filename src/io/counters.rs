@@ -57,6 +57,8 @@ counters! {
     datagrams_truncated,
     /// Empty and CRLF-only datagrams.
     keepalives,
+    /// STUN binding requests answered (C-056).
+    stun,
     /// Datagrams refused by the kernel, or for want of room in the send queue.
     datagrams_failed,
     /// ICMP errors received.

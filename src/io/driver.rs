@@ -12,6 +12,7 @@ use super::engine::Engine;
 use super::events::EventQueue;
 use super::handoff::{Handoff, Order, Parcel};
 use super::mmsg::{Datagram, Received, Receiver, Sender};
+use super::stun;
 use super::tcp::{Outcome, Streams};
 use super::udp::{Arrival, UdpEnd};
 use crate::shard::counters::Counters as Metrics;
@@ -24,6 +25,7 @@ use bytes::{Buf, Bytes};
 use mio::event::Event as Readiness;
 use mio::{Events, Poll, Token};
 use std::io;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -139,6 +141,9 @@ impl<E: Engine> Running<E> {
         let mut timeout = engine.into_iter().chain(streams).min().map(|at| at.since(now));
         let mut at_most = |limit| timeout = Some(timeout.map_or(limit, |t: Duration| t.min(limit)));
         if self.d.handoff.is_backed_up() {
+            at_most(BACKED_UP);
+        }
+        if self.d.streams.has_unread() {
             at_most(BACKED_UP);
         }
         if !self.d.events.is_empty() || self.stop.is_some() {
@@ -280,6 +285,9 @@ impl<E: Engine> Running<E> {
             self.d.counters.datagrams_truncated.add(1);
             return;
         };
+        if stun::is_stun(&bytes) {
+            return self.stun(listener, remote, &bytes);
+        }
         // Nothing stands before the start line (RFC 3261 §7.5); CRLFs alone keep a NAT binding open.
         let blank = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n' | 0)).count();
         bytes.advance(blank);
@@ -299,6 +307,16 @@ impl<E: Engine> Running<E> {
                 self.d.handoff.datagram(owner, flow, Bytes::copy_from_slice(&bytes));
             }
             None => self.feed(now, Input::Message { flow, bytes }),
+        }
+    }
+
+    /// Tells a phone the address it is seen at.
+    fn stun(&mut self, listener: usize, remote: SocketAddr, request: &[u8]) {
+        if let Some(bytes) = stun::answer(request, remote)
+            && let Some(Some(end)) = self.d.udp.get_mut(listener)
+            && end.push(Datagram { remote, bytes, tag: SendTag::NONE })
+        {
+            self.d.counters.stun.add(1);
         }
     }
 

@@ -269,8 +269,8 @@ impl Handoff {
 
     /// Puts a parcel into the ring to a shard; gives it back when there is no room.
     fn push(&mut self, to: usize, parcel: Parcel) -> Option<Parcel> {
-        let Some(ring) = self.ring(self.index, to) else { return None };
-        match ring.push(parcel) {
+        // There is a ring to every shard: ids come from the exchange itself.
+        match self.ring(self.index, to)?.push(parcel) {
             Ok(()) => {
                 self.any_news = true;
                 if let Some(news) = self.news.get_mut(to) {

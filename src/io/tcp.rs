@@ -491,6 +491,11 @@ impl Streams {
         if self.connections.is_empty() { None } else { Some(self.swept + SWEEP) }
     }
 
+    /// Whether a connection has something to be read that had to be left.
+    pub(crate) fn has_unread(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// What has happened since the last call, in order.
     pub(crate) fn outcomes(&mut self) -> &mut Vec<Outcome> {
         &mut self.outcomes

@@ -15,6 +15,8 @@ use std::os::fd::{AsFd, AsRawFd};
 
 /// Datagrams that may wait for the kernel; past it they fail.
 const QUEUE: usize = 16_384;
+/// How often a datagram is tried again when an error may be another's.
+const TRIES: u32 = 3;
 /// Queued errors read at one time at most.
 const ERRORS: usize = 256;
 
@@ -83,9 +85,9 @@ impl UdpEnd {
         counters: &Counters,
         mut failed: impl FnMut(SendTag),
     ) {
-        // One error may be that of an earlier datagram, reported late: the same datagram is tried
-        // again once before it is given up.
-        let mut late = true;
+        // An error may be that of an earlier datagram, reported late: the same datagram is tried
+        // again before it is given up.
+        let mut tries = TRIES;
         while !self.blocked && !self.queue.is_empty() {
             match with.send(self.socket.as_fd(), self.queue.iter()) {
                 Ok(0) => return,
@@ -93,7 +95,7 @@ impl UdpEnd {
                     counters.send_batches.add(1);
                     counters.datagrams_sent.add(n as u64);
                     self.queue.drain(..n.min(self.queue.len()));
-                    late = true;
+                    tries = TRIES;
                 }
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EAGAIN) => self.block(registry),
@@ -103,11 +105,11 @@ impl UdpEnd {
                         self.queue.pop_front();
                         counters.datagrams_failed.add(1);
                     }
-                    Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH) if late => {
-                        late = false;
+                    Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH) if tries > 0 => {
+                        tries -= 1;
                     }
                     _ => {
-                        late = true;
+                        tries = TRIES;
                         counters.datagrams_failed.add(1);
                         if let Some(datagram) = self.queue.pop_front() {
                             tracing::debug!(remote = %datagram.remote, %error, "a datagram cannot be sent");

@@ -165,3 +165,23 @@ fn shutting_down_ends_the_threads_and_frees_the_port() {
     let again = server(2, &[(Transport::Udp, &addr.to_string())]);
     assert_eq!(again.addr(0), addr);
 }
+
+/// [C-056] A STUN binding request on the SIP socket is answered with the address it came from.
+#[test]
+fn a_stun_request_is_answered() {
+    let server = server(2, &[(Transport::Udp, V4)]);
+    let phone = phone(V4);
+    let mut request = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
+    request.extend([9; 12]);
+    phone.send_to(&request, server.addr(0)).unwrap();
+    let mut answer = [0; 64];
+    let n = phone.recv(&mut answer).unwrap();
+    let port = phone.local_addr().unwrap().port() ^ 0x2112;
+    let mut expected = vec![1, 1, 0, 12, 0x21, 0x12, 0xa4, 0x42];
+    expected.extend([9; 12]);
+    expected.extend([0, 0x20, 0, 8, 0, 1]);
+    expected.extend(port.to_be_bytes());
+    expected.extend([127 ^ 0x21, 0x12, 0xa4, 1 ^ 0x42]);
+    assert_eq!(&answer[..n], expected);
+    assert!(server.told.is_empty());
+}
