@@ -334,3 +334,71 @@ fn a_refused_transfer_is_seen() {
         assert_eq!(stage.shard.remains(), 0);
     }
 }
+
+/// [C-110] A CANCEL that crosses the final answer does not hit the request that has taken its place.
+#[test]
+fn a_late_cancel_harms_nobody_else() {
+    let mut stage = Stage::new();
+    let first = stage.receive(ALICE, &invite()).remove(0);
+    stage.receive(BOB, &response(&first.text, "486 Busy Here", ";tag=bt", ""));
+    stage.pass(Duration::from_secs(33));
+    let other = invite().replace("c1@10.0.0.5", "c2@10.0.0.5").replace("z9hG4bKaINVITE1", "z9hG4bKother");
+    let second = stage.receive(ALICE, &other).remove(0);
+    stage.receive(BOB, &response(&second.text, "180 Ringing", ";tag=bt", ""));
+    let cancel =
+        request("CANCEL", "sip:1000@127.0.0.1:5060", "", "", 1).replace("z9hG4bKaCANCEL1", "z9hG4bKaINVITE1");
+    let sent = stage.receive(ALICE, &cancel);
+    assert!(!sent.iter().any(|s| s.text.starts_with("CANCEL ")));
+}
+
+/// [C-211] A dialog's token is no pass for strangers.
+#[test]
+fn a_token_alone_admits_nobody() {
+    let mut stage = Stage::new();
+    let (invite, _) = answered(&mut stage);
+    let route = format!("Route: {}\n", header(&invite, "Record-Route")[0]);
+    let stolen = request("INVITE", "sip:0900@10.0.1.1:5060", &route, ";tag=bt", 9);
+    assert!(stage.receive("10.66.6.6:5060", &stolen).is_empty());
+    assert_eq!(stage.receive(BOB, &stolen).len(), 1, "a party of the call may");
+}
+
+/// [C-112] A response with our Via alone goes nowhere and costs nothing.
+#[test]
+fn a_response_for_nobody_is_dropped() {
+    let mut stage = Stage::new();
+    let first = stage.receive(ALICE, &invite()).remove(0);
+    let ok = response(&first.text, "200 OK", ";tag=bt", "");
+    let second_via = ok.lines().filter(|l| l.starts_with("Via:")).nth(1).expect("two Vias").to_owned();
+    assert!(stage.receive(BOB, &ok.replace(&format!("{second_via}\n"), "")).is_empty());
+    assert_eq!(stage.receive(BOB, &ok).len(), 1);
+}
+
+/// [C-109] A peer out of reach is our 500, not our 503.
+#[test]
+fn a_dead_peer_is_not_our_overload() {
+    let mut stage = Stage::new();
+    stage.receive(ALICE, &invite());
+    for peer in ["10.0.1.1:5060", "10.0.1.2:5060"] {
+        let remote = peer.parse().expect("an address");
+        stage.shard.handle(stage.now, Input::Unreachable { remote }, &mut stage.out);
+    }
+    let sent = stage.sent();
+    assert!(sent.iter().any(|s| s.text.starts_with("SIP/2.0 500")), "{}", sent.len());
+    assert!(!sent.iter().any(|s| s.text.contains("Retry-After")));
+}
+
+/// [C-077] A MESSAGE whose only peer is slow keeps waiting for it.
+#[test]
+fn a_slow_answer_to_a_message_arrives() {
+    let mut stage = Stage::new();
+    let text = request("MESSAGE", "sip:1000@127.0.0.1:5060", "", "", 1);
+    let first = stage.receive(ALICE, &text).remove(0);
+    assert!(
+        !stage
+            .pass(Duration::from_millis(6_900))
+            .iter()
+            .any(|s| s.to != first.to && s.to.port() == 5060 && s.text.starts_with("MESSAGE"))
+    );
+    let sent = stage.receive(BOB, &response(&first.text, "200 OK", ";tag=bt", ""));
+    assert!(sent.iter().any(|s| s.text.starts_with("SIP/2.0 200")));
+}

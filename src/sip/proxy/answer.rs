@@ -4,6 +4,7 @@ use crate::shard::{Outbox, Output, SendTag};
 use crate::sip::flow::Flow;
 use crate::sip::message::{HeaderId, Message, Method, Ready, write};
 use crate::sip::proxy::context::{Context, Progress};
+use crate::sip::proxy::request::reply_flow;
 use crate::sip::proxy::{Cx, Proxy};
 use crate::sip::transaction::ServerId;
 use bytes::Bytes;
@@ -56,7 +57,7 @@ impl Proxy {
     ) {
         if request.method() != Method::Ack {
             let bytes = self.write_answer(cx, request, flow, status, extra);
-            send_back(cx.out, flow, bytes);
+            send_back(cx.out, request, flow, bytes);
         }
     }
 
@@ -76,7 +77,7 @@ impl Proxy {
         self.scratch.clear();
         write::response(&mut self.scratch, request, Some(flow.remote), status, reason, Some(&tag), &[]);
         let bytes = Bytes::copy_from_slice(&self.scratch);
-        send_back(cx.out, flow, bytes);
+        send_back(cx.out, request, flow, bytes);
     }
 
     fn write_answer(
@@ -145,6 +146,10 @@ impl Proxy {
         self.answer(cx, server, message, flow, status, Extra::None);
         let Some(slot) = found.and_then(|invite| cx.transactions.server_owner(invite)) else { return };
         let Some(mut context) = self.take(slot) else { return };
+        // The slot may be another request's by now: the transaction outlives its context.
+        if Some(context.server) != found {
+            return self.put_back(slot, context);
+        }
         context.closed = true;
         context.cancelled = true;
         self.cancel_branches(cx, &mut context, None);
@@ -172,8 +177,9 @@ impl Proxy {
     }
 }
 
-fn send_back(out: &mut Outbox, flow: &Flow, bytes: Bytes) {
-    out.push(Output::Send { to: (*flow).into(), bytes, tag: SendTag::NONE });
+fn send_back(out: &mut Outbox, request: &Message, flow: &Flow, bytes: Bytes) {
+    let reply = request.via().map_or(*flow, |via| reply_flow(flow, &via));
+    out.push(Output::Send { to: reply.into(), bytes, tag: SendTag::NONE });
 }
 
 /// 64 bits as lower-case hex.

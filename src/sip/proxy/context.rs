@@ -73,6 +73,8 @@ pub struct Bye {
     pub token: DialogToken,
     /// The account that owns the record.
     pub account: Option<Arc<str>>,
+    /// The call among those that are up.
+    pub key: u64,
     /// The dialog, for the REFERs in it.
     pub dialog: Dialog,
 }
@@ -84,6 +86,8 @@ pub struct Setup {
     pub token: DialogToken,
     /// The account that owns the record; `None`: counted but not recorded.
     pub account: Option<Arc<str>>,
+    /// The call among those that are up.
+    pub key: u64,
     /// Whether a 101 to 199 was passed on.
     pub ringing: bool,
     /// The trunk of the branch that rings or answered.

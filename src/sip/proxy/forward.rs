@@ -25,9 +25,15 @@ use std::time::Duration;
 pub(super) struct WaitingAck {
     message: Message,
     flow: Flow,
+    since: Time,
 }
 
-const MAX_WAITING_ACKS: usize = 10_000;
+/// ACKs that wait for a name; a repeated 2xx brings a lost one again.
+const MAX_WAITING_ACKS: usize = 256;
+/// Requests that wait for names; each answer looks at all of them.
+const MAX_RESOLVING: usize = 4_096;
+/// How long a request waits for DNS at most.
+const DNS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why an attempt could not be made or came to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,16 +121,25 @@ impl Proxy {
             }
             match self.locate(cx, context, at, path, message.bytes().len()) {
                 Location::Found => {}
-                Location::Wait => return self.wait_for_dns(slot),
+                Location::Wait if self.resolving.len() < MAX_RESOLVING => {
+                    return self.wait_for_dns(cx, slot, context, at);
+                }
+                Location::Wait => return self.exhausted(cx, context, at),
                 Location::NoMore => return self.exhausted(cx, context, at),
                 Location::Failed => {}
             }
         }
     }
 
-    fn wait_for_dns(&mut self, slot: u32) {
+    /// The branch goes on with the next answer, or is given up: nobody waits for DNS for ever.
+    fn wait_for_dns(&mut self, cx: &mut Cx<'_>, slot: u32, context: &mut Context, at: usize) {
         if !self.resolving.contains(&slot) {
             self.resolving.push(slot);
+        }
+        let Some(branch) = context.branches.get_mut(at) else { return };
+        if branch.timer.is_none() {
+            branch.deadline = cx.now + DNS_PATIENCE;
+            branch.timer = Some(cx.transactions.set_tu_timer(branch.deadline, timer_key(slot, at)));
         }
     }
 
@@ -155,7 +170,7 @@ impl Proxy {
             let Some(hop) = path.next_hop().and_then(|(uri, _)| Uri::parse(uri).ok()) else {
                 return Location::NoMore;
             };
-            (hop_of(&hop), DEFAULT_UDP_MAX)
+            (secured(hop_of(&hop), path), DEFAULT_UDP_MAX)
         } else {
             if branch.trunk.is_none() || branch.remote.is_some() {
                 let group = branch.group;
@@ -239,10 +254,15 @@ impl Proxy {
             retarget(path.request_uri, target, &mut self.scratch);
             self.edits.set_request_uri(message, &self.scratch);
         }
-        let record_route = ready.to_tag.is_none() && forms_dialog(message.method());
+        // A NOTIFY may be what forms the dialog of its subscription, To tag or not.
+        let record_route = match message.method() {
+            Method::Notify => true,
+            method => ready.to_tag.is_none() && forms_dialog(method),
+        };
         if record_route {
-            let token = dialog_token(cx, context, at, ready);
-            self.record_route(message, &token, context.flow.listener, listener, ready, path);
+            let token = path.token.unwrap_or_else(|| dialog_token(cx, context, at, ready));
+            let secure = is_sips(path.request_uri) || target.is_some_and(|t| t.secure);
+            self.record_route(message, &token, context.flow.listener, listener, ready, secure);
         }
         self.scratch.clear();
         self.itself.write_via(listener, &mut self.scratch);
@@ -261,6 +281,9 @@ impl Proxy {
         context.attempts += 1;
         context.live += 1;
         let patience = self.patience(cx, trunk, message.method());
+        let more = context.branches.get(at).is_some_and(|branch| {
+            !branch.addresses.is_empty() || context.candidates.iter().any(|c| c.group == branch.group)
+        });
         let Some(branch) = context.branches.get_mut(at) else { return false };
         branch.client = Some(client);
         branch.remote = Some(remote);
@@ -269,8 +292,8 @@ impl Proxy {
         if let Some(timer) = branch.timer.take() {
             cx.transactions.cancel_timer(timer);
         }
-        // Timer F alone bounds a non-INVITE within a dialog.
-        if message.method() == Method::Invite || trunk.is_some() {
+        // Timer F alone bounds a non-INVITE that nobody else could take.
+        if message.method() == Method::Invite || (trunk.is_some() && more) {
             let key = timer_key(slot, at);
             branch.timer = Some(cx.transactions.set_tu_timer(branch.deadline, key));
         }
@@ -284,6 +307,9 @@ impl Proxy {
     /// for the rest, where only Timer C is ours.
     fn patience(&self, cx: &Cx<'_>, trunk: Option<TrunkIx>, method: Method) -> Duration {
         match trunk.and_then(|ix| cx.plan.trunk(ix)) {
+            // A correct peer may not even say 100 to a non-INVITE before Timer E reached T2 (RFC
+            // 4320 §4.1): its silence counts from there.
+            Some(trunk) if method != Method::Invite => trunk.no_response_timeout + cx.plan.timings.t2,
             Some(trunk) => trunk.no_response_timeout,
             None if method == Method::Invite => cx.plan.timings.c,
             None => cx.plan.timings.t1 * 64,
@@ -305,9 +331,8 @@ impl Proxy {
         came_to: ListenerId,
         leaves_by: ListenerId,
         ready: &Ready<'_>,
-        path: &Path<'_>,
+        secure: bool,
     ) {
-        let secure = path.request_uri.get(..5).is_some_and(|s| s.eq_ignore_ascii_case(b"sips:"));
         // C-095: both sides by name when they differ; the side it leaves by stands on top.
         let sides: &[ListenerId] = if came_to == leaves_by { &[leaves_by] } else { &[leaves_by, came_to] };
         self.scratch.clear();
@@ -355,14 +380,18 @@ impl Proxy {
         let Some(hop) = path.next_hop().and_then(|(uri, _)| Uri::parse(uri).ok()) else { return };
         let mut queries = Vec::new();
         let random = rand_core::Rng::next_u64(cx.rng);
-        let located = cx.resolver.locate(cx.now, &hop_of(&hop), random, &mut queries);
+        let located = cx.resolver.locate(cx.now, &secured(hop_of(&hop), path), random, &mut queries);
         for query in queries {
             cx.out.push(Output::Resolve(query));
         }
         let list = match located {
             Located::Ready(list) => list,
             Located::Wait if self.waiting_acks.len() < MAX_WAITING_ACKS => {
-                self.waiting_acks.push(WaitingAck { message: message.detached(), flow: *flow });
+                self.waiting_acks.push(WaitingAck {
+                    message: message.detached(),
+                    flow: *flow,
+                    since: cx.now,
+                });
                 return;
             }
             Located::Wait | Located::Failed => return,
@@ -407,6 +436,9 @@ impl Proxy {
             self.conclude(cx, slot, context);
         }
         for waiting in std::mem::take(&mut self.waiting_acks) {
+            if cx.now.since(waiting.since) > DNS_PATIENCE {
+                continue;
+            }
             let Ok(ready) = waiting.message.ready() else { continue };
             let path = preprocess(&waiting.message, &self.itself, &self.keys.token, ready.call_id);
             self.ack(cx, &waiting.message, &ready, &waiting.flow, &path);
@@ -431,14 +463,15 @@ impl Proxy {
         if branch.trunk.is_some() {
             cx.counters.attempt(branch.trunk, result);
         }
+        // The timer was this attempt's; the next one, or its name, gets its own.
+        if let Some(timer) = branch.timer.take() {
+            cx.transactions.cancel_timer(timer);
+        }
         let group = branch.group;
         let more = !branch.addresses.is_empty() || context.candidates.iter().any(|c| c.group == group);
         // C-123: who rang keeps the call.
         if branch.progress == Progress::Ringing || context.closed || !more {
             branch.progress = Progress::Done;
-            if let Some(timer) = branch.timer.take() {
-                cx.transactions.cancel_timer(timer);
-            }
             return;
         }
         if branch.trunk.is_some() {
@@ -464,7 +497,7 @@ const DEFAULT_UDP_MAX: usize = 1_300;
 
 /// Methods after which we must stay on the path (C-094, R-018).
 fn forms_dialog(method: Method) -> bool {
-    matches!(method, Method::Invite | Method::Subscribe | Method::Refer | Method::Notify)
+    matches!(method, Method::Invite | Method::Subscribe | Method::Refer)
 }
 
 fn dialog_token(cx: &Cx<'_>, context: &Context, at: usize, ready: &Ready<'_>) -> DialogToken {
@@ -485,6 +518,21 @@ fn dialog_token(cx: &Cx<'_>, context: &Context, at: usize, ready: &Ready<'_>) ->
 
 fn hop_of<'u>(uri: &Uri<'u>) -> Hop<'u> {
     Hop { host: uri.host, port: uri.port, transport: uri_transport(uri), secure: uri.scheme == Scheme::Sips }
+}
+
+/// A `sips:` request goes by TLS whatever its Route says (C-060).
+fn secured<'u>(mut hop: Hop<'u>, path: &Path<'_>) -> Hop<'u> {
+    if is_sips(path.request_uri) {
+        hop.secure = true;
+        if matches!(hop.transport, None | Some(Transport::Tcp)) {
+            hop.transport = Some(Transport::Tls);
+        }
+    }
+    hop
+}
+
+fn is_sips(uri: &[u8]) -> bool {
+    uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"))
 }
 
 fn hop_to(target: &Target) -> Hop<'_> {

@@ -56,9 +56,11 @@ impl Itself {
     /// The listener a URI of ours names: its transport must fit, or be left open.
     pub fn listener_named(&self, uri: &Uri<'_>) -> Option<ListenerId> {
         let wanted = uri_transport(uri);
-        self.listener_at(uri.host, |l| {
-            wanted.is_none_or(|t| t == l.transport)
-                && uri.port.unwrap_or_else(|| default_port(uri, wanted)) == l.port
+        let port = uri.port.unwrap_or_else(|| default_port(uri, wanted));
+        // Without a transport parameter UDP is meant, as our own Record-Route leaves it out.
+        let meant = wanted.unwrap_or(Transport::Udp);
+        self.listener_at(uri.host, |l| l.transport == meant && l.port == port).or_else(|| {
+            self.listener_at(uri.host, |l| wanted.is_none_or(|t| t == l.transport) && l.port == port)
         })
     }
 

@@ -40,6 +40,7 @@ use crate::sip::refer::Observer;
 use crate::sip::resolve::Resolver;
 use crate::sip::time::Time;
 use crate::sip::transaction::{Effects, ServerId, Transactions};
+use hashbrown::HashMap;
 use rand_chacha::ChaCha12Rng;
 use rand_core::Rng;
 use slab::Slab;
@@ -54,6 +55,9 @@ pub struct Proxy {
     resolving: Vec<u32>,
     /// ACKs to a 2xx that wait for DNS; bounded, a repeated 2xx brings a new one.
     waiting_acks: Vec<forward::WaitingAck>,
+    /// Answered calls whose end has not been seen, and since when: only they count down when a BYE
+    /// comes, which may come twice, late, or for a call of a process before. Bounded.
+    up: HashMap<u64, Time>,
     edits: Edits,
     scratch: Vec<u8>,
 }
@@ -127,6 +131,7 @@ impl Proxy {
             entries: Slab::new(),
             resolving: Vec::new(),
             waiting_acks: Vec::new(),
+            up: HashMap::new(),
             edits: Edits::new(),
             scratch: Vec::with_capacity(2_048),
         }

@@ -15,6 +15,8 @@ use crate::sip::proxy::{Cx, Proxy};
 use crate::sip::refer::{Dialog, Fate, NotifyFacts, Observer, ReferEffect, ReferFacts, ReferHandle};
 use crate::sip::time::Time;
 
+use siphasher::sip::SipHasher13;
+use std::hash::Hasher;
 use std::sync::Arc;
 
 impl Proxy {
@@ -32,7 +34,8 @@ impl Proxy {
             (Method::Invite, None) => self.call_begins(cx, message, ready, path, trunk_in, way),
             (Method::Bye, Some(token)) => {
                 let account = self.account_of(cx.plan, &token);
-                Subject::Bye(Box::new(Bye { token, account, dialog: Dialog::of(message, token.call) }))
+                let (key, dialog) = (self.call_key(ready, &token), Dialog::of(message, token.call));
+                Subject::Bye(Box::new(Bye { token, account, key, dialog }))
             }
             (Method::Refer, Some(token)) => match self.account_of(cx.plan, &token) {
                 Some(account) if recorded(cx.plan, &token) => refer_begins(cx, message, &token, account),
@@ -74,7 +77,8 @@ impl Proxy {
             let started = call_started(message, path, &token, account.clone());
             cx.out.push(Output::Event(Event::CallStarted(Box::new(started))));
         }
-        Subject::Call(Box::new(Setup { token, account, ringing: false, trunk_out: None }))
+        let key = self.call_key(ready, &token);
+        Subject::Call(Box::new(Setup { token, account, key, ringing: false, trunk_out: None }))
     }
 
     /// A REFER within a recorded call was refused here, by the policy of its sender's trunk.
@@ -132,11 +136,25 @@ impl Proxy {
                 cx.counters.call_phase(context.trunk_in, Direction::Inbound, Phase::Setup, -1);
                 cx.counters.call_result(context.trunk_in, Direction::Inbound, result);
                 if result == CallResult::Answered {
-                    cx.counters.call_phase(context.trunk_in, Direction::Inbound, Phase::Up, 1);
+                    self.call_is_up(cx, setup.key, context.trunk_in);
                     cx.counters.call_setup(trunk_out, cx.now.since(context.at));
                 }
                 changed(cx, &setup.token, setup.account.as_ref(), call_status, status);
             }
+        }
+    }
+
+    /// A call by its Call-ID and its caller, for the gauge of calls that are up.
+    fn call_key(&self, ready: &Ready<'_>, token: &DialogToken) -> u64 {
+        let mut hasher = SipHasher13::new_with_key(&self.keys.local);
+        hasher.write(ready.call_id);
+        hasher.write_u32(token.caller_tag);
+        hasher.finish()
+    }
+
+    fn call_is_up(&mut self, cx: &mut Cx<'_>, key: u64, trunk: Option<TrunkIx>) {
+        if self.up.len() < cx.plan.capacity.transactions && self.up.insert(key, cx.now).is_none() {
+            cx.counters.call_phase(trunk, Direction::Inbound, Phase::Up, 1);
         }
     }
 
@@ -200,10 +218,13 @@ fn recorded(plan: &Plan, token: &DialogToken) -> bool {
     plan.record_proxied && token.call != CallSid(0)
 }
 
-fn call_ended(cx: &mut Cx<'_>, proxy: &Proxy, bye: &Bye, context: &Context) {
+fn call_ended(cx: &mut Cx<'_>, proxy: &mut Proxy, bye: &Bye, context: &Context) {
     let token = &bye.token;
-    let trunk = proxy.trunk_named(cx.plan, token.trunk_in);
-    cx.counters.call_phase(trunk, Direction::Inbound, Phase::Up, -1);
+    if proxy.up.remove(&bye.key).is_some() {
+        let trunk = proxy.trunk_named(cx.plan, token.trunk_in);
+        cx.counters.call_phase(trunk, Direction::Inbound, Phase::Up, -1);
+        cx.counters.call_duration(trunk, cx.now.since(token.started));
+    }
     if !recorded(cx.plan, token) {
         return;
     }

@@ -3,15 +3,17 @@
 
 use crate::shard::Rejection;
 use crate::sip::flow::{Flow, Transport};
-use crate::sip::message::{HeaderId, Message, Method, Ready, Scheme, Uri, uri};
-use crate::sip::plan::{Action, Origin, ReferMode, TrunkIx, UnknownSource};
+use crate::sip::message::{HeaderId, Message, Method, Ready, Scheme, Uri, Via, uri};
+use crate::sip::plan::{Action, Origin, Plan, ReferMode, Target, TrunkIx, UnknownSource};
 use crate::sip::proxy::answer::{ALLOW, Extra};
 use crate::sip::proxy::context::{Best, Branch, Context};
 use crate::sip::proxy::route::{Path, preprocess};
 use crate::sip::proxy::target;
+use crate::sip::proxy::token::DialogToken;
 use crate::sip::proxy::{Cx, Entry, Proxy};
 use crate::sip::transaction::{Received, ServerId};
 use smallvec::SmallVec;
+use std::net::IpAddr;
 
 impl Proxy {
     /// Handles one well-formed request.
@@ -19,11 +21,12 @@ impl Proxy {
         let trunk_in = target::trunk_of(cx.plan, flow);
         let path = preprocess(message, &self.itself, &self.keys.token, ready.call_id);
         cx.counters.request(crate::shard::Dir::In, message.method(), flow.transport, trunk_in);
-        // C-210, C-211: only a known source, or the bearer of a dialog's token, gets any further.
-        if trunk_in.is_none() && path.token.is_none() {
+        // C-210, C-211: only a known source, or a party of a dialog we carry, gets any further.
+        let party = path.token.is_some_and(|token| self.is_party(cx.plan, &token, flow));
+        if trunk_in.is_none() && !party {
             return self.refuse_unknown(cx, message, ready, flow);
         }
-        match cx.transactions.receive_request(cx.now, message, ready, &reply_flow(flow, ready), cx.fx) {
+        match cx.transactions.receive_request(cx.now, message, ready, &reply_flow(flow, &ready.via), cx.fx) {
             Received::Absorbed => {}
             Received::Full => self.answer_stateless(cx, message, flow, 503, Extra::RetryAfter),
             Received::Ack2xx => self.ack(cx, message, ready, flow, &path),
@@ -35,6 +38,16 @@ impl Proxy {
                 Err(refusal) => self.refuse(cx, server, message, flow, trunk_in, refusal),
             },
         }
+    }
+
+    /// Whether a flow may speak for a trunk of the dialog: a token alone is no pass, every hop has
+    /// seen it. A trunk's targets count as its sources; a target known by name can be any address.
+    fn is_party(&self, plan: &Plan, token: &DialogToken, flow: &Flow) -> bool {
+        [token.trunk_in, token.trunk_out]
+            .into_iter()
+            .filter_map(|hash| plan.trunk(self.trunk_named(plan, hash)?))
+            .flat_map(|trunk| &trunk.targets)
+            .any(|target| target.host.parse::<IpAddr>().map_or(true, |ip| ip == flow.remote.ip()))
     }
 
     /// T-016. An ACK is never answered.
@@ -62,7 +75,12 @@ impl Proxy {
             return Err(Refusal::Scheme);
         }
         // Step 3; an OPTIONS at zero may be answered as its final recipient (C-090).
-        if ready.max_forwards == Some(0) && !(message.method() == Method::Options && self.itself.is(&uri)) {
+        let for_us = message.method() == Method::Options
+            && ready.to_tag.is_none()
+            && uri.user.is_none()
+            && path.next.is_none()
+            && self.itself.is(&uri);
+        if ready.max_forwards == Some(0) && !for_us {
             return Err(Refusal::MaxForwards);
         }
         // Step 4 (C-114): a Via of ours with the hash this request would get again.
@@ -77,7 +95,7 @@ impl Proxy {
     }
 
     fn loops(&self, message: &Message, ready: &Ready<'_>, path: &Path<'_>) -> bool {
-        let ours = |via: &crate::sip::message::Via<'_>| self.itself.wrote_via(via.host, via.port);
+        let ours = |via: &Via<'_>| self.itself.wrote_via(via.host, via.port);
         let single = message.count(HeaderId::Via) == 1 && !ours(&ready.via);
         if single || !message.vias().flatten().any(|via| ours(&via)) {
             return false;
@@ -162,13 +180,23 @@ impl Proxy {
             return Err(Refusal::Preloaded);
         }
         let Some(trunk_in) = trunk_in else { return Err(Refusal::Unknown) };
+        if message.method() == Method::Refer
+            && let Some(ReferMode::Reject(code)) = cx.plan.trunk(trunk_in).map(|t| t.refer)
+        {
+            return Err(Refusal::Refer(code));
+        }
         let user = uri::decode(user.unwrap_or(b""));
         let route = target::route(cx.plan, Origin::Trunk(trunk_in), &user).ok_or(Refusal::NoRoute)?;
         if let Action::Reject { code, .. } = route.action {
             return Err(Refusal::Rule(code));
         }
         let rng = &mut *cx.rng;
-        let candidates = target::candidates(cx.plan, &route.action, || rand_core::Rng::next_u64(rng));
+        let mut candidates = target::candidates(cx.plan, &route.action, || rand_core::Rng::next_u64(rng));
+        if uri.scheme == Scheme::Sips {
+            // C-060: never to a target without TLS.
+            let secure = |t: &Target| t.secure || t.transport == Some(Transport::Tls);
+            candidates.retain(|c| target::of(cx.plan, c.trunk, c.target).is_some_and(secure));
+        }
         let groups = candidates.iter().map(|c| c.group).max().map_or(0, |g| usize::from(g) + 1);
         if groups == 0 {
             return Err(Refusal::NoneUsable);
@@ -240,18 +268,18 @@ impl Proxy {
     }
 
     /// The trunk with this name hash, if the configuration still has it.
-    pub(super) fn trunk_named(&self, plan: &crate::sip::plan::Plan, hash: u32) -> Option<TrunkIx> {
+    pub(super) fn trunk_named(&self, plan: &Plan, hash: u32) -> Option<TrunkIx> {
         let at = plan.trunks.iter().position(|t| super::token::name_hash(t.name.as_bytes()) == hash)?;
         u16::try_from(at).ok().map(TrunkIx)
     }
 }
 
-/// Where answers to a request go: over UDP without `rport`, to the port its Via names (RFC 3261
-/// §18.2.2, RFC 3581 §4).
-fn reply_flow(flow: &Flow, ready: &Ready<'_>) -> Flow {
+/// Where answers to a request go: without `rport`, to the port its Via names (RFC 3261 §18.2.2,
+/// RFC 3581 §4). On streams that port counts only once the connection is lost.
+pub(super) fn reply_flow(flow: &Flow, via: &Via<'_>) -> Flow {
     let mut reply = *flow;
-    if flow.transport == Transport::Udp && ready.via.rport.is_none() {
-        reply.remote.set_port(ready.via.port.unwrap_or(Transport::Udp.default_port()));
+    if flow.transport.is_reliable() || via.rport.is_none() {
+        reply.remote.set_port(via.port.unwrap_or(flow.transport.default_port()));
     }
     reply
 }
@@ -285,7 +313,7 @@ enum Refusal {
 
 impl Refusal {
     /// The one table of local answers.
-    fn answer(self, plan: &crate::sip::plan::Plan) -> (u16, Extra) {
+    fn answer(self, plan: &Plan) -> (u16, Extra) {
         match self {
             Refusal::Malformed => (400, Extra::None),
             Refusal::Scheme => (416, Extra::None),

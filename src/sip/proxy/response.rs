@@ -2,7 +2,7 @@
 //! next (RFC 3261 §16.7, §16.8).
 
 use crate::shard::{AttemptResult, Dir};
-use crate::sip::message::{Message, Method, Ready};
+use crate::sip::message::{HeaderId, Message, Method, Ready};
 use crate::sip::proxy::answer::Extra;
 use crate::sip::proxy::context::{Context, Progress};
 use crate::sip::proxy::forward::{Failure, PROXY_TIMER, ring_deadline, timer_key};
@@ -19,6 +19,10 @@ impl Proxy {
     pub fn response(&mut self, cx: &mut Cx<'_>, message: &Message, ready: &Ready<'_>) {
         // C-050; what matches no transaction is dropped too (RFC 6026 §7.3, C-072).
         if !self.itself.wrote_via(ready.via.host, ready.via.port) {
+            return;
+        }
+        // C-112: without another Via there is nobody to pass it to; only our CANCEL is answered so.
+        if ready.cseq.method != Method::Cancel && message.values(HeaderId::Via).nth(1).is_none() {
             return;
         }
         let status = message.status();
@@ -229,15 +233,18 @@ impl Proxy {
         if !context.all_done() {
             return self.put_back(slot, context);
         }
+        let tried = context.attempts > 0 || context.in_dialog;
         let (status, made_here) = match context.best.status {
-            0 if context.cancelled => (487, true),
-            0 => (cx.plan.routing.none_usable, true),
-            // C-205: a 503 of one branch says nothing about us.
-            503 if !context.best.bytes.is_empty() => (500, true),
+            _ if context.cancelled && context.best.bytes.is_empty() => (487, true),
+            0 if !tried => (cx.plan.routing.none_usable, true),
+            // C-205, C-109: that a peer is out of service or reach says nothing about us.
+            0 | 503 if tried => (500, true),
             status => (status, context.best.bytes.is_empty()),
         };
         let server = context.server;
-        self.saw_final(cx, &context, usize::MAX, status);
+        // The records are told what the branch said, not what it is called upstream.
+        let said = if status == 500 { context.best.status.max(500) } else { status };
+        self.saw_final(cx, &context, usize::MAX, said);
         // C-078: nobody waits for a 408 to a non-INVITE any more (RFC 4320 §4.2).
         if status == 408 && context.method() != Method::Invite {
             cx.transactions.forget_server(server, cx.fx);

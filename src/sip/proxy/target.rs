@@ -4,7 +4,7 @@
 //! request is routed; failover and forking then only take from its front.
 
 use crate::sip::flow::Flow;
-use crate::sip::plan::{Action, Fork, Origin, Plan, Route, TrunkIx};
+use crate::sip::plan::{Action, Fork, Origin, Plan, Route, Target, TrunkIx};
 use smallvec::SmallVec;
 
 /// One peer that may be tried: an index into a trunk's targets.
@@ -24,6 +24,11 @@ pub type Candidates = SmallVec<[Candidate; 4]>;
 /// The first route that a request from `origin` to `user` satisfies (T-030).
 pub fn route<'p>(plan: &'p Plan, origin: Origin, user: &[u8]) -> Option<&'p Route> {
     plan.routes.iter().find(|r| (r.from.is_empty() || r.from.contains(&origin)) && r.user.matches(user))
+}
+
+/// A trunk's target by its place.
+pub fn of(plan: &Plan, trunk: TrunkIx, target: u16) -> Option<&Target> {
+    plan.trunk(trunk)?.targets.get(usize::from(target))
 }
 
 /// The trunk a flow belongs to (T-015).
