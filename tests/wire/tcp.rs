@@ -245,7 +245,8 @@ fn an_overflowing_queue_closes_one_connection() {
         }
     };
     assert!(matches!(ended.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{ended}");
-    assert_eq!(server.count("write_overflows"), 1);
+    // What was still on its way to the slow phone opens connections anew, which may overflow too.
+    assert!(server.count("write_overflows") >= 1);
     failed(&server);
     good.write_all(message("good", 0, 0).as_bytes()).unwrap();
     expect(&mut good, &message("good", 0, 0));
