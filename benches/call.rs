@@ -4,7 +4,7 @@
 //! the replay on a second shard with the same seed.
 
 use baton::config::{EMBEDDED, load_text};
-use baton::shard::{Counters, Input, Outbox, Output, Shard};
+use baton::shard::{Counters, Input, Outbox, Output, Place, Shard};
 use baton::sip::flow::{Flow, ListenerId, Transport};
 use baton::sip::plan::Plan;
 use baton::sip::time::Time;
@@ -38,7 +38,7 @@ fn plan(records: bool) -> Plan {
 }
 
 fn shard(plan: &Arc<Plan>) -> Shard {
-    Shard::new(plan.clone(), [1; 32], [2; 16], Arc::new(Counters::new(plan.trunks.len())))
+    Shard::new(plan.clone(), Place::alone(), [1; 32], [2; 16], Arc::new(Counters::new(plan.trunks.len())))
 }
 
 fn flow(remote: &str) -> Flow {

@@ -7,7 +7,7 @@ use crate::control::{self, Account, ControlConfig, Handle, Readiness};
 use crate::io::{self, Clock, DnsOptions, IoConfig, Running, TlsContext, TlsProfile, entropy};
 use crate::record::{RecordConfig, Store};
 use crate::shard::owner::HashKey;
-use crate::shard::{Counters, Shard};
+use crate::shard::{Counters, Place, Shard};
 use crate::sip::plan::Plan;
 use std::error::Error;
 use std::sync::Arc;
@@ -91,12 +91,14 @@ fn shards(
         tls: Arc::new(TlsContext::load(&profiles)?),
         metrics: counters.to_vec(),
     };
+    let (shards, key) = (io.shards, io.key);
     let shard = |index: u16| {
         // Keys of a stream cipher that differ in one bit make unrelated streams.
         let mut seed = seed;
         seed[..2].iter_mut().zip(index.to_be_bytes()).for_each(|(a, b)| *a ^= b);
         let counters = Arc::clone(&counters[usize::from(index)]);
-        Shard::new(Arc::clone(&plan), seed, state.token_key, counters)
+        let place = Place { index, shards, key };
+        Shard::new(Arc::clone(&plan), place, seed, state.token_key, counters)
     };
     Ok(io::start(io, shard)?)
 }

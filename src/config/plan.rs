@@ -3,8 +3,8 @@
 use crate::config::read::At;
 use crate::config::schema::{Config, Destination, Listener, Name, Route, Trunk, UserPattern};
 use crate::sip::plan::{
-    Action, Listener as PlanListener, Origin, Plan, Route as PlanRoute, Routing, Source, SourceTable,
-    Trunk as PlanTrunk, TrunkIx, UserMatch,
+    Action, CallPlan, Listener as PlanListener, Mode, Origin, OwnedTrunk, Plan, Route as PlanRoute, Routing,
+    Source, SourceTable, Trunk as PlanTrunk, TrunkIx, UserMatch,
 };
 use std::sync::Arc;
 
@@ -33,6 +33,7 @@ impl Config {
             routing: Routing { stale_for: self.dns.stale_for, ..self.routing.clone() },
             record_proxied: self.records.proxied,
             unknown_source: self.acl.unknown,
+            calls: CallPlan::default(),
         }
     }
 
@@ -44,7 +45,8 @@ impl Config {
     fn route(&self, route: &Route) -> Option<PlanRoute> {
         let action = match &route.to {
             Destination::Trunks(to) => {
-                Action::Trunks { to: to.iter().flat_map(|n| self.expand(n)).collect(), fork: route.fork }
+                let to = to.iter().flat_map(|n| self.expand(n)).collect();
+                Action::Trunks { to, fork: route.fork, mode: Mode::Auto }
             }
             Destination::Reject { code, reason } => Action::Reject { code: *code, reason: reason.clone() },
             Destination::Application(_) => return None,
@@ -111,5 +113,6 @@ fn trunk(trunk: &Trunk) -> PlanTrunk {
         ring_timeout: trunk.ring_timeout,
         udp_max: trunk.udp_max,
         max_duration: trunk.max_duration,
+        owned: OwnedTrunk::default(),
     }
 }

@@ -387,7 +387,13 @@ impl<E: Engine> Running<E> {
                 Output::Close(connection) => {
                     self.d.handoff.post(connection.shard(), Parcel::Close(connection));
                 }
-                Output::Event(event) => self.d.events.push(event),
+                Output::Event(event) | Output::Control(event) => self.d.events.push(event),
+                Output::Peer(shard, message) if shard == self.d.index => {
+                    self.reports.push(Input::Peer(message));
+                }
+                Output::Peer(shard, message) => {
+                    self.d.handoff.post(shard, Parcel::Report(Input::Peer(message)));
+                }
             }
         }
         self.outbox = outbox;

@@ -82,6 +82,16 @@ impl Pending {
                 }
                 Entry::Occupied(mut known) => known.get_mut().replace(refer),
             },
+            // For those who steer calls; nothing of it is kept.
+            Event::Reply { .. }
+            | Event::Offered(_)
+            | Event::Headers(_)
+            | Event::Joined(..)
+            | Event::Parted(..)
+            | Event::Ended(..)
+            | Event::DialEnded(_)
+            | Event::ReferAsked(_)
+            | Event::RequestEnded { .. } => {}
         }
     }
 

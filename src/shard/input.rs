@@ -1,6 +1,7 @@
 //! What a shard is told, besides the time.
 
-use crate::shard::SendTag;
+use crate::shard::{PeerMessage, SendTag};
+use crate::sip::command::Command;
 use crate::sip::flow::{ConnectionId, Flow};
 use crate::sip::plan::Plan;
 use crate::sip::resolve::{Answer, Query};
@@ -42,4 +43,8 @@ pub enum Input {
     },
     /// A new configuration.
     Plan(Arc<Plan>),
+    /// An order of the control plane.
+    Command(Command),
+    /// Another shard says something.
+    Peer(PeerMessage),
 }

@@ -14,6 +14,7 @@ pub mod counters;
 mod input;
 mod outbox;
 pub mod owner;
+pub mod peer;
 
 pub use counters::{
     AttemptResult, CallResult, ConnectionRole, Counters, Dir, DnsResult, FailoverReason, Phase, Queue,
@@ -21,10 +22,13 @@ pub use counters::{
 };
 pub use input::Input;
 pub use outbox::{Outbox, Output, SendTag};
+pub use peer::{PeerMessage, Place};
 
 #[cfg(test)]
 mod tests;
 
+use crate::sip::command::Refused;
+use crate::sip::event::Event;
 use crate::sip::flow::Flow;
 use crate::sip::message::{Answer, Message, ParseError};
 use crate::sip::plan::Plan;
@@ -43,6 +47,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Shard {
     plan: Arc<Plan>,
+    place: Place,
     counters: Arc<Counters>,
     transactions: Transactions,
     fx: Effects,
@@ -55,7 +60,13 @@ pub struct Shard {
 impl Shard {
     /// An empty shard. `seed` is its only source of entropy; `token_key` is the same on all shards
     /// and outlives the process.
-    pub fn new(plan: Arc<Plan>, seed: [u8; 32], token_key: [u8; 16], counters: Arc<Counters>) -> Shard {
+    pub fn new(
+        plan: Arc<Plan>,
+        place: Place,
+        seed: [u8; 32],
+        token_key: [u8; 16],
+        counters: Arc<Counters>,
+    ) -> Shard {
         let mut rng = ChaCha12Rng::from_seed(seed);
         let mut key = || {
             let mut bits = [0u8; 16];
@@ -72,6 +83,7 @@ impl Shard {
             transactions,
             counters,
             plan,
+            place,
             rng,
         }
     }
@@ -96,6 +108,11 @@ impl Shard {
                 self.transactions.configure(plan.timings, plan.capacity.transactions);
                 self.plan = plan;
             }
+            Input::Command(command) => {
+                let result = Err(Refused::Unknown);
+                out.push(Output::Control(Event::Reply { ticket: command.ticket, result }));
+            }
+            Input::Peer(_) => {}
         }
         self.settle(now, out);
         self.show();
@@ -182,6 +199,7 @@ impl Shard {
         let mut cx = Cx {
             now,
             plan: &self.plan,
+            place: self.place,
             transactions: &mut self.transactions,
             fx: &mut self.fx,
             resolver: &mut self.resolver,

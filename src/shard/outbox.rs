@@ -1,5 +1,6 @@
 //! What a shard wants done. One reused buffer per shard; `io` drains it after each batch of inputs.
 
+use crate::shard::PeerMessage;
 use crate::sip::event::Event;
 use crate::sip::flow::{ConnectionId, Destination};
 use crate::sip::resolve::Query;
@@ -15,7 +16,7 @@ impl SendTag {
 }
 
 /// One thing to be done, in order.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Output {
     /// Send a message. Two sends over one flow leave in this order (C-067).
     Send {
@@ -30,8 +31,12 @@ pub enum Output {
     Resolve(Query),
     /// Close a connection, once what was sent on it before has left.
     Close(ConnectionId),
-    /// Tell the control plane.
+    /// Tell the records.
     Event(Event),
+    /// Tell the control plane, which steers this call, and the records.
+    Control(Event),
+    /// Tell another shard, behind what it was told before.
+    Peer(u16, PeerMessage),
 }
 
 /// The effects of one or more inputs, in order.

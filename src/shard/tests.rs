@@ -3,7 +3,7 @@
 use super::*;
 use crate::sip::event::{CallStatus, Event, ReferReason, ReferStatus};
 use crate::sip::flow::{ListenerId, Transport};
-use crate::sip::plan::{Action, Fork, Origin, ReferMode, Route, TrunkIx, UserMatch};
+use crate::sip::plan::{Action, Fork, Mode, Origin, ReferMode, Route, TrunkIx, UserMatch};
 use crate::sip::proxy::testing::{plan_with, target, trunk};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -36,11 +36,11 @@ impl Stage {
         plan.routes = vec![Route {
             from: vec![Origin::Trunk(TrunkIx(0))],
             user: UserMatch::Prefix("1".into()),
-            action: Action::Trunks { to: vec![TrunkIx(1)], fork: Fork::Serial },
+            action: Action::Trunks { to: vec![TrunkIx(1)], fork: Fork::Serial, mode: Mode::Auto },
         }];
         let counters = Arc::new(Counters::new(2));
         Stage {
-            shard: Shard::new(Arc::new(plan), [3; 32], [4; 16], counters),
+            shard: Shard::new(Arc::new(plan), Place::alone(), [3; 32], [4; 16], counters),
             now: Time::from_millis(1_700_000_000_000),
             out: Outbox::new(),
         }

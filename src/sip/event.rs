@@ -4,6 +4,7 @@
 //! that decides something ([`Event::is_final`]) are kept by the shard until they are taken; the
 //! others are dropped, and counted, when the queue is full.
 
+use crate::sip::command::Refused;
 use crate::sip::time::Time;
 use std::fmt;
 use std::sync::Arc;
@@ -15,6 +16,13 @@ pub struct CallSid(pub u128);
 /// The 128 bits behind a Refer's public `RF…` identifier.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct ReferSid(pub u128);
+
+impl CallSid {
+    /// The shard on which the call began: the low 16 bits. A call that moved leaves word there.
+    pub const fn shard(self) -> u16 {
+        self.0 as u16
+    }
+}
 
 impl fmt::Debug for CallSid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -209,6 +217,81 @@ pub struct ReferSnapshot {
     pub reason: Option<ReferReason>,
 }
 
+/// An inbound call that waits for what its application says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offered {
+    /// The call; its [`CallStarted`] came before.
+    pub sid: CallSid,
+    /// The application, by its place in [`crate::sip::plan::CallPlan::applications`].
+    pub application: u16,
+    /// The trunk it came by, by name.
+    pub trunk: Option<String>,
+    /// From's URI, as written.
+    pub from_uri: String,
+    /// The Request-URI, as written.
+    pub to_uri: String,
+    /// Its offer, when there is one.
+    pub sdp: Option<String>,
+}
+
+/// Header fields of a call's INVITE (inbound) or of the final response to it (outbound) that
+/// interfaces show: `X-…`, Diversion, History-Info, User-to-User; in their order, names as received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallHeaders {
+    /// The call.
+    pub sid: CallSid,
+    /// Name and value.
+    pub headers: Vec<(String, String)>,
+    /// SIP Call-ID of the leg.
+    pub call_id: String,
+    /// The final code, outbound; 0 inbound.
+    pub code: u16,
+}
+
+/// Who ended a call, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EndedBy {
+    /// The party of this leg: BYE, CANCEL, or a final response to our INVITE.
+    Peer,
+    /// An order of the control plane.
+    Control,
+    /// The other leg ended.
+    OtherLeg,
+    /// Baton: a timer, a dialog that is no more, a transfer that replaced the leg.
+    Baton,
+}
+
+/// The end of a Dial: all its parties have ended, or one is joined and the join has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DialEnded {
+    /// The leg for which it was made.
+    pub sid: CallSid,
+    /// Who answered, if anybody did.
+    pub winner: Option<CallSid>,
+    /// How it ended: `Completed` when somebody answered.
+    pub status: CallStatus,
+    /// The best final code of the parties.
+    pub code: u16,
+}
+
+/// A REFER that came from a peer and waits for the control plane; silence for two seconds is
+/// the trunk's own mode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReferAsked {
+    /// The Refer.
+    pub sid: ReferSid,
+    /// The leg it came on.
+    pub call: CallSid,
+    /// The leg of the party to be moved.
+    pub other: Option<CallSid>,
+    /// Refer-To's URI, header part included.
+    pub to: String,
+    /// Referred-By's URI, else From's.
+    pub by: String,
+    /// Whether it names a dialog to replace (attended).
+    pub replaces: bool,
+}
+
 /// Something the control plane may record or pass on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -218,6 +301,36 @@ pub enum Event {
     CallChanged(CallChanged),
     /// A Refer came to be known or changed. Not sent before the REFER's own fate is known.
     Refer(Box<ReferSnapshot>),
+    /// An order was taken or refused; answers its ticket.
+    Reply {
+        /// The order's.
+        ticket: u64,
+        /// Whether it was taken.
+        result: Result<(), Refused>,
+    },
+    /// An inbound call waits for its application.
+    Offered(Box<Offered>),
+    /// What interfaces show of a call's header fields.
+    Headers(Box<CallHeaders>),
+    /// Two legs talk to each other now.
+    Joined(CallSid, CallSid),
+    /// Two legs no longer talk to each other; both may be up.
+    Parted(CallSid, CallSid),
+    /// A leg ended; comes right after its final [`Event::CallChanged`].
+    Ended(CallSid, EndedBy),
+    /// A Dial is over.
+    DialEnded(Box<DialEnded>),
+    /// A REFER waits for its application.
+    ReferAsked(Box<ReferAsked>),
+    /// An order to send a request inside a dialog got its final response.
+    RequestEnded {
+        /// The leg.
+        sid: CallSid,
+        /// The order's ticket.
+        ticket: u64,
+        /// The final code; 408 when none came.
+        code: u16,
+    },
 }
 
 impl Event {
@@ -227,6 +340,16 @@ impl Event {
             Event::CallStarted(_) => false,
             Event::CallChanged(change) => change.status.is_final(),
             Event::Refer(refer) => refer.status != ReferStatus::InProgress,
+            // An application or a caller of the API waits for these.
+            Event::Reply { .. }
+            | Event::Offered(_)
+            | Event::Joined(..)
+            | Event::Parted(..)
+            | Event::Ended(..)
+            | Event::DialEnded(_)
+            | Event::ReferAsked(_)
+            | Event::RequestEnded { .. } => true,
+            Event::Headers(_) => false,
         }
     }
 }

@@ -4,6 +4,10 @@
 //! and entropy come in as arguments; what is to be done comes out as effects. `tests/purity.rs`
 //! enforces it. The modules stand in the order in which a message meets them.
 
+pub mod auth;
+pub mod call;
+pub mod command;
+pub mod dialog;
 pub mod event;
 pub mod flow;
 pub mod message;
@@ -11,6 +15,7 @@ pub mod plan;
 pub mod pool;
 pub mod proxy;
 pub mod refer;
+pub mod registrar;
 pub mod resolve;
 pub mod time;
 pub mod timer;

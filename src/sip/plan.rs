@@ -39,6 +39,129 @@ pub struct Plan {
     pub record_proxied: bool,
     /// What happens to an initial request of an unknown source (T-016).
     pub unknown_source: UnknownSource,
+    /// What calls that Baton owns need to know.
+    pub calls: CallPlan,
+}
+
+/// The part of the configuration that calls of Baton's own live by.
+#[derive(Clone, Debug)]
+pub struct CallPlan {
+    /// The applications; routes and events name them by their place.
+    pub applications: Vec<Application>,
+    /// The SIP accounts that may register, by user.
+    pub clients: HashMap<Box<str>, Client>,
+    /// How registration works.
+    pub registrar: Registrar,
+    /// Whether a `sip:` address that no route takes is called at its own host.
+    pub direct_calls: bool,
+    /// How long an unanswered INVITE to a transfer's target may ring (refer-core section 3); 60 s.
+    pub ring_time: Duration,
+    /// Legs a shard keeps; past it a new call gets 503.
+    pub capacity: usize,
+}
+
+impl Default for CallPlan {
+    fn default() -> CallPlan {
+        CallPlan {
+            applications: Vec::new(),
+            clients: HashMap::new(),
+            registrar: Registrar::default(),
+            direct_calls: true,
+            ring_time: Duration::from_secs(60),
+            capacity: 200_000,
+        }
+    }
+}
+
+/// A program that steers calls, as far as a shard must know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Application {
+    /// Its name in the configuration.
+    pub name: Box<str>,
+    /// The owner of its calls.
+    pub account: Option<Arc<str>>,
+    /// Whether it decides on the REFERs in its calls.
+    pub decides_refers: bool,
+}
+
+/// A SIP account that may register.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Client {
+    /// Who it is.
+    pub credentials: Arc<Credentials>,
+    /// The owner of the records of its calls.
+    pub account: Option<Arc<str>>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("account", &self.account).finish_non_exhaustive()
+    }
+}
+
+/// User and secret for digest authentication; never shown (C-202).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The user name.
+    pub user: Box<str>,
+    /// What is known of the password.
+    pub secret: Secret,
+}
+
+/// A password, or hashes of it with user and realm (RFC 7616 §3.4.2), in hex.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// The password.
+    Password(Box<str>),
+    /// HA1 by algorithm; one that is missing cannot be used.
+    Ha1 {
+        /// MD5.
+        md5: Option<Box<str>>,
+        /// SHA-256.
+        sha256: Option<Box<str>>,
+    },
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credentials(…)")
+    }
+}
+
+/// How registration works (C-156 to C-169).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registrar {
+    /// The domains served, lower case; empty: the listeners' own hosts and aliases.
+    pub domains: Vec<Box<str>>,
+    /// The digest realm.
+    pub realm: Box<str>,
+    /// Shortest life of a binding; below it 423.
+    pub min_expires: u32,
+    /// Longest life of a binding.
+    pub max_expires: u32,
+    /// Life of a binding that names none.
+    pub default_expires: u32,
+    /// Bindings of one address of record.
+    pub max_bindings: usize,
+    /// Bytes of a REGISTER.
+    pub max_size: usize,
+    /// What happens to a REFER of a client.
+    pub refer: ReferMode,
+}
+
+impl Default for Registrar {
+    fn default() -> Registrar {
+        Registrar {
+            domains: Vec::new(),
+            realm: "baton".into(),
+            min_expires: 60,
+            max_expires: 3_600,
+            default_expires: 3_600,
+            max_bindings: 10,
+            max_size: 8_192,
+            refer: ReferMode::Relay,
+        }
+    }
 }
 
 /// A trunk by its place in [`Plan::trunks`].
@@ -92,6 +215,34 @@ pub struct Trunk {
     pub udp_max: usize,
     /// A proxied call whose BYE never comes is closed in the records after this.
     pub max_duration: Duration,
+    /// What matters only for calls that Baton owns.
+    pub owned: OwnedTrunk,
+}
+
+/// How a trunk takes part in calls that Baton owns.
+#[derive(Clone, Debug, Default)]
+pub struct OwnedTrunk {
+    /// For a challenge by its peer.
+    pub credentials: Option<Arc<Credentials>>,
+    /// The knobs of transfers (refer-core section 4).
+    pub policy: crate::sip::refer::Policy,
+    /// Session timers (RFC 4028).
+    pub session: SessionTimer,
+}
+
+/// A trunk's wishes about session timers (RFC 4028).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionTimer {
+    /// The interval asked for, in seconds; 0: none is asked for, the peer's wish is followed.
+    pub interval: u32,
+    /// The shortest interval taken, in seconds; at least 90.
+    pub min: u32,
+}
+
+impl Default for SessionTimer {
+    fn default() -> SessionTimer {
+        SessionTimer { interval: 1_800, min: 90 }
+    }
 }
 
 /// One address of a trunk.
@@ -183,7 +334,13 @@ pub enum Action {
         to: Vec<TrunkIx>,
         /// Whether the trunks are tried one after another or at once.
         fork: Fork,
+        /// Whether Baton owns the call.
+        mode: Mode,
     },
+    /// Gives the call to an application, by its place in [`CallPlan::applications`].
+    Application(u16),
+    /// Calls the client that the Request-URI's user part names.
+    Clients,
     /// Refuses (T-035).
     Reject {
         /// A final code 400 to 599.
@@ -191,6 +348,18 @@ pub enum Action {
         /// The reason phrase.
         reason: Box<str>,
     },
+}
+
+/// Whether a routed call is proxied or Baton's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Owned only where something needs it: a trunk on either side with `refer.mode = "terminate"`.
+    #[default]
+    Auto,
+    /// Proxied.
+    Proxy,
+    /// Owned.
+    B2bua,
 }
 
 /// How several targets are called (RFC 3261 §16.6, §16.7).

@@ -5,13 +5,13 @@ use crate::phone::{Phone, Script};
 use crate::tap::{Cause, Tap};
 use crate::text::Text;
 use baton::shard::owner::{HashKey, owner};
-use baton::shard::{Counters, Input, Outbox, Output, Shard};
+use baton::shard::{Counters, Input, Outbox, Output, Place, Shard};
 use baton::sip::event::Event;
 use baton::sip::flow::{ConnectionId, Flow, ListenerId, Transport};
 use baton::sip::message::Limits;
 use baton::sip::plan::{
-    Action, Capacity, Fork, Listener, Origin, Plan, ReferMode, Route, Routing, Source, SourceTable, Target,
-    Timings, Trunk, TrunkIx, UnknownSource, UserMatch,
+    Action, Capacity, Fork, Listener, Mode, Origin, Plan, ReferMode, Route, Routing, Source, SourceTable,
+    Target, Timings, Trunk, TrunkIx, UnknownSource, UserMatch,
 };
 use baton::sip::time::Time;
 use rand_chacha::ChaCha8Rng;
@@ -133,10 +133,11 @@ impl World {
     pub fn restart(&mut self) {
         self.tap.forget();
         self.shards = (0..SHARDS)
-            .map(|_| {
+            .map(|index| {
+                let place = Place { index, shards: SHARDS, key: self.key };
                 let seed = self.dice.bytes();
                 let counters = Arc::new(Counters::new(self.plan.trunks.len()));
-                Shard::new(self.plan.clone(), seed, self.token_key, counters)
+                Shard::new(self.plan.clone(), place, seed, self.token_key, counters)
             })
             .collect();
     }
@@ -242,7 +243,8 @@ impl World {
                         _ => self.tap.fault(format!("sent to {} over {:?}", to.remote, to.transport)),
                     }
                 }
-                Output::Event(event) => self.note(&event),
+                Output::Event(event) | Output::Control(event) => self.note(&event),
+                Output::Peer(..) => {}
                 Output::Resolve(query) => self.tap.fault(format!("asked DNS for {}", query.name)),
                 Output::Close(_) => {}
             }
@@ -258,6 +260,7 @@ impl World {
             }
             Event::CallChanged(change) => (format!("{}", change.sid), format!("{:?}", change.status)),
             Event::Refer(refer) => (format!("{}", refer.sid), format!("{:?}", refer.status)),
+            _ => return,
         };
         if !event.is_final() {
             return;
@@ -331,6 +334,7 @@ fn plan(targets: Vec<(SocketAddr, Transport)>) -> Plan {
         ring_timeout: Duration::from_secs(180),
         udp_max: 1_300,
         max_duration: Duration::from_secs(14_400),
+        owned: Default::default(),
     };
     let target = |(n, (addr, transport)): (usize, (SocketAddr, Transport))| Target {
         uri: format!("sip:{addr};transport={}", transport.param()).into(),
@@ -359,7 +363,7 @@ fn plan(targets: Vec<(SocketAddr, Transport)>) -> Plan {
         routes: vec![Route {
             from: vec![Origin::Trunk(TrunkIx(0))],
             user: UserMatch::Any,
-            action: Action::Trunks { to: vec![TrunkIx(1)], fork: Fork::Serial },
+            action: Action::Trunks { to: vec![TrunkIx(1)], fork: Fork::Serial, mode: Mode::Auto },
         }],
         timings: Timings::default(),
         limits: Limits::default(),
@@ -367,5 +371,6 @@ fn plan(targets: Vec<(SocketAddr, Transport)>) -> Plan {
         routing: Routing::default(),
         record_proxied: true,
         unknown_source: UnknownSource::DropUdp,
+        calls: Default::default(),
     }
 }

@@ -170,6 +170,7 @@ pub fn plan(listeners: &[(Transport, &str)]) -> Plan {
         routing: Default::default(),
         record_proxied: false,
         unknown_source: Default::default(),
+        calls: Default::default(),
     }
 }
 

@@ -18,7 +18,7 @@
 mod answer;
 pub mod context;
 mod forward;
-mod itself;
+pub(crate) mod itself;
 mod observe;
 mod request;
 mod response;
@@ -29,12 +29,12 @@ pub(crate) mod testing;
 pub mod token;
 
 pub use forward::PROXY_TIMER;
+pub use itself::Itself;
 
-use crate::shard::{Counters, Outbox};
+use crate::shard::{Counters, Outbox, Place};
 use crate::sip::message::Edits;
 use crate::sip::plan::Plan;
 use crate::sip::proxy::context::Context;
-use crate::sip::proxy::itself::Itself;
 use crate::sip::proxy::token::TokenKey;
 use crate::sip::refer::Observer;
 use crate::sip::resolve::Resolver;
@@ -94,6 +94,8 @@ pub struct Cx<'a> {
     pub now: Time,
     /// The configuration.
     pub plan: &'a Plan,
+    /// Where this shard stands among the others.
+    pub place: Place,
     /// The shard's transactions.
     pub transactions: &'a mut Transactions,
     /// What they want done.
@@ -111,14 +113,16 @@ pub struct Cx<'a> {
 }
 
 impl Cx<'_> {
-    fn random(&mut self) -> u64 {
+    /// 64 unpredictable bits.
+    pub fn random(&mut self) -> u64 {
         self.rng.next_u64()
     }
 
-    /// 128 bits that begin with the time: the store appends rows instead of scattering them.
-    fn new_sid(&mut self) -> u128 {
-        let (high, low) = (u128::from(self.rng.next_u64()), u128::from(self.rng.next_u64()) & 0xffff);
-        (u128::from(self.now.millis()) << 80) | (high << 16) | low
+    /// 128 bits that begin with the time, so that the store appends rows instead of scattering them,
+    /// and end with the shard, so that orders find it.
+    pub fn new_sid(&mut self) -> u128 {
+        let random = u128::from(self.rng.next_u64());
+        (u128::from(self.now.millis()) << 80) | (random << 16) | u128::from(self.place.index)
     }
 }
 

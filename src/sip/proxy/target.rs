@@ -40,7 +40,7 @@ pub fn trunk_of(plan: &Plan, flow: &Flow) -> Option<TrunkIx> {
 /// called once a draw.
 pub fn candidates(plan: &Plan, action: &Action, mut random: impl FnMut() -> u64) -> Candidates {
     let mut list = Candidates::new();
-    let Action::Trunks { to, fork } = action else { return list };
+    let Action::Trunks { to, fork, .. } = action else { return list };
     for (n, ix) in to.iter().enumerate() {
         let group = match fork {
             Fork::Serial => 0,
@@ -82,6 +82,7 @@ fn draw(plan: &Plan, trunk: TrunkIx, group: u8, random: &mut impl FnMut() -> u64
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sip::plan::Mode;
     use crate::sip::proxy::testing::{plan_with, target, trunk};
 
     fn two_trunks() -> Plan {
@@ -92,7 +93,7 @@ mod tests {
     }
 
     fn to(list: &[u16], fork: Fork) -> Action {
-        Action::Trunks { to: list.iter().map(|n| TrunkIx(*n)).collect(), fork }
+        Action::Trunks { to: list.iter().map(|n| TrunkIx(*n)).collect(), fork, mode: Mode::Auto }
     }
 
     /// [T-011] Each trunk is exhausted before the next is tried, by priority within.

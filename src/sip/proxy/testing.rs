@@ -3,8 +3,8 @@
 use crate::sip::flow::Transport;
 use crate::sip::message::Limits;
 use crate::sip::plan::{
-    Capacity, Listener, Plan, ReferMode, Routing, Source, SourceTable, Target, Timings, Trunk, TrunkIx,
-    UnknownSource,
+    CallPlan, Capacity, Listener, OwnedTrunk, Plan, ReferMode, Routing, Source, SourceTable, Target, Timings,
+    Trunk, TrunkIx, UnknownSource,
 };
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ pub(crate) fn plan_with(trunks: Vec<Trunk>) -> Plan {
         routing: Routing::default(),
         record_proxied: true,
         unknown_source: UnknownSource::DropUdp,
+        calls: CallPlan::default(),
     }
 }
 
@@ -60,6 +61,7 @@ pub(crate) fn trunk(name: &str, targets: Vec<Target>) -> Trunk {
         ring_timeout: Duration::from_secs(180),
         udp_max: 1_300,
         max_duration: Duration::from_secs(14_400),
+        owned: OwnedTrunk::default(),
     }
 }
 

@@ -1,0 +1,92 @@
+//! What shards tell each other (law 2): calls that meet may live on two of them, and registrations
+//! belong to the shard of their address of record.
+//!
+//! `io` carries these over the same rings as handed-over messages, in order.
+
+use crate::shard::owner::{HashKey, owner_of};
+use crate::sip::call::MovedCall;
+use crate::sip::flow::{Destination, Flow};
+use bytes::Bytes;
+
+/// Where a shard stands among the others.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Its number, from 0.
+    pub index: u16,
+    /// How many there are; at least 1.
+    pub shards: u16,
+    /// How Call-IDs are spread over them.
+    pub key: HashKey,
+}
+
+impl Place {
+    /// The only shard there is, for tests.
+    pub const fn alone() -> Place {
+        Place { index: 0, shards: 1, key: HashKey::new([0; 16]) }
+    }
+
+    /// The shard that a Call-ID, or an address of record, belongs to.
+    pub fn owner_of(&self, name: &[u8]) -> u16 {
+        owner_of(name, &self.key, self.shards)
+    }
+
+    /// Whether it belongs here.
+    pub fn owns(&self, name: &[u8]) -> bool {
+        self.owner_of(name) == self.index
+    }
+}
+
+/// One message from shard to shard.
+#[derive(Debug)]
+pub enum PeerMessage {
+    /// A SIP message for a call that moved, or a REGISTER for the shard of its address of record.
+    Sip {
+        /// The path it came by.
+        flow: Flow,
+        /// The message.
+        bytes: Bytes,
+    },
+    /// An order for a call that moved.
+    Command(crate::sip::command::Command),
+    /// Where is this client? Answered with [`PeerMessage::Bindings`].
+    Locate {
+        /// Who asks.
+        from: u16,
+        /// Comes back in the answer.
+        ticket: u64,
+        /// The user.
+        user: Box<str>,
+    },
+    /// Where a client is.
+    Bindings {
+        /// The question's.
+        ticket: u64,
+        /// Its contacts: URI and the path to each, best first.
+        contacts: Vec<(Bytes, Destination)>,
+    },
+    /// Give me the call that has this dialog (Call-ID, tag of Baton's side, tag of the party).
+    Claim {
+        /// Who asks.
+        from: u16,
+        /// Comes back in the answer.
+        ticket: u64,
+        /// Call-ID.
+        call_id: Bytes,
+        /// The tag on Baton's side.
+        local_tag: Bytes,
+        /// The tag on the party's side.
+        remote_tag: Bytes,
+    },
+    /// The call that was claimed, whole; `None`: there is none, or it cannot move now.
+    Moved {
+        /// The question's.
+        ticket: u64,
+        /// The call's state.
+        call: Option<Box<MovedCall>>,
+    },
+    /// A call that moved here has ended: its Call-IDs need no redirect any more.
+    Forget {
+        /// The Call-IDs.
+        call_ids: Vec<Bytes>,
+    },
+}
