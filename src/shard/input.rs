@@ -44,7 +44,7 @@ pub enum Input {
     /// A new configuration.
     Plan(Arc<Plan>),
     /// An order of the control plane.
-    Command(Command),
+    Command(Box<Command>),
     /// Another shard says something.
-    Peer(PeerMessage),
+    Peer(Box<PeerMessage>),
 }

@@ -36,7 +36,7 @@ pub enum Output {
     /// Tell the control plane, which steers this call, and the records.
     Control(Event),
     /// Tell another shard, behind what it was told before.
-    Peer(u16, PeerMessage),
+    Peer(u16, Box<PeerMessage>),
 }
 
 /// The effects of one or more inputs, in order.

@@ -47,7 +47,7 @@ pub enum PeerMessage {
         bytes: Bytes,
     },
     /// An order for a call that moved.
-    Command(crate::sip::command::Command),
+    Command(Box<crate::sip::command::Command>),
     /// Where is this client? Answered with [`PeerMessage::Bindings`].
     Locate {
         /// Who asks.
