@@ -145,7 +145,11 @@ impl Shard {
         };
         match message.ready() {
             Ok(ready) if message.is_request() => {
-                self.with_proxy(now, out, |proxy, cx| proxy.request(cx, &message, &ready, &flow));
+                self.with_proxy(now, out, |proxy, cx| {
+                    if let Some(handed) = proxy.request(cx, &message, &ready, &flow, false) {
+                        proxy.decline(cx, &handed, &message, &flow, 503);
+                    }
+                });
             }
             Ok(ready) => self.with_proxy(now, out, |proxy, cx| proxy.response(cx, &message, &ready)),
             Err(error) => self.unsound(now, &flow, &message, error, out),

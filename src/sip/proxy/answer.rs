@@ -5,7 +5,7 @@ use crate::sip::flow::Flow;
 use crate::sip::message::{HeaderId, Message, Method, Ready, write};
 use crate::sip::proxy::context::{Context, Progress};
 use crate::sip::proxy::request::reply_flow;
-use crate::sip::proxy::{Cx, Proxy};
+use crate::sip::proxy::{Cx, Handed, Proxy};
 use crate::sip::transaction::ServerId;
 use bytes::Bytes;
 use siphasher::sip::SipHasher13;
@@ -44,6 +44,12 @@ impl Proxy {
     ) {
         let bytes = self.write_answer(cx, request, flow, status, extra);
         cx.transactions.respond(cx.now, server, status, bytes, cx.fx);
+    }
+
+    /// Refuses what was handed on: there is no room for it, or nobody to take it.
+    pub fn decline(&mut self, cx: &mut Cx<'_>, handed: &Handed, request: &Message, flow: &Flow, status: u16) {
+        let extra = if status == 503 { Extra::RetryAfter } else { Extra::None };
+        self.answer(cx, handed.server, request, flow, status, extra);
     }
 
     /// Answers without a transaction: what cannot be admitted or kept (C-213).

@@ -8,6 +8,7 @@
 //! request.rs   admitted? valid? in a dialog or new?  ── no ──► answer.rs (4xx, or nothing)
 //!    │            route.rs  our own Route values off, dialog token read
 //!    │            target.rs route, trunks, targets by priority and weight
+//!    │            handed.rs what becomes a call of Baton's own ──► sip::call
 //!    ▼
 //! forward.rs   one attempt: address, listener, edits, client transaction
 //!    ▼
@@ -18,6 +19,7 @@
 mod answer;
 pub mod context;
 mod forward;
+mod handed;
 pub(crate) mod itself;
 mod observe;
 mod request;
@@ -29,6 +31,7 @@ pub(crate) mod testing;
 pub mod token;
 
 pub use forward::PROXY_TIMER;
+pub use handed::{Handed, Owned};
 pub use itself::Itself;
 
 use crate::shard::{Counters, Outbox, Place};

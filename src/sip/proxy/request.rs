@@ -7,6 +7,7 @@ use crate::sip::message::{HeaderId, Message, Method, Ready, Scheme, Uri, Via, ur
 use crate::sip::plan::{Action, Origin, Plan, ReferMode, Target, TrunkIx, UnknownSource};
 use crate::sip::proxy::answer::{ALLOW, Extra};
 use crate::sip::proxy::context::{Best, Branch, Context};
+use crate::sip::proxy::handed::{Decided, Handed, Owned, owns, trunk_of_origin};
 use crate::sip::proxy::route::{Path, preprocess};
 use crate::sip::proxy::target;
 use crate::sip::proxy::token::DialogToken;
@@ -16,15 +17,28 @@ use smallvec::SmallVec;
 use std::net::IpAddr;
 
 impl Proxy {
-    /// Handles one well-formed request.
-    pub fn request(&mut self, cx: &mut Cx<'_>, message: &Message, ready: &Ready<'_>, flow: &Flow) {
+    /// Handles one well-formed request; `client` says whether its sender has proved to be a client.
+    /// Answers what becomes a call of Baton's own instead.
+    pub fn request(
+        &mut self,
+        cx: &mut Cx<'_>,
+        message: &Message,
+        ready: &Ready<'_>,
+        flow: &Flow,
+        client: bool,
+    ) -> Option<Handed> {
         let trunk_in = target::trunk_of(cx.plan, flow);
+        let origin = match trunk_in {
+            Some(trunk) => Some(Origin::Trunk(trunk)),
+            None => client.then_some(Origin::Clients),
+        };
         let path = preprocess(message, &self.itself, &self.keys.token, ready.call_id);
         cx.counters.request(crate::shard::Dir::In, message.method(), flow.transport, trunk_in);
         // C-210, C-211: only a known source, or a party of a dialog we carry, gets any further.
         let party = path.token.is_some_and(|token| self.is_party(cx.plan, &token, flow));
-        if trunk_in.is_none() && !party {
-            return self.refuse_unknown(cx, message, ready, flow);
+        if origin.is_none() && !party {
+            self.refuse_unknown(cx, message, ready, flow);
+            return None;
         }
         match cx.transactions.receive_request(cx.now, message, ready, &reply_flow(flow, &ready.via), cx.fx) {
             Received::Absorbed => {}
@@ -34,10 +48,11 @@ impl Proxy {
                 self.cancel(cx, server, message, ready, flow);
             }
             Received::New(server) => match self.validate(message, ready, &path) {
-                Ok(()) => self.dispatch(cx, server, message, ready, flow, path, trunk_in),
+                Ok(()) => return self.dispatch(cx, server, message, ready, flow, path, origin),
                 Err(refusal) => self.refuse(cx, server, message, flow, trunk_in, refusal),
             },
         }
+        None
     }
 
     /// Whether a flow may speak for a trunk of the dialog: a token alone is no pass, every hop has
@@ -115,15 +130,19 @@ impl Proxy {
         ready: &Ready<'_>,
         flow: &Flow,
         path: Path<'_>,
-        trunk_in: Option<TrunkIx>,
-    ) {
+        origin: Option<Origin>,
+    ) -> Option<Handed> {
+        let trunk_in = trunk_of_origin(origin);
         let decided = if ready.to_tag.is_some() {
-            self.in_dialog(cx, message, ready, &path)
+            self.in_dialog(cx, message, ready, &path).map(Decided::Forward)
         } else {
-            self.initial(cx, message, &path, trunk_in)
+            self.initial(cx, message, &path, origin)
         };
         match decided {
-            Ok(way) => self.begin(cx, server, message, ready, flow, path, trunk_in, way),
+            Ok(Decided::Forward(way)) => {
+                self.begin(cx, server, message, ready, flow, path, trunk_in, way);
+            }
+            Ok(Decided::Own { origin, to }) => return Some(Handed { server, origin, to }),
             Err(refusal) => {
                 if let (Refusal::Refer(code), Some(token)) = (&refusal, &path.token) {
                     self.saw_refer_denied(cx, message, token, *code);
@@ -131,6 +150,7 @@ impl Proxy {
                 self.refuse(cx, server, message, flow, trunk_in, refusal);
             }
         }
+        None
     }
 
     /// T-037, C-097: a request within a dialog goes by its route set and by nothing else.
@@ -159,10 +179,17 @@ impl Proxy {
         cx: &mut Cx<'_>,
         message: &Message,
         path: &Path<'_>,
-        trunk_in: Option<TrunkIx>,
-    ) -> Result<Way, Refusal> {
+        origin: Option<Origin>,
+    ) -> Result<Decided, Refusal> {
         let uri = Uri::parse(path.request_uri).map_err(|_| Refusal::Malformed)?;
         let user = uri.user;
+        let invite = message.method() == Method::Invite;
+        if let Some(origin) = origin.filter(|_| invite && self.itself.is(&uri))
+            && message.has(HeaderId::Replaces)
+        {
+            // Sent to a Contact of ours: who is to be replaced is a leg of ours.
+            return Ok(Decided::Own { origin, to: Owned::Replaces });
+        }
         if self.itself.is(&uri) && user.is_none() {
             return Err(match message.method() {
                 Method::Options => Refusal::Options,
@@ -179,16 +206,25 @@ impl Proxy {
         if path.next.is_some() {
             return Err(Refusal::Preloaded);
         }
-        let Some(trunk_in) = trunk_in else { return Err(Refusal::Unknown) };
+        let Some(origin) = origin else { return Err(Refusal::Unknown) };
+        let trunk_in = trunk_of_origin(Some(origin));
         if message.method() == Method::Refer
-            && let Some(ReferMode::Reject(code)) = cx.plan.trunk(trunk_in).map(|t| t.refer)
+            && let Some(ReferMode::Reject(code)) = trunk_in.and_then(|ix| cx.plan.trunk(ix)).map(|t| t.refer)
         {
             return Err(Refusal::Refer(code));
         }
         let user = uri::decode(user.unwrap_or(b""));
-        let route = target::route(cx.plan, Origin::Trunk(trunk_in), &user).ok_or(Refusal::NoRoute)?;
-        if let Action::Reject { code, .. } = route.action {
-            return Err(Refusal::Rule(code));
+        let route = target::route(cx.plan, origin, &user).ok_or(Refusal::NoRoute)?;
+        match route.action {
+            Action::Reject { code, .. } => return Err(Refusal::Rule(code)),
+            // There is a program, or a phone behind its own connection: both need an owned call.
+            Action::Application(_) | Action::Clients if !invite => return Err(Refusal::Method),
+            Action::Application(ix) => return Ok(Decided::Own { origin, to: Owned::Application(ix) }),
+            Action::Clients => {
+                let user = String::from_utf8_lossy(&user).into_owned();
+                return Ok(Decided::Own { origin, to: Owned::Client(user.into()) });
+            }
+            Action::Trunks { .. } => {}
         }
         let rng = &mut *cx.rng;
         let mut candidates = target::candidates(cx.plan, &route.action, || rand_core::Rng::next_u64(rng));
@@ -201,7 +237,10 @@ impl Proxy {
         if groups == 0 {
             return Err(Refusal::NoneUsable);
         }
-        Ok(Way { candidates, groups, in_dialog: false })
+        if invite && owns(cx.plan, &route.action, origin, &candidates) {
+            return Ok(Decided::Own { origin, to: Owned::Trunks(candidates) });
+        }
+        Ok(Decided::Forward(Way { candidates, groups, in_dialog: false }))
     }
 
     fn begin(

@@ -85,6 +85,12 @@ impl Transactions {
         self.start(id.slot, method, request, to, owner, fx);
     }
 
+    /// What the user knows the transaction by that a response is for; nothing is changed.
+    pub fn response_owner(&self, ready: &Ready<'_>) -> Option<u32> {
+        let (slot, secret) = branch::read(ready.via.branch?)?;
+        self.clients.get(slot).filter(|client| client.secret == secret).map(|client| client.owner)
+    }
+
     /// Takes a response; answers whose it is, unless it is a stray, a repetition or not the user's
     /// (C-071, C-072, C-074).
     pub fn receive_response(
