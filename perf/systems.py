@@ -95,6 +95,7 @@ class Baton(System):
     """The proxied path with records.proxied = false: only SIP."""
 
     proxied = "false"
+    mode = "auto"
 
     @classmethod
     def describe(cls, chosen):
@@ -131,6 +132,7 @@ match = {{ source = ["127.0.0.1:{self.callee_port}"] }}
 [[route]]
 from = ["alpha"]
 to = ["bravo"]
+mode = "{self.mode}"
 """
         if self.chosen.baton_config:
             with open(self.chosen.baton_config) as text:
@@ -150,5 +152,16 @@ class BatonRecords(Baton):
     proxied = "true"
 
 
+class BatonOwned(BatonRecords):
+    """Two legs of Baton's own instead of a proxied call, recorded."""
+
+    mode = "b2bua"
+
+    @classmethod
+    def describe(cls, chosen):
+        return super().describe(chosen) + ", mode = \"b2bua\""
+
+
 SYSTEMS = {"floor": Floor, "kamailio": Kamailio, "kamailio-8": KamailioPackaged,
-           "kamailio-stateless": KamailioStateless, "baton": Baton, "baton-records": BatonRecords}
+           "kamailio-stateless": KamailioStateless, "baton": Baton, "baton-records": BatonRecords,
+           "baton-owned": BatonOwned}
