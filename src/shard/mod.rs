@@ -24,6 +24,8 @@ pub use input::Input;
 pub use outbox::{Outbox, Output, SendTag};
 pub use peer::{PeerMessage, Place};
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 #[cfg(test)]
 mod tests;
 

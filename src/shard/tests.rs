@@ -5,6 +5,7 @@ use crate::sip::event::{CallStatus, Event, ReferReason, ReferStatus};
 use crate::sip::flow::{ListenerId, Transport};
 use crate::sip::plan::{Action, Fork, Mode, Origin, ReferMode, Route, TrunkIx, UserMatch};
 use crate::sip::proxy::testing::{plan_with, target, trunk};
+use proptest::prelude::*;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -28,16 +29,21 @@ impl Stage {
 
     /// Alpha's REFERs are treated so.
     fn with_refer(refer: ReferMode) -> Stage {
+        Stage::with(|plan| plan.trunks[0].refer = refer)
+    }
+
+    /// The plan is changed before it is used.
+    fn with(change: impl FnOnce(&mut Plan)) -> Stage {
         let mut plan = plan_with(vec![
             trunk("alpha", vec![target("10.0.0.9", 0, 1)]),
             trunk("bravo", vec![target("10.0.1.1", 0, 1), target("10.0.1.2", 1, 1)]),
         ]);
-        plan.trunks[0].refer = refer;
         plan.routes = vec![Route {
             from: vec![Origin::Trunk(TrunkIx(0))],
             user: UserMatch::Prefix("1".into()),
             action: Action::Trunks { to: vec![TrunkIx(1)], fork: Fork::Serial, mode: Mode::Auto },
         }];
+        change(&mut plan);
         let counters = Arc::new(Counters::new(2));
         Stage {
             shard: Shard::new(Arc::new(plan), Place::alone(), [3; 32], [4; 16], counters),
@@ -401,4 +407,43 @@ fn a_slow_answer_to_a_message_arrives() {
     );
     let sent = stage.receive(BOB, &response(&first.text, "200 OK", ";tag=bt", ""));
     assert!(sent.iter().any(|s| s.text.starts_with("SIP/2.0 200")));
+}
+
+/// [C-120] [C-123] A name that DNS says nothing about costs ten seconds, not the call.
+#[test]
+fn a_silent_dns_is_overcome() {
+    let mut stage = Stage::with(|plan| plan.trunks[1].targets[0] = target("bravo.example", 0, 1));
+    assert!(stage.receive(ALICE, &invite()).is_empty());
+    let sent = stage.pass(Duration::from_millis(10_100));
+    let next = sent.iter().find(|s| s.text.starts_with("INVITE ")).expect("an attempt at the other target");
+    assert_eq!(next.to.to_string(), "10.0.1.2:5060");
+    stage.receive("10.0.1.2:5060", &response(&next.text, "486 Busy Here", ";tag=ct", ""));
+    stage.pass(Duration::from_secs(80));
+    assert_eq!(stage.shard.remains(), 0);
+}
+
+/// [C-120] When nothing else is left to try, waiting for DNS ends with an answer.
+#[test]
+fn nobody_waits_for_dns_for_ever() {
+    let name = |plan: &mut Plan| plan.trunks[1].targets = vec![target("bravo.example", 0, 1)];
+    let mut stage = Stage::with(name);
+    stage.receive(ALICE, &invite());
+    let sent = stage.pass(Duration::from_millis(10_100));
+    assert!(sent.iter().any(|s| s.text.starts_with("SIP/2.0 408")), "{}", sent.len());
+    stage.pass(Duration::from_secs(40));
+    assert_eq!(stage.shard.remains(), 0);
+    let events = stage.events();
+    let Some(Event::CallChanged(last)) = events.last() else { panic!("{events:?}") };
+    assert_eq!(last.status, CallStatus::NoAnswer);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    /// [C-087] [C-218] Whatever the network, DNS and time do: what is kept is bounded, and after the last
+    /// timer nothing is left, nor is any call or transfer open in the records.
+    #[test]
+    fn everything_ends(data in proptest::collection::vec(any::<u8>(), 4..1_200)) {
+        fuzz::proxy(&data);
+    }
 }

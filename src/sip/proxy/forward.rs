@@ -479,6 +479,10 @@ impl Proxy {
         }
         branch.client = None;
         branch.progress = Progress::Resolving;
+        if branch.addresses.is_empty() {
+            // Also when its name was waited for: DNS is not asked again.
+            branch.trunk = None;
+        }
         self.resume(cx, slot, context, at);
     }
 }

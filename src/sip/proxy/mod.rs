@@ -26,7 +26,7 @@ mod request;
 mod response;
 mod route;
 pub mod target;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod testing;
 pub mod token;
 
