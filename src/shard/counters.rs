@@ -407,4 +407,4 @@ impl Default for Setup {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::shard) mod tests;

@@ -5,7 +5,7 @@
 //! After each step what is kept and what was sent is bounded; after the last timer nothing is left, and
 //! no call or transfer is still open in the records.
 
-use super::{Counters, Input, Outbox, Output, SendTag, Shard};
+use super::{Counters, Input, Outbox, Output, Place, SendTag, Shard};
 use crate::sip::event::{CallStatus, Event, ReferStatus};
 use crate::sip::flow::{ConnectionId, Destination, Flow, ListenerId, Transport};
 use crate::sip::message::{HeaderId, Limits, Message, Method, write};
@@ -64,7 +64,7 @@ struct Sent {
 /// Plays the steps that the bytes name.
 pub fn proxy(data: &[u8]) {
     let mut play = Play {
-        shard: Shard::new(Arc::new(plan(0)), [3; 32], [4; 16], Arc::new(Counters::new(4))),
+        shard: Shard::new(Arc::new(plan(0)), Place::alone(), [3; 32], [4; 16], Arc::new(Counters::new(4))),
         now: Time::from_millis(1_700_000_000_000),
         out: Outbox::new(),
         sent: VecDeque::new(),

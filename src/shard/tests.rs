@@ -1,5 +1,7 @@
 //! One shard, played message by message.
 
+mod edges;
+
 use super::*;
 use crate::sip::event::{CallStatus, Event, ReferReason, ReferStatus};
 use crate::sip::flow::{ListenerId, Transport};
@@ -12,6 +14,7 @@ use std::time::Duration;
 /// A shard between trunk alpha (10.0.0.0/24) and trunk bravo (10.0.1.0/24), and what it sent.
 struct Stage {
     shard: Shard,
+    counters: Arc<Counters>,
     now: Time,
     out: Outbox,
 }
@@ -19,6 +22,8 @@ struct Stage {
 /// A message that left.
 struct Sent {
     to: SocketAddr,
+    over: Transport,
+    tag: SendTag,
     text: String,
 }
 
@@ -46,7 +51,8 @@ impl Stage {
         change(&mut plan);
         let counters = Arc::new(Counters::new(2));
         Stage {
-            shard: Shard::new(Arc::new(plan), Place::alone(), [3; 32], [4; 16], counters),
+            shard: Shard::new(Arc::new(plan), Place::alone(), [3; 32], [4; 16], Arc::clone(&counters)),
+            counters,
             now: Time::from_millis(1_700_000_000_000),
             out: Outbox::new(),
         }
@@ -59,6 +65,10 @@ impl Stage {
             remote: from.parse().expect("an address"),
             connection: None,
         };
+        self.receive_by(flow, text)
+    }
+
+    fn receive_by(&mut self, flow: Flow, text: &str) -> Vec<Sent> {
         let bytes = Bytes::from(text.replace('\n', "\r\n").into_bytes());
         self.shard.handle(self.now, Input::Message { flow, bytes }, &mut self.out);
         self.sent()
@@ -69,8 +79,10 @@ impl Stage {
         let mut events = Outbox::new();
         for output in self.out.drain() {
             match output {
-                Output::Send { to, bytes, .. } => sent.push(Sent {
+                Output::Send { to, bytes, tag } => sent.push(Sent {
                     to: to.remote,
+                    over: to.transport,
+                    tag,
                     text: String::from_utf8_lossy(&bytes).replace("\r\n", "\n"),
                 }),
                 other => events.push(other),

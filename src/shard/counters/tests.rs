@@ -3,10 +3,10 @@ use std::collections::BTreeMap;
 
 /// Keeps samples by name and labels, as text.
 #[derive(Default)]
-struct Seen {
+pub(in crate::shard) struct Seen {
     family: &'static str,
     families: Vec<&'static str>,
-    samples: BTreeMap<String, u64>,
+    pub(in crate::shard) samples: BTreeMap<String, u64>,
     spreads: BTreeMap<String, Spread>,
 }
 
@@ -35,7 +35,7 @@ impl Sink for Seen {
     }
 }
 
-fn seen(shards: &[&Counters]) -> Seen {
+pub(in crate::shard) fn seen(shards: &[&Counters]) -> Seen {
     let mut seen = Seen::default();
     visit(shards, &Outside::default(), &mut seen);
     seen
