@@ -9,7 +9,7 @@ use super::{Counters, Input, Outbox, Output, Place, SendTag, Shard};
 use crate::sip::event::{CallStatus, Event, ReferStatus};
 use crate::sip::flow::{ConnectionId, Destination, Flow, ListenerId, Transport};
 use crate::sip::message::{HeaderId, Limits, Message, Method, write};
-use crate::sip::plan::{Action, Fork, Plan, ReferMode, Route, TrunkIx, UnknownSource, UserMatch};
+use crate::sip::plan::{Action, Fork, Mode, Plan, ReferMode, Route, TrunkIx, UnknownSource, UserMatch};
 use crate::sip::proxy::testing::{listener, plan_with, target, trunk};
 use crate::sip::resolve::{Answer, Naptr, Outcome, Query, QueryKind, Records, Srv};
 use crate::sip::time::Time;
@@ -99,7 +99,11 @@ fn plan(variant: u8) -> Plan {
     plan.trunks[1].udp_max = if variant & 1 == 0 { 1_300 } else { 200 };
     let to =
         |prefix: &str, action| Route { from: Vec::new(), user: UserMatch::Prefix(prefix.into()), action };
-    let trunks = |to: &[u16], fork| Action::Trunks { to: to.iter().map(|n| TrunkIx(*n)).collect(), fork };
+    let trunks = |to: &[u16], fork| Action::Trunks {
+        to: to.iter().map(|n| TrunkIx(*n)).collect(),
+        fork,
+        mode: Mode::Auto,
+    };
     plan.routes = vec![
         to("1", trunks(&[1], Fork::Serial)),
         to("2", trunks(&[1, 2], Fork::Parallel)),
@@ -329,7 +333,8 @@ impl Play {
     /// What was sent and what is kept.
     fn look(&mut self, burst: usize) {
         assert!(self.out.len() <= burst, "{} effects of one input", self.out.len());
-        for output in self.out.drain() {
+        let mut out = std::mem::take(&mut self.out);
+        for output in out.drain() {
             match output {
                 Output::Send { to, bytes, tag } => {
                     let message = Message::parse(bytes.clone(), &roomy());
@@ -337,25 +342,33 @@ impl Play {
                     remember(&mut self.sent, Sent { to, bytes, tag });
                 }
                 Output::Resolve(query) => remember(&mut self.questions, query),
-                Output::Close(_) => {}
-                Output::Event(Event::CallStarted(call)) => {
-                    let before = self.calls.insert(call.sid.0, CallStatus::Queued);
-                    assert_eq!(before, None, "a call begins once");
-                }
-                Output::Event(Event::CallChanged(call)) => {
-                    self.calls.insert(call.sid.0, call.status);
-                }
-                Output::Event(Event::Refer(refer)) => {
-                    let before = self.refers.insert(refer.sid.0, refer.status);
-                    assert!(before.is_none_or(|s| s == ReferStatus::InProgress), "a Refer ends once");
-                }
+                Output::Event(event) | Output::Control(event) => self.note(event),
+                Output::Close(_) | Output::Peer(..) => {}
             }
         }
+        self.out = out;
         let Shard { transactions, proxy, observer, .. } = &self.shard;
         // Each INVITE that is sent on may have a CANCEL beside it.
         assert!(transactions.len() <= TRANSACTIONS * 3, "{} transactions", transactions.len());
         assert!(proxy.len() <= TRANSACTIONS * 3, "{} requests", proxy.len());
         assert!(observer.len() <= REFERS, "{} Refers", observer.len());
+    }
+
+    fn note(&mut self, event: Event) {
+        match event {
+            Event::CallStarted(call) => {
+                let before = self.calls.insert(call.sid.0, CallStatus::Queued);
+                assert_eq!(before, None, "a call begins once");
+            }
+            Event::CallChanged(call) => {
+                self.calls.insert(call.sid.0, call.status);
+            }
+            Event::Refer(refer) => {
+                let before = self.refers.insert(refer.sid.0, refer.status);
+                assert!(before.is_none_or(|s| s == ReferStatus::InProgress), "a Refer ends once");
+            }
+            _ => {}
+        }
     }
 
     fn finish(&mut self) {

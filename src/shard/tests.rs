@@ -23,7 +23,6 @@ struct Stage {
 struct Sent {
     to: SocketAddr,
     over: Transport,
-    tag: SendTag,
     text: String,
 }
 
@@ -79,10 +78,9 @@ impl Stage {
         let mut events = Outbox::new();
         for output in self.out.drain() {
             match output {
-                Output::Send { to, bytes, tag } => sent.push(Sent {
+                Output::Send { to, bytes, .. } => sent.push(Sent {
                     to: to.remote,
                     over: to.transport,
-                    tag,
                     text: String::from_utf8_lossy(&bytes).replace("\r\n", "\n"),
                 }),
                 other => events.push(other),
