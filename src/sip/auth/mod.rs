@@ -1,1 +1,15 @@
-//! Digest authentication, as client and as server (RFC 7616, RFC 8760).
+//! Digest authentication (RFC 7616, RFC 8760): both sides of a challenge.
+//!
+//! Where it stands on a message's way: a leg that is answered 401 or 407 asks [`answer`] what to send
+//! with the request it repeats; a registrar or proxy asks its [`Realm`] who sent a request, and what
+//! to challenge with. Secrets come from the plan and never leave this folder but as hashes (C-202).
+
+mod client;
+mod digest;
+mod fields;
+mod server;
+
+pub use client::{Challenge, NonceCounts, answer, refused};
+pub use digest::Algorithm;
+pub use fields::DigestError;
+pub use server::{Realm, Verdict};

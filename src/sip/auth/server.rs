@@ -1,0 +1,347 @@
+//! Challenging, and checking what comes back (RFC 3261 §22.1, §22.4; RFC 7616 §3.4.6, §5).
+//!
+//! Nothing is remembered of a challenge: a nonce carries its time and is authenticated. Of a nonce
+//! that was used rightly, the counts are remembered until it expires, so that no request serves twice.
+
+use super::digest::{Algorithm, Protection, Request, ha1, response};
+use super::fields::{DigestError, Fields};
+use crate::sip::message::{Uri, uri};
+use crate::sip::plan::{Credentials, Secret};
+use crate::sip::time::Time;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hashbrown::HashMap;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use subtle::ConstantTimeEq;
+
+/// How long a nonce serves.
+const LIFETIME: Duration = Duration::from_secs(300);
+
+/// Nonces in use that are remembered; past it the oldest are no longer taken.
+const REMEMBERED: usize = 65_536;
+
+/// Time, a number and a tag.
+const BODY: usize = 16;
+const RAW: usize = BODY + 16;
+
+/// A protection space of Baton's own, with what it knows of the nonces it gave out. Each shard has its
+/// own: a nonce of another shard is stale here, and so cannot be counted in two places.
+pub struct Realm {
+    realm: Box<str>,
+    key: [u8; 32],
+    /// What is offered, best first.
+    offered: Vec<Algorithm>,
+    /// Users by the hash of their name (RFC 7616 §3.4.4).
+    hashed: HashMap<Box<[u8]>, Box<str>>,
+    /// Stands for a user that does not exist.
+    nobody: Credentials,
+    given: u64,
+    used: BTreeMap<Nonce, Window>,
+    /// Nonces up to this one are forgotten and no longer taken.
+    floor: Option<Nonce>,
+}
+
+/// A nonce by when it was made, and the how manyth it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Nonce {
+    made: Time,
+    number: u64,
+}
+
+/// The counts seen of a nonce: the highest, and which of the 63 below it. A gap is no fault: requests
+/// overtake each other, and requests are lost.
+#[derive(Clone, Copy, Debug, Default)]
+struct Window {
+    highest: u32,
+    seen: u64,
+}
+
+/// Who sent a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict<'c> {
+    /// This user.
+    Ok {
+        /// Its name as configured.
+        user: &'c str,
+    },
+    /// Right credentials for a nonce that no longer serves: challenge with `stale`.
+    Stale,
+    /// Unknown user, wrong password, or credentials that cannot be read: nobody is told which (C-203).
+    Refused,
+    /// No credentials for this realm.
+    Missing,
+}
+
+impl std::fmt::Debug for Realm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Realm")
+            .field("realm", &self.realm)
+            .field("used", &self.used.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Realm {
+    /// A realm for these users. `key` are random bits that no other shard or process uses.
+    ///
+    /// Offered are SHA-256 and MD5, in this order, but none that some user could not answer because
+    /// only another hash is stored for it: peers take the first and do not come back for the second.
+    pub fn new<'c>(
+        realm: &str,
+        key: [u8; 32],
+        users: impl Iterator<Item = &'c Credentials> + Clone,
+    ) -> Realm {
+        let best_first = [Algorithm::Sha256, Algorithm::Md5];
+        let mut offered: Vec<_> =
+            best_first.into_iter().filter(|&a| users.clone().all(|user| user.secret.knows(a))).collect();
+        if offered.is_empty() {
+            offered.extend(best_first);
+        }
+        // What goes between quotes must not end them.
+        let realm: String = realm.chars().filter(|c| !matches!(c, '"' | '\\') && !c.is_control()).collect();
+        let mut hashed = HashMap::new();
+        for user in users {
+            for algorithm in &offered {
+                let hash = algorithm.hash(&[user.user.as_bytes(), realm.as_bytes()]);
+                hashed.insert(hash.as_bytes().into(), user.user.clone());
+            }
+        }
+        let nobody = Credentials { user: "".into(), secret: Secret::Password("stored".into()) };
+        let (given, used, floor) = (0, BTreeMap::new(), None);
+        Realm { realm: realm.into(), key, offered, hashed, nobody, given, used, floor }
+    }
+
+    /// Takes over other users, or another name; nonces given out stay good.
+    pub fn replan<'c>(&mut self, realm: &str, users: impl Iterator<Item = &'c Credentials> + Clone) {
+        let Realm { realm, offered, hashed, .. } = Realm::new(realm, self.key, users);
+        (self.realm, self.offered, self.hashed) = (realm, offered, hashed);
+    }
+
+    /// Nonces remembered.
+    pub fn len(&self) -> usize {
+        self.used.len()
+    }
+
+    /// Whether no nonce is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.used.is_empty()
+    }
+
+    /// Forgets nonces that have expired; [`Realm::check`] does so, too.
+    pub fn expire(&mut self, now: Time) {
+        while let Some(oldest) = self.used.first_entry()
+            && now.since(oldest.key().made) > LIFETIME
+        {
+            oldest.remove();
+        }
+    }
+
+    /// The values of WWW-Authenticate (401) or Proxy-Authenticate (407), one header line each, best
+    /// first (RFC 8760 §2.3). Not for ACK or CANCEL (C-199). `stale` when [`Verdict::Stale`] was found.
+    pub fn challenge(&mut self, now: Time, stale: bool) -> Vec<Vec<u8>> {
+        self.given = self.given.wrapping_add(1);
+        let nonce = self.written(Nonce { made: now, number: self.given });
+        let stale = if stale { ", stale=true" } else { "" };
+        let value = |&algorithm: &Algorithm| {
+            // Old peers are spared what they do not know.
+            let userhash = if algorithm == Algorithm::Md5 { "" } else { ", userhash=true" };
+            let (realm, algorithm) = (&self.realm, algorithm.token());
+            format!(
+                "Digest realm=\"{realm}\", nonce=\"{nonce}\", algorithm={algorithm}, qop=\"auth\"{stale}{userhash}"
+            )
+            .into_bytes()
+        };
+        self.offered.iter().map(value).collect()
+    }
+
+    /// Checks the values of Authorization or Proxy-Authorization. `lookup` finds a user by name.
+    ///
+    /// A count is used up by being found right: a second check of the same request is [`Verdict::Stale`].
+    pub fn check<'v, 'c>(
+        &mut self,
+        now: Time,
+        values: impl Iterator<Item = &'v [u8]>,
+        method: &[u8],
+        request_uri: &[u8],
+        lookup: impl FnOnce(&str) -> Option<&'c Credentials>,
+    ) -> Verdict<'c> {
+        let mut unreadable = false;
+        let mut ours = None;
+        for value in values {
+            match Fields::parse(value) {
+                Ok(fields) if fields.realm == Some(self.realm.as_bytes()) => {
+                    ours = Some(fields);
+                    break;
+                }
+                // Those for other proxies are none of ours (RFC 3261 §22.3).
+                Ok(_) | Err(DigestError::OtherScheme) => {}
+                Err(
+                    DigestError::Malformed
+                    | DigestError::Repeated
+                    | DigestError::Incomplete
+                    | DigestError::Unsupported
+                    | DigestError::TooLong,
+                ) => unreadable = true,
+            }
+        }
+        match ours {
+            Some(fields) => {
+                self.verdict(now, &fields, method, request_uri, lookup).unwrap_or(Verdict::Refused)
+            }
+            None if unreadable => Verdict::Refused,
+            None => Verdict::Missing,
+        }
+    }
+
+    /// `None` for everything that is refused.
+    fn verdict<'c>(
+        &mut self,
+        now: Time,
+        fields: &Fields<'_>,
+        method: &[u8],
+        request_uri: &[u8],
+        lookup: impl FnOnce(&str) -> Option<&'c Credentials>,
+    ) -> Option<Verdict<'c>> {
+        let algorithm = match fields.algorithm {
+            None => Algorithm::Md5,
+            Some(token) => Algorithm::from_token(token).filter(|(_, session)| !session)?.0,
+        };
+        if !self.offered.contains(&algorithm) {
+            return None;
+        }
+        let (nonce, digest_uri) = (fields.nonce?, fields.uri?);
+        if !same_target(digest_uri, request_uri) {
+            return None;
+        }
+        let (protection, count) = match (fields.qop, fields.nc, fields.cnonce) {
+            // RFC 3261 §22.4 item 8; such a nonce serves once.
+            (None, _, _) => (Protection::Legacy, 0),
+            (Some(qop), Some(nc), Some(cnonce)) if qop.eq_ignore_ascii_case(b"auth") => {
+                (Protection::Auth { nc, cnonce }, counted(nc)?)
+            }
+            (Some(_), _, _) => return None,
+        };
+        // RFC 7616 §3.4.4; the name itself otherwise.
+        let username = unescaped(fields.username?);
+        let name = match fields.userhash {
+            Some(yes) if yes.eq_ignore_ascii_case(b"true") => {
+                self.hashed.get(username.to_ascii_lowercase().as_slice()).map(|name| &**name)
+            }
+            _ => std::str::from_utf8(&username).ok(),
+        };
+        // Whoever is asked for, the same is computed (C-203).
+        let found = lookup(name.unwrap_or_default()).filter(|_| name.is_some());
+        let known = found.unwrap_or(&self.nobody);
+        let user = name.unwrap_or_default().as_bytes();
+        let secret = ha1(&known.secret, algorithm, user, self.realm.as_bytes());
+        let usable = secret.is_some() && found.is_some();
+        let secret = secret.unwrap_or_else(|| algorithm.hash(&[]));
+        let expected = response(algorithm, &secret, &Request { method, uri: digest_uri, nonce, protection });
+        let given = fields.response?.to_ascii_lowercase();
+        let equal = bool::from(expected.as_bytes().ct_eq(given.as_slice()));
+        let found = found.filter(|_| equal && usable)?;
+        let fresh = self.read(nonce).is_some_and(|nonce| self.counts(now, nonce, count));
+        Some(if fresh { Verdict::Ok { user: &found.user } } else { Verdict::Stale })
+    }
+
+    /// Whether the nonce still serves and this count of it is new; it is used up then.
+    fn counts(&mut self, now: Time, nonce: Nonce, count: u32) -> bool {
+        self.expire(now);
+        if now.since(nonce.made) > LIFETIME || self.floor.is_some_and(|floor| nonce <= floor) {
+            return false;
+        }
+        let new = self.used.entry(nonce).or_default().take(count);
+        if self.used.len() > REMEMBERED
+            && let Some((oldest, _)) = self.used.pop_first()
+        {
+            self.floor = Some(oldest);
+        }
+        new
+    }
+
+    fn written(&self, nonce: Nonce) -> String {
+        let mut raw = [0u8; RAW];
+        let (body, tag) = raw.split_at_mut(BODY);
+        let number = nonce.number.to_be_bytes();
+        for (place, byte) in body.iter_mut().zip(nonce.made.micros().to_be_bytes().into_iter().chain(number))
+        {
+            *place = byte;
+        }
+        tag.copy_from_slice(&self.tag(body));
+        URL_SAFE_NO_PAD.encode(raw)
+    }
+
+    /// A nonce that came back; `None` when it was not made here.
+    fn read(&self, text: &[u8]) -> Option<Nonce> {
+        let mut raw = [0u8; RAW + 2];
+        if URL_SAFE_NO_PAD.decode_slice(text, &mut raw).ok()? != RAW {
+            return None;
+        }
+        let (made, rest) = raw.split_first_chunk::<8>()?;
+        let (number, rest) = rest.split_first_chunk::<8>()?;
+        let body = raw.get(..BODY)?;
+        let tag = rest.get(..RAW - BODY)?;
+        bool::from(self.tag(body).ct_eq(tag)).then_some(Nonce {
+            made: Time::from_micros(u64::from_be_bytes(*made)),
+            number: u64::from_be_bytes(*number),
+        })
+    }
+
+    /// The inner hash never leaves, so that nobody can extend it.
+    fn tag(&self, body: &[u8]) -> [u8; RAW - BODY] {
+        let inner = Sha256::new().chain_update(self.key).chain_update(body).finalize();
+        let outer = Sha256::new().chain_update(self.key).chain_update(inner).finalize();
+        outer.first_chunk().copied().unwrap_or_default()
+    }
+}
+
+impl Window {
+    /// Whether a count is new; it is noted. Older than the window is not (C-198).
+    fn take(&mut self, count: u32) -> bool {
+        if count > self.highest || self.seen == 0 {
+            let ahead = count.saturating_sub(self.highest);
+            self.seen = self.seen.checked_shl(ahead).unwrap_or(0) | 1;
+            self.highest = count;
+            return true;
+        }
+        let bit = 1u64.checked_shl(self.highest - count).unwrap_or(0);
+        let new = bit != 0 && self.seen & bit == 0;
+        self.seen |= bit;
+        new
+    }
+}
+
+/// `nc`: eight hex digits (RFC 7616 §3.4), and not zero.
+fn counted(nc: &[u8]) -> Option<u32> {
+    let digits = std::str::from_utf8(nc).ok().filter(|d| d.len() == 8 && !d.starts_with('+'))?;
+    u32::from_str_radix(digits, 16).ok().filter(|&count| count != 0)
+}
+
+/// Whether the URI that was signed is the Request-URI (C-201). Proxies on the way may have changed
+/// port and parameters (RFC 3261 §16.6 steps 2 and 6: maddr, transport, lr); never user or host.
+fn same_target(signed: &[u8], request_uri: &[u8]) -> bool {
+    let (Ok(signed), Ok(received)) = (Uri::parse(signed), Uri::parse(request_uri)) else {
+        return signed == request_uri;
+    };
+    let user = |uri: &Uri<'_>| uri.user.map(|user| uri::decode(user).into_owned());
+    signed.same_as(&received)
+        || signed.is_sip()
+            && received.is_sip()
+            && signed.same_host(&received)
+            && user(&signed) == user(&received)
+}
+
+fn unescaped(quoted: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(quoted.len());
+    let mut bytes = quoted.iter();
+    while let Some(&byte) = bytes.next() {
+        let byte = if byte == b'\\' { bytes.next().copied().unwrap_or(byte) } else { byte };
+        out.push(byte);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;
