@@ -23,6 +23,8 @@ use std::time::Duration;
 const GATHER: usize = 64;
 /// Bytes encrypted before they are given to the kernel.
 const SEAL: usize = 64 * 1_024;
+/// Requests that left, remembered at most: what is older waits for its timer if the connection is lost.
+const WATCHED: usize = 4_096;
 /// How long a connection that is being closed waits for its last answer and for the peer.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -189,6 +191,8 @@ pub(crate) struct Connection {
     offset: usize,
     /// Messages encrypted, but not yet taken by the socket.
     sealed: Vec<(u16, SendTag)>,
+    /// Whose messages have left lately, and when.
+    watched: VecDeque<(Time, u16, SendTag)>,
     blocked_since: Option<Time>,
     pinged: Time,
     ping_open: bool,
@@ -228,6 +232,7 @@ impl Connection {
             queued: 0,
             offset: 0,
             sealed: Vec::new(),
+            watched: VecDeque::new(),
             blocked_since: None,
             pinged: now,
             ping_open: false,
@@ -398,8 +403,8 @@ impl Connection {
         }
         let before = self.queued;
         let result = match &mut self.layer {
-            Layer::Plain => self.write_plain(),
-            Layer::Tls(_) => self.write_tls(),
+            Layer::Plain => self.write_plain(now),
+            Layer::Tls(_) => self.write_tls(now),
         };
         match result {
             Ok(()) => {
@@ -418,7 +423,7 @@ impl Connection {
         }
     }
 
-    fn write_plain(&mut self) -> io::Result<()> {
+    fn write_plain(&mut self, now: Time) -> io::Result<()> {
         while !self.queue.is_empty() {
             let slices: SmallVec<[IoSlice<'_>; GATHER]> = self
                 .queue
@@ -434,7 +439,7 @@ impl Connection {
             drop(slices);
             match result {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => self.advance(n),
+                Ok(n) => self.advance(now, n),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -443,7 +448,7 @@ impl Connection {
     }
 
     /// Drops the messages that have left, and remembers how much of the next one has.
-    fn advance(&mut self, written: usize) {
+    fn advance(&mut self, now: Time, written: usize) {
         self.offset += written;
         while let Some(first) = self.queue.front() {
             let len = first.bytes.len();
@@ -452,15 +457,19 @@ impl Connection {
             }
             self.offset -= len;
             self.queued -= len;
+            let (from, tag) = (first.from, first.tag);
             self.queue.pop_front();
+            watch(&mut self.watched, now, from, tag);
         }
     }
 
-    fn write_tls(&mut self) -> io::Result<()> {
+    fn write_tls(&mut self, now: Time) -> io::Result<()> {
         let Layer::Tls(session) = &mut self.layer else { return Ok(()) };
         loop {
             session.flush(&mut self.socket)?;
-            self.sealed.clear();
+            for (from, tag) in self.sealed.drain(..) {
+                watch(&mut self.watched, now, from, tag);
+            }
             if session.is_handshaking() || self.queue.is_empty() {
                 return Ok(());
             }
@@ -504,8 +513,17 @@ impl Connection {
         }
     }
 
-    /// Ends what has lasted too long, and sends a ping when one is due.
-    pub(crate) fn check(&mut self, now: Time, options: &StreamOptions) -> Result<(), Cause> {
+    /// Ends what has lasted too long, and sends a ping when one is due. `longest` is how long a request
+    /// can stay unanswered.
+    pub(crate) fn check(
+        &mut self,
+        now: Time,
+        options: &StreamOptions,
+        longest: Duration,
+    ) -> Result<(), Cause> {
+        while self.watched.front().is_some_and(|(at, ..)| now.since(*at) > longest) {
+            self.watched.pop_front();
+        }
         match self.phase {
             Phase::Connecting if now.since(self.since) >= options.connect => {
                 return Err(Cause::Connect(Some(io::ErrorKind::TimedOut.into())));
@@ -549,6 +567,11 @@ impl Connection {
         self.sealed.drain(..).chain(queued).filter(|(_, tag)| *tag != SendTag::NONE)
     }
 
+    /// Whose messages have left lately, which may be unanswered.
+    pub(crate) fn sent(&mut self) -> Vec<(u16, SendTag)> {
+        self.watched.drain(..).map(|(_, from, tag)| (from, tag)).collect()
+    }
+
     fn ended(&self, error: Option<io::Error>) -> Cause {
         match (self.phase, error) {
             (Phase::Connecting, error) => Cause::Connect(error),
@@ -557,4 +580,15 @@ impl Connection {
             (Phase::Open | Phase::Closing { .. }, Some(error)) => Cause::Error(error),
         }
     }
+}
+
+/// Remembers a message that left, if its sender wants to hear of it.
+fn watch(watched: &mut VecDeque<(Time, u16, SendTag)>, now: Time, from: u16, tag: SendTag) {
+    if tag == SendTag::NONE {
+        return;
+    }
+    if watched.len() == WATCHED {
+        watched.pop_front();
+    }
+    watched.push_back((now, from, tag));
 }

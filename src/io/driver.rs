@@ -481,9 +481,15 @@ impl<E: Engine> Running<E> {
                 Outcome::Failed { from, tag } => {
                     handoff.post(from, Parcel::Report(Input::SendFailed { tag }));
                 }
-                Outcome::Closed(connection) => {
-                    self.reports.push(Input::Closed { connection });
-                    handoff.broadcast(|| Parcel::Report(Input::Closed { connection }));
+                Outcome::Closed { connection, sent } => {
+                    let sent_by = |shard| {
+                        let by = sent.iter().filter(|(from, _)| *from == shard);
+                        Input::Closed { connection, sent: by.map(|(_, tag)| *tag).collect() }
+                    };
+                    self.reports.push(sent_by(self.d.index));
+                    for shard in (0..self.d.shards).filter(|shard| *shard != self.d.index) {
+                        handoff.post(shard, Parcel::Report(sent_by(shard)));
+                    }
                 }
                 Outcome::Accepted { peer, connection } => {
                     handoff.broadcast(|| Parcel::Accepted { peer: peer.clone(), connection });

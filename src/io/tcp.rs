@@ -80,8 +80,8 @@ impl Default for StreamOptions {
 pub(crate) enum Outcome {
     /// A message of this shard did not leave (C-064).
     Failed { from: u16, tag: SendTag },
-    /// A connection is gone.
-    Closed(ConnectionId),
+    /// A connection is gone, and by it these have been sent lately: shard and tag.
+    Closed { connection: ConnectionId, sent: Vec<(u16, SendTag)> },
     /// A peer's connection can be used by all shards.
     Accepted { peer: Peer, connection: ConnectionId },
     /// It cannot any more.
@@ -477,7 +477,7 @@ impl Streams {
         options.idle = options.idle.max(t1 * 64);
         let mut ended = Vec::new();
         for (n, connection) in &mut self.connections {
-            if let Err(cause) = connection.check(now, &options) {
+            if let Err(cause) = connection.check(now, &options, t1 * 64) {
                 ended.push((*n, cause));
             }
         }
@@ -570,7 +570,8 @@ impl Streams {
             counters.stream_sends_failed.add(1);
             self.outcomes.push(Outcome::Failed { from, tag });
         }
-        self.outcomes.push(Outcome::Closed(ConnectionId::new(self.index, n)));
+        let sent = connection.sent();
+        self.outcomes.push(Outcome::Closed { connection: ConnectionId::new(self.index, n), sent });
     }
 }
 

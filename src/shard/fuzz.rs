@@ -250,7 +250,7 @@ impl Play {
         let input = match b % 3 {
             0 => Input::SendFailed { tag: sent.tag },
             1 => Input::Unreachable { remote: sent.to.remote },
-            _ => Input::Closed { connection: ConnectionId(u64::from(b)) },
+            _ => Input::Closed { connection: ConnectionId(u64::from(b)), sent: vec![sent.tag] },
         };
         self.handle(input);
     }

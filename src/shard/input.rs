@@ -33,6 +33,8 @@ pub enum Input {
     Closed {
         /// The connection.
         connection: ConnectionId,
+        /// What this shard sent by it lately: what of that is unanswered, nobody will answer there.
+        sent: Vec<SendTag>,
     },
     /// DNS answered (or gave up: then `answer` says so).
     Resolved {

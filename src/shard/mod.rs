@@ -98,7 +98,11 @@ impl Shard {
             Input::Unreachable { remote } => {
                 self.transactions.unreachable(now, remote, &mut self.fx);
             }
-            Input::Closed { .. } => {}
+            Input::Closed { connection: _, sent } => {
+                for tag in sent {
+                    self.transactions.connection_lost(now, tag, &mut self.fx);
+                }
+            }
             Input::Resolved { query, answer } => {
                 self.resolver.answer(now, query, answer);
                 self.with_proxy(now, out, |proxy, cx| proxy.resolved(cx));

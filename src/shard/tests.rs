@@ -23,6 +23,7 @@ struct Stage {
 struct Sent {
     to: SocketAddr,
     over: Transport,
+    tag: SendTag,
     text: String,
 }
 
@@ -78,7 +79,8 @@ impl Stage {
         let mut events = Outbox::new();
         for output in self.out.drain() {
             match output {
-                Output::Send { to, bytes, .. } => sent.push(Sent {
+                Output::Send { to, bytes, tag } => sent.push(Sent {
+                    tag,
                     to: to.remote,
                     over: to.transport,
                     text: String::from_utf8_lossy(&bytes).replace("\r\n", "\n"),

@@ -47,7 +47,9 @@ impl Engine for Echo {
                 // Slots are taken back: what is kept is copied.
                 Input::Message { flow: *flow, bytes: Bytes::copy_from_slice(bytes) }
             }
-            Input::Closed { connection } => Input::Closed { connection: *connection },
+            Input::Closed { connection, sent } => {
+                Input::Closed { connection: *connection, sent: sent.clone() }
+            }
             Input::SendFailed { tag } => Input::SendFailed { tag: *tag },
             Input::Unreachable { remote } => Input::Unreachable { remote: *remote },
             Input::Resolved { query, answer } => {

@@ -159,6 +159,32 @@ fn a_lost_connection_is_told_to_all_shards() {
     }
 }
 
+/// [C-064] What left by a connection that is closed before its answer is told to the shards that sent it, each its
+/// own.
+#[test]
+fn a_closed_connection_tells_what_it_carried() {
+    let server = server(2, TCP);
+    let peer = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = peer.local_addr().unwrap();
+    let mut phone = connect(&server);
+    let order = go_to("tcp", addr, "-", "lost");
+    phone.write_all(order.as_bytes()).unwrap();
+    let mut stream = patient(peer.accept().unwrap().0);
+    expect(&mut stream, &order);
+    drop(stream);
+    let mut told = [None, None];
+    while told.iter().any(Option::is_none) {
+        if let (shard, Input::Closed { sent, .. }) = server.next() {
+            told[usize::from(shard)] = Some(sent);
+        }
+    }
+    // One shard had sent it.
+    let mut tags: Vec<_> = told.into_iter().enumerate().map(|(shard, sent)| (shard, sent.unwrap())).collect();
+    tags.retain(|(_, sent)| !sent.is_empty());
+    let [(shard, sent)] = &tags[..] else { panic!("{tags:?}") };
+    assert_eq!(sent[..], [SendTag(1_000 + *shard as u64)]);
+}
+
 /// [C-064] A refused connection fails every message that waits for it, at once.
 #[test]
 fn a_refused_connection_is_reported() {

@@ -256,3 +256,44 @@ fn a_late_cancel_harms_nobody_else_over_tcp() {
     let ok = response(&second.text, "200 OK", ";tag=bt", "");
     assert_eq!(status(&stage.receive_by(stream(BOB, BY_BOB), &ok)), Some("200"));
 }
+
+fn lost(stage: &mut Stage, sent: &[SendTag]) -> Vec<Sent> {
+    let input = Input::Closed { connection: ConnectionId::new(0, BY_BOB), sent: sent.to_vec() };
+    stage.shard.handle(stage.now, input, &mut stage.out);
+    stage.sent()
+}
+
+/// [C-064] [C-109] [C-123] The connection is gone before a word was heard: the next target at once, and when there
+/// is none the caller is told.
+#[test]
+fn a_lost_connection_is_a_failed_attempt() {
+    let mut stage = over_streams();
+    let first = stage.receive(ALICE, &invite()).remove(0);
+    let sent = lost(&mut stage, &[first.tag]);
+    let [next] = &requests(&sent, "INVITE")[..] else { panic!("one INVITE") };
+    assert_eq!((next.to.to_string().as_str(), next.over), ("10.0.1.2:5060", Transport::Udp));
+    stage.receive("10.0.1.2:5060", &response(&next.text, "486 Busy Here", ";tag=ct", ""));
+    stage.pass(Duration::from_secs(80));
+    assert_eq!(stage.shard.remains(), 0);
+
+    let mut stage = over_streams();
+    let (invite, _) = answered(&mut stage);
+    let route = format!("Route: {}\n", header(&invite, "Record-Route")[0]);
+    let bye = request("BYE", "sip:bob@10.0.1.1;transport=tcp", &route, ";tag=bt", 2);
+    let bye = stage.receive(ALICE, &bye).remove(0);
+    assert_eq!(status(&lost(&mut stage, &[bye.tag])), Some("500"), "long before Timer F");
+}
+
+/// [C-064] A peer that has said something has the request: its final may come by another connection. The request
+/// that was answered, and those of other connections, are not touched.
+#[test]
+fn a_lost_connection_ends_nothing_else() {
+    let mut stage = over_streams();
+    let first = stage.receive(ALICE, &invite()).remove(0);
+    assert_eq!(lost(&mut stage, &[]).len(), 0);
+    stage.receive_by(stream(BOB, BY_BOB), &response(&first.text, "180 Ringing", ";tag=bt", ""));
+    assert_eq!(lost(&mut stage, &[first.tag, SendTag::NONE, SendTag(7)]).len(), 0);
+    let ok = response(&first.text, "200 OK", ";tag=bt", "Contact: <sip:bob@10.0.1.1;transport=tcp>\n");
+    assert_eq!(status(&stage.receive_by(stream(BOB, 9), &ok)), Some("200"));
+    assert_eq!(lost(&mut stage, &[first.tag]).len(), 0);
+}

@@ -191,6 +191,10 @@ impl Transactions {
         }
     }
 
+    pub(super) fn is_unanswered(&self, id: ClientId) -> bool {
+        self.client(id).is_some_and(|client| client.machine.is_unanswered())
+    }
+
     pub(super) fn client_unsent(&mut self, id: ClientId, fx: &mut Effects) {
         let Some(client) = self.client(id) else { return };
         let mut actions = Actions::default();

@@ -81,7 +81,11 @@ impl Play {
                 if c & 8 != 0
                     && let Some(&tag) = self.tags.get(pick(b, self.tags.len()))
                 {
-                    self.table.send_failed(self.now, tag, &mut self.fx);
+                    if c & 32 == 0 {
+                        self.table.send_failed(self.now, tag, &mut self.fx);
+                    } else {
+                        self.table.connection_lost(self.now, tag, &mut self.fx);
+                    }
                 }
                 if c & 16 != 0 {
                     self.table.unreachable(self.now, flow.remote, &mut self.fx);

@@ -245,6 +245,18 @@ impl Transactions {
         }
     }
 
+    /// The connection that a message left by is gone. A request that nobody has said a word about counts
+    /// as not sent (RFC 3261 §8.1.3.1, §18.4); one that was answered, if only by a provisional, did arrive,
+    /// and its final can come by another connection (§18.2.2).
+    pub fn connection_lost(&mut self, now: Time, tag: SendTag, fx: &mut Effects) {
+        self.now = now;
+        if let Some(id) = client_of(tag)
+            && self.is_unanswered(id)
+        {
+            self.client_unsent(id, fx);
+        }
+    }
+
     fn next_generation(&mut self) -> u32 {
         self.generation = self.generation.wrapping_add(1);
         self.generation
