@@ -11,8 +11,16 @@ use std::time::Duration;
 /// A server on this machine that does not answer in this time does not answer.
 const WAIT: Duration = Duration::from_secs(2);
 
+/// What the API answered.
+pub struct Answer {
+    /// To be looked into.
+    pub value: Value,
+    /// To be shown, as it came.
+    pub body: String,
+}
+
 /// GETs `path` with Basic authentication.
-pub fn get(server: SocketAddr, path: &str, user: &str, password: &str) -> Result<Value, DemoError> {
+pub fn get(server: SocketAddr, path: &str, user: &str, password: &str) -> Result<Answer, DemoError> {
     let failed = |error| DemoError::Socket { what: "asking the API", error };
     let mut stream = TcpStream::connect_timeout(&server, WAIT).map_err(failed)?;
     stream.set_read_timeout(Some(WAIT)).map_err(failed)?;
@@ -29,7 +37,82 @@ pub fn get(server: SocketAddr, path: &str, user: &str, password: &str) -> Result
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.split(' ').nth(1).unwrap_or_default();
     match serde_json::from_str(body) {
-        Ok(value) if status == "200" => Ok(value),
+        Ok(value) if status == "200" => Ok(Answer { value, body: body.to_owned() }),
         Ok(_) | Err(_) => Err(DemoError::Record(format!("{status} {body}"))),
+    }
+}
+
+/// JSON with a line for each member, in the order in which they came.
+pub fn pretty(json: &str) -> String {
+    let mut out = String::with_capacity(json.len() * 2);
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    let mut chars = json.chars().filter(|c| !c.is_control()).peekable();
+    let line = |out: &mut String, depth: usize| {
+        out.push('\n');
+        out.extend(std::iter::repeat_n("  ", depth));
+    };
+    while let Some(c) = chars.next() {
+        if quoted {
+            out.push(c);
+            quoted = escaped || c != '"';
+            escaped = c == '\\' && !escaped;
+            continue;
+        }
+        match c {
+            ' ' => {}
+            '{' | '[' => {
+                out.push(c);
+                while chars.next_if_eq(&' ').is_some() {}
+                if let Some(end) = chars.next_if(|c| matches!(c, '}' | ']')) {
+                    out.push(end);
+                } else {
+                    depth += 1;
+                    line(&mut out, depth);
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                line(&mut out, depth);
+                out.push(c);
+            }
+            ',' => {
+                out.push(c);
+                line(&mut out, depth);
+            }
+            ':' => out.push_str(": "),
+            '"' => {
+                out.push(c);
+                quoted = true;
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_keep_their_order() {
+        let shown = pretty(r#"{"sid":"RF1","a":{"z":[1, 2],"b":[],"c":{ }},"t":"x: {\"y\",\\","n":null}"#);
+        let wanted = [
+            "{",
+            r#"  "sid": "RF1","#,
+            r#"  "a": {"#,
+            r#"    "z": ["#,
+            "      1,",
+            "      2",
+            "    ],",
+            r#"    "b": [],"#,
+            r#"    "c": {}"#,
+            "  },",
+            r#"  "t": "x: {\"y\",\\","#,
+            r#"  "n": null"#,
+            "}",
+        ];
+        assert_eq!(shown, wanted.join("\n"));
+        assert_eq!(pretty(&shown), shown);
     }
 }

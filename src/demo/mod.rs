@@ -75,7 +75,7 @@ struct Record {
 fn finished_record(server: &Server, now: impl Fn() -> Time) -> Result<Record, DemoError> {
     let give_up = now() + RECORD_WAIT;
     loop {
-        let list = server.get(&server.refers())?;
+        let list = server.get(&server.refers())?.value;
         let refer = list.get("refers").and_then(|refers| refers.get(0));
         let field = |name| refer.and_then(|refer| refer.get(name)).and_then(|value| value.as_str());
         if let (Some("202"), Some("200"), Some("in-progress"), Some(sid)) = (
@@ -85,7 +85,7 @@ fn finished_record(server: &Server, now: impl Fn() -> Time) -> Result<Record, De
             field("sid"),
         ) {
             let refer = server.get(&format!("{}/{sid}", server.refers()))?;
-            return Ok(Record { sid: sid.to_owned(), json: format!("{refer:#}") });
+            return Ok(Record { sid: sid.to_owned(), json: http::pretty(&refer.body) });
         }
         if now() > give_up {
             return Err(DemoError::Record(list.to_string()));

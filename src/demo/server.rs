@@ -1,7 +1,7 @@
 //! The demo's server: the real one, with a configuration and a folder of its own.
 
 use super::DemoError;
-use super::http;
+use super::http::{self, Answer};
 use crate::command::scratch::Scratch;
 use crate::command::server::Server as RealServer;
 use crate::config::load_text;
@@ -9,7 +9,6 @@ use crate::config::schema::Store;
 use crate::config::state::State;
 use crate::control;
 use crate::sip::plan::Plan;
-use serde_json::Value;
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -58,7 +57,7 @@ impl Server {
     }
 
     /// Asks the API.
-    pub fn get(&self, path: &str) -> Result<Value, DemoError> {
+    pub fn get(&self, path: &str) -> Result<Answer, DemoError> {
         http::get(self.http, path, ACCOUNT, TOKEN)
     }
 

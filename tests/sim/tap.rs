@@ -3,7 +3,8 @@
 //! A message that leaves while another one comes in is forwarded; one that leaves when a timer fires,
 //! or when a request comes that was there before, is repeated by a transaction. So:
 //!
-//! - each request (but an ACK to a 2xx) that comes in makes one request leave, however often it comes
+//! - each request (but an ACK to a 2xx) that comes in makes one request leave (an INVITE to several at once:
+//!   one to each), however often it comes
 //!   in, and no more branches of it leave in all than there are targets;
 //! - each final response (but a 2xx to INVITE) makes one response leave, however often it comes in,
 //!   and a transaction has one final response only;
@@ -44,6 +45,8 @@ pub struct Tap {
     pub repeats: usize,
     /// Addresses a request may be tried at.
     pub targets: usize,
+    /// Of these so many at once.
+    pub at_once: usize,
     pub faults: Vec<String>,
 }
 
@@ -72,7 +75,12 @@ impl Tap {
 
     /// Restarted shards know nothing of what the old ones have passed on.
     pub fn forget(&mut self) {
-        *self = Tap { targets: self.targets, faults: std::mem::take(&mut self.faults), ..Tap::default() };
+        *self = Tap {
+            targets: self.targets,
+            at_once: self.at_once,
+            faults: std::mem::take(&mut self.faults),
+            ..Tap::default()
+        };
     }
 
     fn request_left(&mut self, text: &Text, cause: &Cause) {
@@ -93,7 +101,8 @@ impl Tap {
         {
             let forwarded = self.forwarded.entry(cause.clone()).or_default();
             *forwarded += 1;
-            if *forwarded > 1 {
+            let limit = if method == "INVITE" { self.at_once } else { 1 };
+            if *forwarded > limit {
                 self.fault(format!("{method} forwarded twice"));
             }
         }

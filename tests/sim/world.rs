@@ -5,14 +5,15 @@ use crate::phone::{Phone, Script};
 use crate::tap::{Cause, Tap};
 use crate::text::Text;
 use baton::shard::owner::{HashKey, owner};
-use baton::shard::{Counters, Input, Outbox, Output, Place, Shard};
+use baton::shard::{Counters, Input, Outbox, Output, Place, SendTag, Shard};
 use baton::sip::event::Event;
-use baton::sip::flow::{ConnectionId, Flow, ListenerId, Transport};
+use baton::sip::flow::{ConnectionId, Destination, Flow, ListenerId, Transport};
 use baton::sip::message::Limits;
 use baton::sip::plan::{
     Action, Capacity, Fork, Listener, Mode, Origin, Plan, ReferMode, Route, Routing, Source, SourceTable,
     Target, Timings, Trunk, TrunkIx, UnknownSource, UserMatch,
 };
+use baton::sip::resolve::{Answer, Outcome, Query, Records};
 use baton::sip::time::Time;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
@@ -45,6 +46,12 @@ pub struct World {
     pub weather: Weather,
     pub now: Time,
     pub tap: Tap,
+    /// How several phones are called; one trunk each when at once.
+    pub fork: Fork,
+    /// Whether targets are names, which DNS must be asked for.
+    pub named: bool,
+    /// Requests of a shard that its sockets report as failed, in per mille.
+    pub failing: u64,
     plan: Arc<Plan>,
     shards: Vec<Shard>,
     net: Net,
@@ -57,6 +64,8 @@ pub struct World {
     pub reached: bool,
     trace: bool,
     outbox: Outbox,
+    /// What sockets and DNS will tell which shard, and when.
+    reports: Vec<(Time, usize, Input)>,
 }
 
 /// Plays a flow with many seeds, every fourth of them in fine weather; of the others, so many in a
@@ -89,7 +98,10 @@ impl World {
             weather,
             now: START,
             tap: Tap::default(),
-            plan: Arc::new(plan(Vec::new())),
+            fork: Fork::Serial,
+            named: false,
+            failing: 0,
+            plan: Arc::new(plan(Vec::new(), Fork::Serial, false)),
             shards: Vec::new(),
             net: Net::default(),
             key,
@@ -99,6 +111,7 @@ impl World {
             reached: true,
             trace,
             outbox: Outbox::new(),
+            reports: Vec::new(),
             dice,
         }
     }
@@ -124,7 +137,8 @@ impl World {
             self.phones.push(Phone::new(user, addr, transport, script, START));
         }
         self.tap.targets = targets.len();
-        self.plan = Arc::new(plan(targets));
+        self.tap.at_once = if self.fork == Fork::Parallel { targets.len() } else { 1 };
+        self.plan = Arc::new(plan(targets, self.fork, self.named));
         self.restart();
     }
 
@@ -132,6 +146,7 @@ impl World {
     /// tokens outlives them.
     pub fn restart(&mut self) {
         self.tap.forget();
+        self.reports.clear();
         self.shards = (0..SHARDS)
             .map(|index| {
                 let place = Place { index, shards: SHARDS, key: self.key };
@@ -171,7 +186,8 @@ impl World {
     fn next(&self) -> Option<Time> {
         let phones = self.phones.iter().filter_map(Phone::next);
         let shards = self.shards.iter().filter_map(Shard::next_deadline);
-        phones.chain(shards).chain(self.net.next()).min()
+        let reports = self.reports.iter().map(|(at, ..)| *at);
+        phones.chain(shards).chain(self.net.next()).chain(reports).min()
     }
 
     fn step(&mut self) {
@@ -179,10 +195,15 @@ impl World {
         while let Some(parcel) = self.net.arrived(now) {
             self.deliver(parcel);
         }
+        while let Some(n) = self.reports.iter().position(|(at, ..)| *at <= now) {
+            let (_, shard, input) = self.reports.remove(n);
+            self.shards[shard].handle(now, input, &mut self.outbox);
+            self.carry_out(shard, &Cause::Timer);
+        }
         for n in 0..self.shards.len() {
             if self.shards[n].next_deadline().is_some_and(|at| at <= now) {
                 self.shards[n].expire(now, &mut self.outbox);
-                self.carry_out(&Cause::Timer);
+                self.carry_out(n, &Cause::Timer);
             }
         }
         for n in 0..self.phones.len() {
@@ -214,7 +235,7 @@ impl World {
         };
         let input = Input::Message { flow, bytes: parcel.bytes };
         self.shards[shard].handle(self.now, input, &mut self.outbox);
-        self.carry_out(&cause);
+        self.carry_out(shard, &cause);
     }
 
     /// Sends what a phone has to send.
@@ -227,13 +248,20 @@ impl World {
         }
     }
 
-    fn carry_out(&mut self, cause: &Cause) {
+    fn carry_out(&mut self, shard: usize, cause: &Cause) {
         let from: SocketAddr = BATON.parse().expect("an address");
         let mut outbox = std::mem::take(&mut self.outbox);
         for output in outbox.drain() {
             match output {
-                Output::Send { to, bytes, .. } => {
+                Output::Send { to, bytes, tag } => {
                     self.tap.left(&Text::parse(&bytes), cause);
+                    if tag != SendTag::NONE && self.dice.chance(self.failing) {
+                        let input = self.fault_of(&to, tag);
+                        self.reports.push((self.now + self.dice.millis(0, 100), shard, input));
+                        if self.dice.chance(500) {
+                            continue;
+                        }
+                    }
                     match self.phones.iter().find(|phone| phone.addr == to.remote) {
                         Some(phone) if phone.transport == to.transport => {
                             let stream = to.transport.is_reliable();
@@ -245,11 +273,40 @@ impl World {
                 }
                 Output::Event(event) | Output::Control(event) => self.note(&event),
                 Output::Peer(..) => {}
-                Output::Resolve(query) => self.tap.fault(format!("asked DNS for {}", query.name)),
+                Output::Resolve(query) => self.ask(shard, query),
                 Output::Close(_) => {}
             }
         }
         self.outbox = outbox;
+    }
+
+    /// What the sockets may say of a request; it has left or not.
+    fn fault_of(&mut self, to: &Destination, tag: SendTag) -> Input {
+        let connection = ConnectionId::new(0, 0);
+        match (to.transport.is_reliable(), self.dice.below(2)) {
+            (_, 0) => Input::SendFailed { tag },
+            (true, _) => Input::Closed { connection, sent: vec![tag] },
+            (false, _) => Input::Unreachable { remote: to.remote },
+        }
+    }
+
+    /// DNS knows every phone by the last number of its address; in bad weather it may be slow, fail or say
+    /// nothing.
+    fn ask(&mut self, shard: usize, query: Query) {
+        let number = query.name.strip_prefix("phone").and_then(|name| name.split('.').next());
+        let Some(number) = number.and_then(|n| n.parse().ok()) else {
+            return self.tap.fault(format!("asked DNS for {}", query.name));
+        };
+        let fate = if self.weather == Weather::Fine { 9 } else { self.dice.below(10) };
+        let outcome = match fate {
+            0 => return,
+            1 | 2 => Outcome::Failed,
+            _ => Outcome::Found(Records::Address(vec![[10, 0, 1, number].into()])),
+        };
+        let took =
+            if self.weather == Weather::Fine { self.dice.millis(0, 400) } else { self.dice.millis(0, 8_000) };
+        let answer = Answer { outcome, ttl: Duration::from_secs(self.dice.below(30)) };
+        self.reports.push((self.now + took, shard, Input::Resolved { query, answer }));
     }
 
     fn note(&mut self, event: &Event) {
@@ -316,7 +373,7 @@ impl World {
 }
 
 /// Trunk alpha at 10.0.0.0/24 may call trunk bravo, which has these targets in this order.
-fn plan(targets: Vec<(SocketAddr, Transport)>) -> Plan {
+fn plan(targets: Vec<(SocketAddr, Transport)>, fork: Fork, named: bool) -> Plan {
     let listener = |transport| Listener {
         name: "lan".into(),
         transport,
@@ -339,7 +396,7 @@ fn plan(targets: Vec<(SocketAddr, Transport)>) -> Plan {
     let target = |(n, (addr, transport)): (usize, (SocketAddr, Transport))| Target {
         uri: format!("sip:{addr};transport={}", transport.param()).into(),
         user: None,
-        host: addr.ip().to_string().into(),
+        host: if named { format!("phone{}.example", n + 1).into() } else { addr.ip().to_string().into() },
         port: Some(addr.port()),
         transport: Some(transport),
         secure: false,
@@ -351,19 +408,26 @@ fn plan(targets: Vec<(SocketAddr, Transport)>) -> Plan {
         let net = format!("10.0.{n}.0/24").parse().expect("a network");
         sources.insert(net, Source { port: None, transport: None, trunk: TrunkIx(n) }).expect("distinct");
     }
+    let targets = targets.into_iter().enumerate().map(target);
+    let mut trunks = vec![trunk("alpha", Vec::new())];
+    match fork {
+        Fork::Serial => trunks.push(trunk("bravo", targets.collect())),
+        // Those of one trunk are tried one after another.
+        Fork::Parallel => {
+            trunks.extend(targets.zip(["bravo", "charlie", "delta"]).map(|(t, name)| trunk(name, vec![t])));
+        }
+    }
+    let to = (1..trunks.len() as u16).map(TrunkIx).collect();
     Plan {
         node: 1,
         listeners: vec![listener(Transport::Udp), listener(Transport::Tcp)],
         aliases: Vec::new(),
-        trunks: vec![
-            trunk("alpha", Vec::new()),
-            trunk("bravo", targets.into_iter().enumerate().map(target).collect()),
-        ],
+        trunks,
         sources,
         routes: vec![Route {
             from: vec![Origin::Trunk(TrunkIx(0))],
             user: UserMatch::Any,
-            action: Action::Trunks { to: vec![TrunkIx(1)], fork: Fork::Serial, mode: Mode::Auto },
+            action: Action::Trunks { to, fork, mode: Mode::Auto },
         }],
         timings: Timings::default(),
         limits: Limits::default(),
