@@ -3,10 +3,67 @@
 //! A leg is one INVITE and the dialog it makes. On a message's way it stands between the transactions
 //! and the call: it knows sequence numbers, route sets, tags, retransmitted 2xx, challenges, glare,
 //! session timers and reliable provisional responses, and tells the call only what the call must decide.
+//!
+//! ```text
+//!  invite ──► attempt (targets, DNS) ──► uac, forks (answers) ──┐
+//!                                                              ├──► inside (requests out, BYE)
+//! incoming ──► uas, reliable (answers of ours, ACK) ────────────┘     asked (requests in)
+//! ```
+//!
+//! What happens is told by [`Legs::next_event`]; nothing calls back.
 
+mod asked;
+mod attempt;
+mod challenge;
+mod ending;
 pub mod event;
+mod facts;
+mod forks;
+mod hop;
+mod id;
+mod inside;
+mod leg;
+mod moving;
+mod offer;
+mod outgoing;
+mod reliable;
+mod route_set;
+pub mod sdp;
+mod session_timer;
+mod uac;
+mod uas;
+mod write;
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use event::{Fork, LegEvent};
+pub use facts::{LegFacts, LegState, Supports};
+pub use leg::Role;
+pub use moving::MovedLeg;
+pub use outgoing::{Body, Full, Headers, Incoming, NotNow, Outgoing, Way};
+
+use crate::shard::{Output, SendTag};
+use crate::sip::flow::{Destination, Flow, ListenerId};
+use crate::sip::message::write::put_name_addr;
+use crate::sip::message::{Message, Method, Ready, Scheme};
+use crate::sip::plan::{Credentials, Plan};
+use crate::sip::pool::Pool;
+use crate::sip::proxy::{Cx, Itself, reply_flow};
+use crate::sip::transaction::{ClientId, Received, ServerId};
+use attempt::{Calling, Cancelled, Failure};
+use hashbrown::HashMap;
+use leg::{Birth, Desk, Leg, State};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use uas::Offered;
+
+/// The owner of a transaction that belongs to a leg has this bit; the rest is the leg's slot.
+pub const OWNER: u32 = 1 << 31;
+/// Timers of owned calls have this bit; bits 56 to 59 say whose they are: 0 is the legs.
+pub const OWNED_TIMER: u64 = 1 << 62;
 
 /// A leg of this shard; of no use once it is gone, and harmless then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,3 +82,502 @@ pub struct Asked {
 /// A request of ours inside a dialog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub(crate) u32);
+
+/// The legs of one shard.
+#[derive(Debug)]
+pub struct Legs {
+    table: Pool<Box<Leg>>,
+    desk: Desk,
+    generation: u32,
+}
+
+impl Legs {
+    /// No legs. `_key` is for what peers choose; nothing of it names a leg here, as tags are Baton's own.
+    pub fn new(plan: &Plan, _key: [u8; 16]) -> Legs {
+        Legs {
+            table: Pool::new(),
+            desk: Desk {
+                itself: Itself::new(plan),
+                scratch: Vec::with_capacity(2_048),
+                events: VecDeque::new(),
+                index: HashMap::new(),
+                resolving: Vec::new(),
+                born: Vec::new(),
+                again: Vec::new(),
+                last_request: 0,
+            },
+            generation: 0,
+        }
+    }
+
+    /// Takes over a new configuration.
+    pub fn replan(&mut self, plan: &Plan) {
+        self.desk.itself = Itself::new(plan);
+    }
+
+    /// Legs that are not wholly forgotten; zero when the last timer has fired.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// What has happened since, oldest first.
+    pub fn next_event(&mut self) -> Option<LegEvent> {
+        self.desk.events.pop_front()
+    }
+}
+
+/// Legs that begin.
+impl Legs {
+    /// Sends an INVITE. What comes of it is told by events, also when it cannot be sent at all.
+    pub fn invite(&mut self, cx: &mut Cx<'_>, out: Outgoing) -> Result<LegId, Full> {
+        if self.table.len() >= cx.plan.calls.capacity {
+            return Err(Full);
+        }
+        let mut flow: Destination = Flow::nowhere().into();
+        flow.listener = out.preferred.unwrap_or(ListenerId(0));
+        let pinned = matches!(out.way, Way::Flow(_));
+        let secure = out.uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"));
+        let mut leg = Box::new(Leg::new(Birth {
+            role: Role::Caller,
+            call_id: id::call_id(cx),
+            tag: cx.random(),
+            local: out.from.clone(),
+            remote: out.to.clone(),
+            flow,
+            options: Incoming { allow_refer: out.allow_refer, session: out.session },
+            state: State::Calling(Box::new(Calling::new(out, cx.now))),
+        }));
+        leg.pinned = pinned;
+        leg.secure = secure;
+        let id = self.insert(leg);
+        self.with(cx, id, |leg, cx, desk| leg.continue_calling(cx, desk));
+        Ok(id)
+    }
+
+    /// Takes an INVITE as a leg of its own. When it fails the INVITE has its answer already.
+    pub fn incoming(
+        &mut self,
+        cx: &mut Cx<'_>,
+        server: ServerId,
+        message: &Message,
+        ready: &Ready<'_>,
+        flow: &Flow,
+        options: Incoming,
+    ) -> Result<LegId, Full> {
+        let rseq = (cx.random() & 0xffff) as u32;
+        let offered = Offered::new(server, message.detached(), flow.remote, rseq);
+        let mut leg = Box::new(Leg::new(Birth {
+            role: Role::Callee,
+            call_id: ready.call_id.into(),
+            tag: cx.random(),
+            local: address(message.to().ok()),
+            remote: address(message.from().ok()),
+            flow: (*flow).into(),
+            options,
+            state: State::Offered(Box::new(offered)),
+        }));
+        leg.trunk = cx.plan.sources.find(flow);
+        leg.pinned = leg.trunk.is_none();
+        leg.secure = ready.uri.is_some_and(|uri| uri.scheme == Scheme::Sips);
+        leg.learn(message);
+        leg.received = Body::of(message).filter(Body::is_session);
+        let refusal = if self.table.len() >= cx.plan.calls.capacity {
+            let after = u64::from(cx.plan.routing.retry_after.max(1));
+            let after = after + cx.random() % (after / 2 + 1);
+            Some((503, ("Retry-After", after.to_string().into_bytes())))
+        } else if let Some(unsupported) = Leg::not_understood(message) {
+            Some((420, ("Unsupported", unsupported)))
+        } else {
+            session_timer::too_short(message, options.session)
+                .map(|min| (422, ("Min-SE", min.to_string().into_bytes())))
+        };
+        if let Some((status, own)) = refusal {
+            leg.answer_request(cx, &mut self.desk, server, message, flow.remote, Fork(0), status, &[own]);
+            return Err(Full);
+        }
+        let id = self.insert(leg);
+        cx.transactions.set_server_owner(server, OWNER | id.slot);
+        Ok(id)
+    }
+
+    /// Answers an INVITE with a provisional, 101 to 199; reliably where that is needed.
+    pub fn ring(
+        &mut self,
+        cx: &mut Cx<'_>,
+        leg: LegId,
+        fork: Fork,
+        status: u16,
+        headers: &Headers,
+        body: Option<&Body>,
+    ) {
+        self.with(cx, leg, |leg, cx, desk| leg.ring_fork(cx, desk, fork, status, headers, body));
+    }
+
+    /// Answers it with 200, which is sent until the ACK comes.
+    pub fn answer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        leg: LegId,
+        fork: Fork,
+        headers: &Headers,
+        body: Option<&Body>,
+    ) {
+        self.with(cx, leg, |leg, cx, desk| leg.accept_fork(cx, desk, fork, headers, body));
+    }
+
+    /// Refuses it. The leg is gone.
+    pub fn reject(&mut self, cx: &mut Cx<'_>, leg: LegId, status: u16, reason: &str, headers: &Headers) {
+        self.with(cx, leg, |leg, cx, desk| leg.refuse(cx, desk, status.clamp(300, 699), reason, headers));
+    }
+
+    /// Acknowledges the 2xx that made the leg, with the answer where the 2xx had the offer.
+    pub fn ack(&mut self, cx: &mut Cx<'_>, leg: LegId, body: Option<&Body>) {
+        self.with(cx, leg, |leg, cx, desk| leg.acknowledge(cx, desk, body.cloned()));
+    }
+
+    /// Gives an INVITE of ours up: [`LegEvent::Rejected`] with 487 follows, or [`LegEvent::Answered`] when
+    /// that was on its way (X-10).
+    pub fn cancel(&mut self, cx: &mut Cx<'_>, leg: LegId, reason: Option<&'static str>) {
+        self.with(cx, leg, |leg, cx, desk| leg.cancel_calling(cx, desk, Cancelled::Ordered, reason));
+    }
+
+    /// Acknowledges a reliable provisional that carried an offer, with the answer.
+    pub fn prack(&mut self, cx: &mut Cx<'_>, leg: LegId, fork: Fork, body: Option<&Body>) {
+        self.with(cx, leg, |leg, cx, desk| leg.acknowledge_provisional(cx, desk, fork, body));
+    }
+}
+
+/// Legs that are there.
+impl Legs {
+    /// Sends a request inside the dialog, as soon as it may go (R-029, R-030).
+    pub fn request(
+        &mut self,
+        cx: &mut Cx<'_>,
+        leg: LegId,
+        method: &str,
+        headers: Headers,
+        body: Option<Body>,
+        credentials: Option<Arc<Credentials>>,
+    ) -> Result<RequestId, NotNow> {
+        let mut result = Err(NotNow::Unknown);
+        self.with(cx, leg, |leg, cx, desk| {
+            result = leg.request(desk, method, headers, body, credentials);
+            leg.advance(cx, desk);
+        });
+        result
+    }
+
+    /// Acknowledges the 2xx to a re-INVITE of ours.
+    pub fn ack_request(&mut self, cx: &mut Cx<'_>, leg: LegId, request: RequestId, body: Option<&Body>) {
+        self.with(cx, leg, |leg, cx, desk| leg.acknowledge_request(cx, desk, request, body));
+    }
+
+    /// Answers a request of the party's.
+    pub fn respond(
+        &mut self,
+        cx: &mut Cx<'_>,
+        leg: LegId,
+        asked: Asked,
+        status: u16,
+        headers: &Headers,
+        body: Option<&Body>,
+    ) {
+        self.with(cx, leg, |leg, cx, desk| leg.respond(cx, desk, asked, status, headers, body));
+    }
+
+    /// Ends the leg, however far it is: BYE once it may go (C-140), CANCEL, or 480.
+    pub fn bye(&mut self, cx: &mut Cx<'_>, leg: LegId, headers: &Headers) {
+        self.with(cx, leg, |leg, cx, desk| leg.hang_up(cx, desk, headers.clone()));
+    }
+
+    /// The leg that has this dialog, for Replaces and Target-Dialog; `local_tag` is Baton's.
+    pub fn find(&self, call_id: &[u8], local_tag: &[u8], remote_tag: &[u8]) -> Option<LegId> {
+        let tag = id::tag(local_tag)?;
+        let leg = self.table.get(*self.desk.index.get(&tag)?)?;
+        let same = *leg.call_id == *call_id
+            && leg.dialogs.iter().any(|d| d.local_tag == tag && *d.remote_tag == *remote_tag);
+        same.then_some(leg.id)
+    }
+
+    /// Whether a request inside a dialog belongs to a leg, or to one that lingers.
+    pub fn owns(&self, _message: &Message, ready: &Ready<'_>) -> bool {
+        self.leg_of(ready).is_some()
+    }
+
+    /// What is known of a leg.
+    pub fn facts(&self, leg: LegId) -> Option<LegFacts<'_>> {
+        Some(self.table.get(leg.slot).filter(|found| found.id == leg)?.facts())
+    }
+
+    /// Takes a leg out, to be put into another shard's; `None` while something is under way on it.
+    pub fn take(&mut self, cx: &mut Cx<'_>, leg: LegId) -> Option<MovedLeg> {
+        let found = self.table.get(leg.slot).filter(|found| found.id == leg)?;
+        if !found.can_move() {
+            return None;
+        }
+        let mut leg = self.table.remove(leg.slot)?;
+        leg.disarm(cx);
+        leg.surplus.clear();
+        self.unlist(&leg);
+        Some(MovedLeg { leg })
+    }
+
+    /// Takes a leg in that came from another shard.
+    pub fn put(&mut self, cx: &mut Cx<'_>, moved: MovedLeg) -> LegId {
+        let id = self.insert(moved.leg);
+        self.with(cx, id, |leg, cx, desk| leg.advance(cx, desk));
+        id
+    }
+
+    fn leg_of(&self, ready: &Ready<'_>) -> Option<LegId> {
+        let tag = id::tag(ready.to_tag?)?;
+        let leg = self.table.get(*self.desk.index.get(&tag)?)?;
+        (*leg.call_id == *ready.call_id).then_some(leg.id)
+    }
+}
+
+/// What the shard drives.
+impl Legs {
+    /// A request inside a dialog for which [`Legs::owns`] said yes.
+    pub fn request_in(&mut self, cx: &mut Cx<'_>, message: &Message, ready: &Ready<'_>, flow: &Flow) {
+        let Some(id) = self.leg_of(ready) else { return };
+        let reply = reply_flow(flow, &ready.via);
+        let received = cx.transactions.receive_request(cx.now, message, ready, &reply, cx.fx);
+        let source = flow.remote;
+        match received {
+            Received::Absorbed => {}
+            Received::Ack2xx => self.with(cx, id, |leg, cx, desk| {
+                leg.ack_in(cx, desk, message, ready.cseq.number);
+            }),
+            Received::Full => self.refuse_statelessly(cx, id, message, &reply, source),
+            Received::New(server) if message.method() == Method::Cancel => {
+                match cx.transactions.find_invite(ready) {
+                    Some(invite) => self.cancel_in(cx, server, invite, message, flow),
+                    None => self.with(cx, id, |leg, cx, desk| {
+                        leg.answer_request(cx, desk, server, message, source, Fork(0), 481, &[]);
+                    }),
+                }
+            }
+            Received::New(server) => {
+                cx.transactions.set_server_owner(server, OWNER | id.slot);
+                self.with(cx, id, |leg, cx, desk| {
+                    // A party that only its own connection reaches may have made a new one.
+                    if leg.pinned {
+                        leg.flow = (*flow).into();
+                    }
+                    leg.request_came(cx, desk, server, message, ready, source);
+                });
+            }
+        }
+    }
+
+    /// A CANCEL for an INVITE that belongs to a leg.
+    pub fn cancel_in(
+        &mut self,
+        cx: &mut Cx<'_>,
+        cancel: ServerId,
+        invite: ServerId,
+        message: &Message,
+        flow: &Flow,
+    ) {
+        let Some(slot) = cx.transactions.server_owner(invite).and_then(slot_of) else { return };
+        let Some(id) = self.table.get(slot).map(|leg| leg.id) else {
+            // The leg is gone, its INVITE answered: the transaction still knows of it.
+            cx.transactions.forget_server(cancel, cx.fx);
+            return;
+        };
+        let source = flow.remote;
+        self.with(cx, id, |leg, cx, desk| {
+            leg.answer_request(cx, desk, cancel, message, source, Fork(0), 200, &[]);
+            // A re-INVITE's CANCEL changes nothing: its answer is on its way (§9.2).
+            if leg.offered().is_some_and(|offered| offered.server == invite) {
+                leg.cancelled(cx, desk, message);
+            }
+        });
+    }
+
+    /// A response to a request of a leg's.
+    pub fn response_in(
+        &mut self,
+        cx: &mut Cx<'_>,
+        client: ClientId,
+        owner: u32,
+        message: &Message,
+        ready: &Ready<'_>,
+    ) {
+        self.with_owner(cx, owner, |leg, cx, desk| {
+            if *leg.call_id != *ready.call_id {
+                return;
+            }
+            cx.counters.response(crate::shard::Dir::In, message.method(), message.status(), leg.trunk);
+            if matches!(&leg.state, State::Calling(calling) if calling.client == Some(client)) {
+                leg.invite_response(cx, desk, message);
+            } else if let Some(at) = leg.request_of(client) {
+                leg.response_inside(at, cx, desk, message);
+            } else if message.method() == Method::Invite && (200..300).contains(&message.status()) {
+                leg.late_answer(cx, desk, message, ready.cseq.number);
+            }
+        });
+    }
+
+    /// A request of a leg's was not answered in time.
+    pub fn timed_out(&mut self, cx: &mut Cx<'_>, client: ClientId, owner: u32) {
+        self.failed(cx, client, owner, Failure::NoResponse);
+    }
+
+    /// A request of a leg's could not be sent.
+    pub fn unsendable(&mut self, cx: &mut Cx<'_>, client: ClientId, owner: u32) {
+        self.failed(cx, client, owner, Failure::Transport);
+    }
+
+    /// A client transaction of a leg's is over. Nothing hangs on it: what a leg keeps has its own time.
+    pub fn client_ended(&mut self, _owner: u32) {}
+
+    /// A server transaction of a leg's is over.
+    pub fn server_ended(&mut self, _owner: u32) {}
+
+    /// A timer with [`OWNED_TIMER`] and layer 0 fired.
+    pub fn timer(&mut self, cx: &mut Cx<'_>, key: u64) {
+        let slot = (key >> 24) as u32;
+        let generation = (key & 0xff_ffff) as u32;
+        let found = self.table.get(slot).map(|leg| leg.id);
+        if let Some(id) = found.filter(|id| id.generation & 0xff_ffff == generation) {
+            self.with(cx, id, |leg, cx, desk| leg.timer(cx, desk));
+        }
+    }
+
+    /// DNS has answered something.
+    pub fn resolved(&mut self, cx: &mut Cx<'_>) {
+        for id in std::mem::take(&mut self.desk.resolving) {
+            self.with(cx, id, |leg, cx, desk| leg.advance(cx, desk));
+        }
+    }
+
+    fn failed(&mut self, cx: &mut Cx<'_>, client: ClientId, owner: u32, failure: Failure) {
+        self.with_owner(cx, owner, |leg, cx, desk| {
+            if matches!(&leg.state, State::Calling(calling) if calling.client == Some(client)) {
+                leg.invite_failed(cx, desk, client, failure);
+            } else if let Some(at) = leg.request_of(client) {
+                let status = if failure == Failure::Transport { 503 } else { 408 };
+                leg.request_failed(at, cx, desk, status);
+            }
+        });
+    }
+
+    /// No room for a transaction: answered without one (C-213).
+    fn refuse_statelessly(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: LegId,
+        message: &Message,
+        reply: &Flow,
+        source: std::net::SocketAddr,
+    ) {
+        let Some(leg) = self.table.get(id.slot) else { return };
+        let after = cx.plan.routing.retry_after.max(1).to_string().into_bytes();
+        let own = [("Retry-After", after)];
+        let none = Headers::new();
+        let bytes =
+            write::response(leg, &mut self.desk, message, source, leg.tag, 503, "", &none, &own, None);
+        cx.out.push(Output::Send { to: (*reply).into(), bytes, tag: SendTag::NONE });
+    }
+}
+
+/// The table.
+impl Legs {
+    fn insert(&mut self, leg: Box<Leg>) -> LegId {
+        self.generation = self.generation.wrapping_add(1);
+        let slot = self.table.insert(leg);
+        let id = LegId { slot, generation: self.generation };
+        if let Some(leg) = self.table.get_mut(slot) {
+            leg.id = id;
+            if !leg.silent {
+                self.desk.index.insert(leg.tag, slot);
+                for dialog in &leg.dialogs {
+                    self.desk.index.insert(dialog.local_tag, slot);
+                }
+            }
+        }
+        id
+    }
+
+    /// Works with one leg, then sees to what came of it.
+    fn with(&mut self, cx: &mut Cx<'_>, id: LegId, work: impl FnOnce(&mut Leg, &mut Cx<'_>, &mut Desk)) {
+        let Some(leg) = self.table.get_mut(id.slot).filter(|leg| leg.id == id) else { return };
+        work(leg, cx, &mut self.desk);
+        self.settle(cx, id);
+        while let Some(leg) = self.desk.born.pop() {
+            self.give_birth(cx, leg);
+        }
+        while let Some(other) = self.desk.again.pop() {
+            if let Some(leg) = self.table.get(other.slot).filter(|leg| leg.id == other) {
+                leg.repeat_any_ack(cx);
+            }
+        }
+    }
+
+    fn with_owner(
+        &mut self,
+        cx: &mut Cx<'_>,
+        owner: u32,
+        work: impl FnOnce(&mut Leg, &mut Cx<'_>, &mut Desk),
+    ) {
+        let found = slot_of(owner).and_then(|slot| self.table.get(slot)).map(|leg| leg.id);
+        if let Some(id) = found {
+            self.with(cx, id, work);
+        }
+    }
+
+    /// Brings the wheel and the table in line with a leg.
+    fn settle(&mut self, cx: &mut Cx<'_>, id: LegId) {
+        let Some(leg) = self.table.get_mut(id.slot) else { return };
+        if !matches!(leg.state, State::Dead) {
+            return leg.rearm(cx);
+        }
+        leg.disarm(cx);
+        leg.farewell(&mut self.desk);
+        if let Some(leg) = self.table.remove(id.slot) {
+            self.unlist(&leg);
+        }
+    }
+
+    fn unlist(&mut self, leg: &Leg) {
+        let tags = leg.dialogs.iter().map(|dialog| dialog.local_tag).chain([leg.tag]);
+        for tag in tags {
+            if self.desk.index.get(&tag) == Some(&leg.id.slot) {
+                self.desk.index.remove(&tag);
+            }
+        }
+    }
+
+    /// A surplus answer becomes a leg for as long as its end takes (C-131).
+    fn give_birth(&mut self, cx: &mut Cx<'_>, mut leg: Box<Leg>) {
+        let parent = leg.surplus.pop();
+        let id = self.insert(leg);
+        if let Some((tag, parent)) = parent
+            && let Some(parent) = self.table.get_mut(parent.slot).filter(|leg| leg.id == parent)
+            && let Some(known) = parent.surplus.iter_mut().find(|(known, _)| *known == tag)
+        {
+            known.1 = id;
+        }
+        self.with(cx, id, |leg, cx, desk| leg.hang_up(cx, desk, Headers::new()));
+    }
+}
+
+fn slot_of(owner: u32) -> Option<u32> {
+    (owner != crate::sip::transaction::NONE && owner & OWNER != 0).then_some(owner & !OWNER)
+}
+
+/// An address as From and To of later requests repeat it, without tag.
+fn address(value: Option<crate::sip::message::NameAddr<'_>>) -> Box<[u8]> {
+    let mut out = Vec::with_capacity(64);
+    if let Some(value) = value {
+        put_name_addr(&mut out, value.display, value.uri);
+    }
+    out.into()
+}

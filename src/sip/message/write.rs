@@ -23,6 +23,23 @@ pub fn response(
     to_tag: Option<&[u8]>,
     extra: &[(&str, &[u8])],
 ) {
+    response_head(out, request, source, status, reason, to_tag);
+    for (name, value) in extra {
+        put_header(out, name, value);
+    }
+    out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+}
+
+/// The part of [`response`] that every response has: status line, Via, From, To, Call-ID, CSeq. What
+/// the response says of its own follows by [`Builder::resume`].
+pub fn response_head(
+    out: &mut Vec<u8>,
+    request: &Message,
+    source: Option<SocketAddr>,
+    status: u16,
+    reason: &str,
+    to_tag: Option<&[u8]>,
+) {
     out.extend_from_slice(b"SIP/2.0 ");
     put_number(out, u32::from(status));
     out.push(b' ');
@@ -53,10 +70,6 @@ pub fn response(
     if status == 100 {
         put_copy(out, "Timestamp", request.header(HeaderId::Timestamp));
     }
-    for (name, value) in extra {
-        put_header(out, name, value);
-    }
-    out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
 }
 
 fn has_tag(to: &[u8]) -> bool {
@@ -177,6 +190,11 @@ impl<'a> Builder<'a> {
         out.push(b' ');
         put_clean(out, if reason.is_empty() { default_reason(status) } else { reason }.as_bytes());
         out.extend_from_slice(b"\r\n");
+        Builder { out }
+    }
+
+    /// Goes on behind header lines that were written before.
+    pub fn resume(out: &'a mut Vec<u8>) -> Builder<'a> {
         Builder { out }
     }
 

@@ -520,7 +520,7 @@ fn dialog_token(cx: &Cx<'_>, context: &Context, at: usize, ready: &Ready<'_>) ->
     }
 }
 
-fn hop_of<'u>(uri: &Uri<'u>) -> Hop<'u> {
+pub(crate) fn hop_of<'u>(uri: &Uri<'u>) -> Hop<'u> {
     Hop { host: uri.host, port: uri.port, transport: uri_transport(uri), secure: uri.scheme == Scheme::Sips }
 }
 
@@ -539,7 +539,7 @@ fn is_sips(uri: &[u8]) -> bool {
     uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"))
 }
 
-fn hop_to(target: &Target) -> Hop<'_> {
+pub(crate) fn hop_to(target: &Target) -> Hop<'_> {
     Hop {
         host: target.host.as_bytes(),
         port: target.port,
@@ -559,7 +559,7 @@ fn domain(path: &Path<'_>, target: Option<&Target>) -> Option<Arc<str>> {
 
 /// The Request-URI for a trunk's target: the target's host, port and parameters, the caller's user
 /// unless the target has one of its own; URI parameters that say where to send it are not kept.
-fn retarget(request_uri: &[u8], target: &Target, out: &mut Vec<u8>) {
+pub(crate) fn retarget(request_uri: &[u8], target: &Target, out: &mut Vec<u8>) {
     let parsed = Uri::parse(request_uri).ok();
     out.extend_from_slice(if target.secure { b"sips:" } else { b"sip:" });
     let tel = parsed.as_ref().is_some_and(|uri| uri.scheme == Scheme::Tel);

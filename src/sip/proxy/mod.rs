@@ -31,8 +31,10 @@ pub(crate) mod testing;
 pub mod token;
 
 pub use forward::PROXY_TIMER;
+pub(crate) use forward::{hop_of, hop_to, retarget};
 pub use handed::{Handed, Owned};
 pub use itself::Itself;
+pub(crate) use request::reply_flow;
 
 use crate::shard::{Counters, Outbox, Place};
 use crate::sip::message::Edits;

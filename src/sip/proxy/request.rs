@@ -315,7 +315,7 @@ impl Proxy {
 
 /// Where answers to a request go: without `rport`, to the port its Via names (RFC 3261 §18.2.2,
 /// RFC 3581 §4). On streams that port counts only once the connection is lost.
-pub(super) fn reply_flow(flow: &Flow, via: &Via<'_>) -> Flow {
+pub(crate) fn reply_flow(flow: &Flow, via: &Via<'_>) -> Flow {
     let mut reply = *flow;
     if flow.transport.is_reliable() || via.rport.is_none() {
         reply.remote.set_port(via.port.unwrap_or(flow.transport.default_port()));

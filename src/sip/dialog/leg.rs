@@ -1,0 +1,345 @@
+//! One leg: what is kept of it, and which of its timers is due next.
+//!
+//! All timers of a leg are moments kept where they belong; the wheel holds one entry for the earliest.
+
+use super::attempt::Calling;
+use super::event::{Fork, LegEvent};
+use super::inside::{Request, Stage};
+use super::outgoing::{Body, Incoming};
+use super::route_set::Dialog;
+use super::session_timer::Session;
+use super::uas::{Accepted, Offered};
+use super::{Asked, LegId, OWNED_TIMER};
+use crate::sip::event::EndedBy;
+use crate::sip::flow::{Destination, ListenerId};
+use crate::sip::message::{HeaderId, Message, Method};
+use crate::sip::plan::{Credentials, TrunkIx};
+use crate::sip::proxy::{Cx, Itself};
+use crate::sip::time::Time;
+use crate::sip::timer::TimerId;
+use bytes::Bytes;
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Header fields of a digest answer.
+pub(super) type Authorization = Vec<(HeaderId, Vec<u8>)>;
+
+/// Which side sent the INVITE that made the leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Baton called.
+    Caller,
+    /// Baton was called.
+    Callee,
+}
+
+/// How far a leg is.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Our INVITE has no final answer.
+    Calling(Box<Calling>),
+    /// Our INVITE has its 2xx; the call has not said yet what to acknowledge it with.
+    Answered(Box<Answered>),
+    /// The party's INVITE has no final answer.
+    Offered(Box<Offered>),
+    /// The dialog is confirmed.
+    Up,
+    /// It was; late requests are still met until then.
+    Ended {
+        /// When it is forgotten.
+        until: Time,
+    },
+    /// To be forgotten at once.
+    Dead,
+}
+
+/// What the ACK to a 2xx needs to know of the INVITE.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) cseq: u32,
+    pub(super) authorization: Authorization,
+}
+
+/// An ACK of ours to a 2xx: kept for 2xx that come again (RFC 3261 §13.2.2.4).
+#[derive(Debug)]
+pub(super) struct Ack {
+    pub(super) cseq: u32,
+    pub(super) authorization: Authorization,
+    pub(super) body: Option<Body>,
+    /// `None` while the next hop is being looked up.
+    pub(super) sent: Option<(Destination, Bytes)>,
+    pub(super) until: Time,
+}
+
+/// A request of the party's that the call answers.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) asked: Asked,
+    pub(super) message: Message,
+    pub(super) source: SocketAddr,
+    pub(super) fork: Fork,
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub(super) struct Leg {
+    pub(super) id: LegId,
+    /// It ends a surplus answer to an INVITE (C-131): nobody is told of it.
+    pub(super) silent: bool,
+    pub(super) role: Role,
+    pub(super) state: State,
+    pub(super) call_id: Box<[u8]>,
+    /// Baton's From or To value, without tag.
+    pub(super) local: Box<[u8]>,
+    /// The party's, without tag.
+    pub(super) remote: Box<[u8]>,
+    /// Baton's tag, of the first fork when it has several.
+    pub(super) tag: u64,
+    /// One for each fork, in order; one when confirmed.
+    pub(super) dialogs: SmallVec<[Box<Dialog>; 1]>,
+    /// Where the party's messages come from or go to.
+    pub(super) flow: Destination,
+    /// Whether requests go there whatever the Contact says: a party that only its own connection reaches.
+    pub(super) pinned: bool,
+    /// Whether the dialog is one of `sips:` (RFC 3261 §12.1.1).
+    pub(super) secure: bool,
+    pub(super) trunk: Option<TrunkIx>,
+    pub(super) credentials: Option<Arc<Credentials>>,
+    pub(super) nonces: super::challenge::Nonces,
+    /// The party's Allow as bits by [`Method::index`], and whether it ever sent one.
+    pub(super) allow: u16,
+    /// The party's Supported, see [`super::facts`].
+    pub(super) supported: u8,
+    pub(super) options: Incoming,
+    pub(super) session: Option<Session>,
+    /// The last session descriptions.
+    pub(super) sent: Option<Body>,
+    pub(super) received: Option<Body>,
+    pub(super) requests: Vec<Box<Request>>,
+    pub(super) asked: Vec<Pending>,
+    pub(super) accepted: Vec<Accepted>,
+    pub(super) acks: Vec<Ack>,
+    /// Legs that end surplus answers, by the tag of their party.
+    pub(super) surplus: Vec<(Box<[u8]>, LegId)>,
+    /// BYE waits for the ACK (C-140), with these header fields.
+    pub(super) bye: Option<super::outgoing::Headers>,
+    alarm: Option<(Time, TimerId)>,
+}
+
+/// What all legs of a shard share while one of them is worked with.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) itself: Itself,
+    pub(super) scratch: Vec<u8>,
+    pub(super) events: VecDeque<LegEvent>,
+    /// Legs by Baton's tags.
+    pub(super) index: HashMap<u64, u32>,
+    /// Legs that wait for DNS.
+    pub(super) resolving: Vec<LegId>,
+    /// Legs that end surplus answers, to be put into the table.
+    pub(super) born: Vec<Box<Leg>>,
+    /// Repeated 2xx that belong to other legs of ours.
+    pub(super) again: Vec<LegId>,
+    pub(super) last_request: u32,
+}
+
+/// What a leg begins with.
+pub(super) struct Birth {
+    pub(super) role: Role,
+    pub(super) state: State,
+    pub(super) call_id: Box<[u8]>,
+    pub(super) tag: u64,
+    pub(super) local: Box<[u8]>,
+    pub(super) remote: Box<[u8]>,
+    pub(super) flow: Destination,
+    pub(super) options: Incoming,
+}
+
+impl Leg {
+    pub(super) fn new(birth: Birth) -> Leg {
+        Leg {
+            id: LegId { slot: u32::MAX, generation: 0 },
+            silent: false,
+            role: birth.role,
+            state: birth.state,
+            call_id: birth.call_id,
+            local: birth.local,
+            remote: birth.remote,
+            tag: birth.tag,
+            dialogs: SmallVec::new(),
+            flow: birth.flow,
+            pinned: false,
+            secure: false,
+            trunk: None,
+            credentials: None,
+            nonces: super::challenge::Nonces::default(),
+            allow: 0,
+            supported: 0,
+            options: birth.options,
+            session: None,
+            sent: None,
+            received: None,
+            requests: Vec::new(),
+            asked: Vec::new(),
+            accepted: Vec::new(),
+            acks: Vec::new(),
+            surplus: Vec::new(),
+            bye: None,
+            alarm: None,
+        }
+    }
+
+    pub(super) fn listener(&self) -> ListenerId {
+        self.flow.listener
+    }
+
+    /// The owner that the leg's transactions carry.
+    pub(super) fn owner(&self) -> u32 {
+        super::OWNER | self.id.slot
+    }
+
+    /// The dialog of a fork.
+    pub(super) fn dialog(&self, fork: Fork) -> Option<&Dialog> {
+        self.dialogs.iter().find(|dialog| dialog.fork == fork).map(|dialog| &**dialog)
+    }
+
+    pub(super) fn dialog_mut(&mut self, fork: Fork) -> Option<&mut Dialog> {
+        self.dialogs.iter_mut().find(|dialog| dialog.fork == fork).map(|dialog| &mut **dialog)
+    }
+
+    /// Whether the dialog is confirmed and has not ended.
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.state, State::Up | State::Answered(_))
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.state, State::Ended { .. } | State::Dead)
+    }
+
+    /// Whether the 2xx that made the leg waits for its ACK.
+    pub(super) fn unacknowledged(&self) -> bool {
+        self.accepted.iter().any(|accepted| accepted.asked.is_none())
+    }
+
+    /// Whether an INVITE of either side inside the dialog is under way.
+    pub(super) fn inviting(&self) -> bool {
+        matches!(self.state, State::Answered(_)) || self.own_invite() || self.asked_for(Method::Invite)
+    }
+
+    /// Whether a re-INVITE of ours is under way.
+    pub(super) fn own_invite(&self) -> bool {
+        self.requests.iter().any(|request| {
+            request.method == Method::Invite && matches!(request.stage, Stage::Sent(_) | Stage::Accepted)
+        })
+    }
+
+    /// Whether the party waits for our answer to a request with this method.
+    pub(super) fn asked_for(&self, method: Method) -> bool {
+        self.asked.iter().any(|pending| pending.message.method() == method)
+    }
+
+    pub(super) fn tell(&self, desk: &mut Desk, event: LegEvent) {
+        if !self.silent {
+            desk.events.push_back(event);
+        }
+    }
+
+    /// When [`Leg::timer`] has something to do next.
+    fn next_deadline(&self) -> Option<Time> {
+        let state = match &self.state {
+            State::Calling(calling) => calling.next_deadline(),
+            State::Offered(offered) => offered.next_deadline(),
+            State::Ended { until } => Some(*until),
+            State::Answered(_) | State::Up | State::Dead => None,
+        };
+        let session = self.session.as_ref().filter(|_| self.is_up()).and_then(Session::next_deadline);
+        let requests = self.requests.iter().filter_map(|request| request.next_deadline());
+        let accepted = self.accepted.iter().map(|accepted| accepted.next.min(accepted.until));
+        let acks = self.acks.iter().map(|ack| ack.until);
+        requests.chain(accepted).chain(acks).chain(state).chain(session).min()
+    }
+
+    /// Brings the wheel in line with the leg's moments. An entry that is too early stays: it looks again.
+    pub(super) fn rearm(&mut self, cx: &mut Cx<'_>) {
+        match (self.next_deadline(), self.alarm) {
+            (Some(next), Some((at, _))) if at <= next => {}
+            (Some(next), alarm) => {
+                if let Some((_, timer)) = alarm {
+                    cx.transactions.cancel_timer(timer);
+                }
+                let key =
+                    OWNED_TIMER | u64::from(self.id.slot) << 24 | u64::from(self.id.generation) & 0xff_ffff;
+                self.alarm = Some((next, cx.transactions.set_tu_timer(next, key)));
+            }
+            (None, Some((_, timer))) => {
+                cx.transactions.cancel_timer(timer);
+                self.alarm = None;
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// Takes the leg's entry off the wheel.
+    pub(super) fn disarm(&mut self, cx: &mut Cx<'_>) {
+        if let Some((_, timer)) = self.alarm.take() {
+            cx.transactions.cancel_timer(timer);
+        }
+    }
+
+    /// The wheel's entry fired: does what is due.
+    pub(super) fn timer(&mut self, cx: &mut Cx<'_>, desk: &mut Desk) {
+        self.alarm = None;
+        let now = cx.now;
+        self.acks.retain(|ack| ack.until > now);
+        self.calling_timer(cx, desk);
+        self.offered_timer(cx, desk);
+        self.accepted_timer(cx, desk);
+        self.requests_timer(cx, desk);
+        self.session_timer(cx, desk);
+        if let State::Ended { until } = self.state
+            && until <= now
+        {
+            self.forget(cx, desk);
+        }
+    }
+
+    /// DNS has answered, or something that was waited for has happened: what can go now, goes.
+    pub(super) fn advance(&mut self, cx: &mut Cx<'_>, desk: &mut Desk) {
+        self.continue_calling(cx, desk);
+        self.send_acks(cx, desk);
+        self.send_requests(cx, desk);
+    }
+
+    /// The call is over: open requests are told, late ones met for 64*T1.
+    pub(super) fn end(
+        &mut self,
+        cx: &mut Cx<'_>,
+        desk: &mut Desk,
+        by: Option<EndedBy>,
+        message: Option<Message>,
+    ) {
+        if self.has_ended() {
+            return;
+        }
+        self.refuse_asked(cx, desk, 487);
+        self.drop_requests(cx, desk, by.is_some());
+        self.accepted.clear();
+        self.bye = None;
+        self.session = None;
+        self.sent = None;
+        self.received = None;
+        self.state = State::Ended { until: cx.now + cx.plan.timings.t1 * 64 };
+        if let Some(by) = by {
+            self.tell(desk, LegEvent::Ended { leg: self.id, by, message });
+        }
+    }
+
+    /// Nothing more will come of it.
+    pub(super) fn forget(&mut self, cx: &mut Cx<'_>, desk: &mut Desk) {
+        self.drop_requests(cx, desk, true);
+        self.state = State::Dead;
+    }
+}

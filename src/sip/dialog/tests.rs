@@ -1,0 +1,3 @@
+//! Legs, played message by message.
+
+mod calls;
