@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 PACKAGES = {"sipp": "sip-tester", "kamailio": "kamailio", "stunnel4": "stunnel4", "sipsak": "sipsak",
-            "openssl": "openssl", "rustc": None}
+            "openssl": "openssl", "baresip": "baresip-core", "rustc": None}
 
 
 def find(program):
