@@ -15,6 +15,7 @@ use self::entry::Refer;
 use super::facts::{Dialog, Fate, NotifyFacts, ReferFacts};
 use super::outcome::progress;
 use super::state::{Event, State};
+use super::waits::Waits;
 use crate::sip::event::{CallSid, ReferReason, ReferRole, ReferSnapshot, ReferStatus};
 use crate::sip::time::Time;
 use hashbrown::HashMap;
@@ -66,37 +67,6 @@ pub enum ReferEffect {
         /// When.
         at: Time,
     },
-}
-
-/// How long a Refer waits for what (refer-core section 3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waits {
-    /// For the fate of the REFER, should the proxy never tell it; it outlasts Timer F.
-    pub response: Duration,
-    /// For the retry after a challenge.
-    pub challenge: Duration,
-    /// From the acceptance to the first NOTIFY.
-    pub notify: Duration,
-    /// From the acceptance to the result, at most; the subscription may end sooner.
-    pub outcome: Duration,
-    /// From a BYE to the loss of the result.
-    pub bye_grace: Duration,
-    /// How long a finished Refer still takes what belongs to it.
-    pub linger: Duration,
-}
-
-impl Waits {
-    /// The defaults for a round-trip estimate T1 (RFC 3261 §17.1.1.1).
-    pub fn from_t1(t1: Duration) -> Waits {
-        Waits {
-            response: 128 * t1,
-            challenge: 16 * t1,
-            notify: 64 * t1,
-            outcome: Duration::from_secs(300),
-            bye_grace: Duration::from_secs(2),
-            linger: 64 * t1,
-        }
-    }
 }
 
 /// The bounded table of Refers, owned by a shard.
@@ -258,7 +228,13 @@ impl Observer {
                 refer.refer_code = Some(408);
                 self.feed(now, slot, Event::Unanswered, fx);
             }
-            State::Challenged | State::Accepted | State::Trying | State::Ringing | State::Ending => {
+            State::Pending
+            | State::Challenged
+            | State::Accepted
+            | State::Trying
+            | State::Ringing
+            | State::Bridging
+            | State::Ending => {
                 self.feed(now, slot, Event::Deadline, fx);
             }
         }

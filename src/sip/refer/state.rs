@@ -1,18 +1,18 @@
-//! The life of a Refer as a state machine, without the table that holds it.
+//! The life of a Refer as a state machine, the same for all three roles, without the table that
+//! holds it (refer-core section 3).
 //!
 //! ```text
-//!              401/407          retry
-//!          ┌──────────► challenged ──┐
-//!  requested ◄───────────────────────┘
-//!      │ 2xx            NOTIFY 100      NOTIFY 18x
-//!      ├────► accepted ───────► trying ───────► ringing
-//!      │          │                │               │      BYE
-//!      │          └────────────────┴───────────────┴────────────► ending
-//!      │ refused, unanswered       │ result, subscription over      │ result, or grace over
-//!      └───────────────────────► over ◄─────────────────────────────┘
+//!  pending ── sent (R, T) ──► requested ◄──── repeated ────┐
+//!     │                           │ └─ 401/407 (R) ─► challenged
+//!     │ admitted (S)              │ 2xx, or a NOTIFY
+//!     └────────────────► accepted ┴──► trying ──► ringing ──── target answered (S) ──► bridging
+//!                            │            │          │                                    │
+//!                            │            │          ├── BYE of the peer (R, T) ─► ending │ joined
+//!                            └────────────┴──────────┴───────────────┴────────────────────┴──► over
 //! ```
 //!
 //! A state knows no time: the owner of a Refer keeps its one deadline and says when it has passed.
+//! What a trunk makes of silence and of a BYE is [`Leniency`], applied to the result alone.
 
 use super::outcome::{Outcome, Progress, progress};
 use crate::sip::event::{ReferReason, ReferStatus};
@@ -20,6 +20,8 @@ use crate::sip::event::{ReferReason, ReferStatus};
 /// How far a Refer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
+    /// It was asked for (T), or came in and is not decided (S).
+    Pending,
     /// The REFER is on its way; its answer is not known.
     Requested,
     /// It was answered 401 or 407; a retry with credentials is the same Refer.
@@ -30,6 +32,8 @@ pub enum State {
     Trying,
     /// The target is alerted.
     Ringing,
+    /// The target answered; the party to be moved is not joined to it yet (S).
+    Bridging,
     /// The call ended before a result; one that comes within the grace still counts.
     Ending,
     /// It has its result.
@@ -39,22 +43,53 @@ pub enum State {
 /// What can happen to a Refer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// The REFER was sent, or passed on (R, T).
+    Sent,
+    /// The REFER was taken, and answered so (S).
+    Admitted,
+    /// It was refused here: policy, loop, depth, scheme, or the application's word (S).
+    Denied,
     /// The REFER was sent again, with credentials.
     Repeated,
     /// The REFER got this response.
     Answered(u16),
+    /// The REFER was accepted, and nothing will be reported about it (R-048).
+    Unmonitored,
     /// The REFER got no response in time, or could not be sent.
     Unanswered,
     /// A NOTIFY (or the target itself) said this about the target.
     Reported(u16),
+    /// The target answered and is to be joined with the party to be moved (S).
+    TargetAnswered,
+    /// The target and the party to be moved talk to each other (S).
+    Joined,
+    /// They could not be joined, or the target left before they were (S).
+    JoinFailed,
+    /// The target rang too long and is cancelled (S).
+    RingOver,
     /// The subscription was ended by a NOTIFY that brought no result.
     SubscriptionEnded,
     /// A BYE was seen.
     CallEnded,
+    /// The call ended and took the answer to the REFER with it (T).
+    Cut,
+    /// The party to be moved went away (S).
+    PartyLeft,
+    /// The API called it off (R-047).
+    CalledOff,
     /// What the state waits for did not come in its time.
     Deadline,
     /// Baton stops: nobody will follow this Refer any more.
     Abandoned,
+}
+
+/// What a trunk makes of a peer that says nothing (refer-core section 4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leniency {
+    /// The peer's BYE before a result counts as success.
+    pub bye: bool,
+    /// No NOTIFY, or none with a result, counts as success.
+    pub silence: bool,
 }
 
 impl State {
@@ -62,30 +97,73 @@ impl State {
     pub const fn status(self) -> ReferStatus {
         match self {
             State::Over(outcome) => outcome.status,
-            State::Requested
+            State::Pending
+            | State::Requested
             | State::Challenged
             | State::Accepted
             | State::Trying
             | State::Ringing
+            | State::Bridging
             | State::Ending => ReferStatus::InProgress,
         }
     }
 
     /// Whether a NOTIFY can still say something about it.
     pub const fn is_active(self) -> bool {
-        !matches!(self, State::Challenged | State::Over(_))
+        !matches!(self, State::Pending | State::Challenged | State::Over(_))
+    }
+
+    /// Whether it has its result.
+    pub const fn is_over(self) -> bool {
+        matches!(self, State::Over(_))
+    }
+
+    /// The state after an event, on a trunk that is lenient so (refer-core section 2, "knob").
+    pub const fn on_with(self, event: Event, lenient: Leniency) -> State {
+        let next = self.on(event);
+        let State::Over(outcome) = next else { return next };
+        let forgiven = match (self, event, outcome.reason) {
+            // A result stays, and a shard that stops knows nothing of success.
+            (State::Over(_), _, _) | (_, Event::Abandoned, _) => false,
+            // The party that leaves is the one to be moved only in role S.
+            (_, Event::PartyLeft, _) | (State::Pending, _, _) => false,
+            (_, _, Some(ReferReason::NotifyTimeout | ReferReason::OutcomeUnknown)) => lenient.silence,
+            (_, _, Some(ReferReason::CallEnded)) => lenient.bye,
+            (_, _, _) => false,
+        };
+        if forgiven { State::Over(Outcome { status: ReferStatus::Completed, ..outcome }) } else { next }
     }
 
     /// The state after an event.
     pub const fn on(self, event: Event) -> State {
         use Event::{
-            Abandoned, Answered, CallEnded, Deadline, Repeated, Reported, SubscriptionEnded, Unanswered,
+            Abandoned, Admitted, Answered, CallEnded, CalledOff, Cut, Deadline, Denied, JoinFailed, Joined,
+            PartyLeft, Repeated, Reported, RingOver, Sent, SubscriptionEnded, TargetAnswered, Unanswered,
+            Unmonitored,
         };
-        use State::{Accepted, Challenged, Ending, Over, Requested, Ringing, Trying};
+        use State::{Accepted, Bridging, Challenged, Ending, Over, Pending, Requested, Ringing, Trying};
         match (self, event) {
+            (Pending, Sent) => Requested,
+            // RFC 3515 §2.4.2: in role S the acceptance is our own.
+            (Pending, Admitted) => Accepted,
+            (Pending, Denied) => Over(Outcome::failed(ReferReason::Policy)),
+            // RFC 5589 §6: refused before it was sent, as the peer does not know REFER (R-032).
+            (Pending, Answered(300..)) => Over(Outcome::failed(ReferReason::ReferRejected)),
+            (Pending, Unanswered | Deadline) => Over(Outcome::failed(ReferReason::ReferTimeout)),
+            (Pending, CallEnded | Cut) => Over(Outcome::canceled(ReferReason::CallEnded)),
+            (
+                Pending,
+                Answered(0..=299) | Repeated | Unmonitored | Reported(_) | TargetAnswered | Joined
+                | JoinFailed | RingOver | SubscriptionEnded,
+            ) => Pending,
+
             // RFC 3515 §2.4.2: a 2xx accepts, whichever it is (RFC 7647 §5); other finals refuse.
             (Requested, Answered(0..=199)) => Requested,
             (Requested, Answered(200..=299)) => Accepted,
+            // RFC 4488 §4: accepted, and nobody will say more (R-048).
+            (Requested | Accepted, Unmonitored) => {
+                Over(Outcome { status: ReferStatus::Completed, reason: Some(ReferReason::Unmonitored) })
+            }
             // RFC 3261 §22.2: the sender may come back with credentials.
             (Requested, Answered(401 | 407)) => Challenged,
             (Requested, Answered(300..)) => Over(Outcome::failed(ReferReason::ReferRejected)),
@@ -94,15 +172,21 @@ impl State {
             // RFC 3515 §2.4.4: a NOTIFY may overtake the response and then stands for it.
             (Requested, Reported(code)) => after_report(self, code),
             // RFC 5057 §5: the end of the call does not take the REFER's answer back.
-            (Requested, CallEnded | Repeated) => Requested,
+            (Requested, CallEnded | Repeated | Sent | Admitted) => Requested,
+            // RFC 5057 §4: with no answer to come, a NOTIFY may still tell the result.
+            (Requested, Cut) => Ending,
 
-            (Challenged, Repeated) => Requested,
+            (Challenged, Repeated | Sent) => Requested,
             // RFC 3261 §22.2: nobody took up the challenge, so it was the answer.
-            (Challenged, CallEnded | Deadline | Abandoned) => {
+            (Challenged, CallEnded | Cut | Deadline | Abandoned) => {
                 Over(Outcome::failed(ReferReason::ReferRejected))
             }
             // RFC 3515 §2.4.6: what belongs to the refused attempt cannot decide the next one.
-            (Challenged, Answered(_) | Unanswered | Reported(_) | SubscriptionEnded) => Challenged,
+            (
+                Challenged,
+                Answered(_) | Unanswered | Reported(_) | SubscriptionEnded | Unmonitored | Admitted
+                | TargetAnswered | Joined | JoinFailed | RingOver,
+            ) => Challenged,
 
             // RFC 3515 §2.4.5: reports about the target, whether or not the response was seen.
             (Accepted | Trying | Ringing, Reported(code)) => after_report(self, code),
@@ -116,30 +200,71 @@ impl State {
                 Over(Outcome::failed(ReferReason::OutcomeUnknown))
             }
             // RFC 5057 §4: the two usages end separately; a result may still be on its way.
-            (Accepted | Trying | Ringing, CallEnded) => Ending,
+            (Accepted | Trying | Ringing, CallEnded | Cut) => Ending,
             // RFC 6665 §4.1.2.4: Timer N.
             (Accepted, Deadline) => Over(Outcome::failed(ReferReason::NotifyTimeout)),
             // RFC 6665 §4.4.1: the subscription ran out.
             (Trying | Ringing, Deadline) => Over(Outcome::failed(ReferReason::OutcomeUnknown)),
-            (Accepted | Trying | Ringing, Repeated) => self,
+            (Accepted | Trying | Ringing, Repeated | Sent | Admitted) => self,
+            (Trying | Ringing, Unmonitored) => self,
+            // RFC 5589 §6: the target is there; it counts when the parties talk (R-064).
+            (Accepted | Trying | Ringing, TargetAnswered) => Bridging,
+            // RFC 5589 §7.3: two halves of calls of our own need no INVITE.
+            (Accepted | Trying | Ringing | Bridging, Joined) => Over(Outcome::COMPLETED),
+            // RFC 3264 §6: no common codec, or a refused re-INVITE (R-098, R-099).
+            (Accepted | Trying | Ringing | Bridging, JoinFailed) => {
+                Over(Outcome::failed(ReferReason::BridgeFailed))
+            }
+            // RFC 5589 §6.3.2: no answer in time; the CANCEL is the result, whatever crosses it (X-10).
+            (Accepted | Trying | Ringing, RingOver) => {
+                Over(Outcome { status: ReferStatus::NoAnswer, reason: Some(ReferReason::TargetNoAnswer) })
+            }
+
+            (Bridging, Deadline) => Over(Outcome::failed(ReferReason::BridgeFailed)),
+            (Bridging, CallEnded | Cut) => Over(Outcome::canceled(ReferReason::CallEnded)),
+            // RFC 3515 §2.4.4: the end of the subscription ends nothing else (R-081); late progress of
+            // the target is none.
+            (
+                Bridging,
+                Reported(_) | TargetAnswered | RingOver | SubscriptionEnded | Answered(_) | Unanswered
+                | Unmonitored | Repeated | Sent | Admitted,
+            ) => Bridging,
 
             // RFC 3515 §2.4.4: a result inside the grace wins over the BYE; progress does not.
             (Ending, Reported(code)) => match progress(code) {
                 Some(Progress::Over(outcome)) => Over(outcome),
                 Some(Progress::Trying | Progress::Ringing) | None => Ending,
             },
-            (Ending, SubscriptionEnded | CallEnded | Repeated) => Ending,
+            (
+                Ending,
+                SubscriptionEnded | CallEnded | Cut | Repeated | Sent | Admitted | Unmonitored
+                | TargetAnswered | Joined | JoinFailed | RingOver,
+            ) => Ending,
             (Ending, Deadline) => Over(Outcome::canceled(ReferReason::CallEnded)),
 
-            (Requested | Accepted | Trying | Ringing | Ending, Abandoned) => {
+            // RFC 5589 §6.3.2: nobody is left to be moved (R-060).
+            (
+                Pending | Requested | Challenged | Accepted | Trying | Ringing | Bridging | Ending,
+                PartyLeft,
+            ) => Over(Outcome::canceled(ReferReason::CallEnded)),
+            // RFC 3515 §2.4.4: the waiting ends; the REFER itself cannot be recalled.
+            (
+                Pending | Requested | Challenged | Accepted | Trying | Ringing | Bridging | Ending,
+                CalledOff,
+            ) => Over(Outcome::canceled(ReferReason::ApiCancel)),
+            // Only an undecided REFER can be refused.
+            (Requested | Challenged | Accepted | Trying | Ringing | Bridging | Ending, Denied) => self,
+            (Requested, TargetAnswered | Joined | JoinFailed | RingOver) => Requested,
+            (Pending | Requested | Accepted | Trying | Ringing | Bridging | Ending, Abandoned) => {
                 Over(Outcome::failed(ReferReason::OutcomeUnknown))
             }
 
             // RFC 3515 §2.4.4: exactly one final result; nothing that comes later changes it.
             (
                 Over(outcome),
-                Repeated | Answered(_) | Unanswered | Reported(_) | SubscriptionEnded | CallEnded | Deadline
-                | Abandoned,
+                Sent | Admitted | Denied | Repeated | Answered(_) | Unmonitored | Unanswered | Reported(_)
+                | TargetAnswered | Joined | JoinFailed | RingOver | SubscriptionEnded | CallEnded | Cut
+                | PartyLeft | CalledOff | Deadline | Abandoned,
             ) => Over(outcome),
         }
     }
@@ -152,10 +277,12 @@ const fn after_report(state: State, code: u16) -> State {
         Some(Progress::Ringing) => State::Ringing,
         Some(Progress::Trying) => match state {
             State::Ringing => State::Ringing,
-            State::Requested
+            State::Pending
+            | State::Requested
             | State::Challenged
             | State::Accepted
             | State::Trying
+            | State::Bridging
             | State::Ending
             | State::Over(_) => State::Trying,
         },
@@ -164,127 +291,4 @@ const fn after_report(state: State, code: u16) -> State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const IN_PROGRESS: [State; 6] =
-        [State::Requested, State::Challenged, State::Accepted, State::Trying, State::Ringing, State::Ending];
-
-    const EVENTS: [Event; 14] = [
-        Event::Repeated,
-        Event::Answered(100),
-        Event::Answered(202),
-        Event::Answered(401),
-        Event::Answered(603),
-        Event::Unanswered,
-        Event::Reported(100),
-        Event::Reported(180),
-        Event::Reported(200),
-        Event::Reported(486),
-        Event::SubscriptionEnded,
-        Event::CallEnded,
-        Event::Deadline,
-        Event::Abandoned,
-    ];
-
-    fn failed(reason: ReferReason) -> State {
-        State::Over(Outcome::failed(reason))
-    }
-
-    /// [R-001] A final state stays what it is under everything that can still happen.
-    #[test]
-    fn a_result_never_changes() {
-        for outcome in [
-            Outcome::COMPLETED,
-            Outcome::failed(ReferReason::NotifyTimeout),
-            Outcome::canceled(ReferReason::CallEnded),
-        ] {
-            for event in EVENTS {
-                assert_eq!(State::Over(outcome).on(event), State::Over(outcome), "{event:?}");
-            }
-        }
-    }
-
-    /// [R-001] Whatever the state, its deadlines alone lead to a result.
-    #[test]
-    fn waiting_always_ends() {
-        for state in IN_PROGRESS {
-            assert!(matches!(state.on(Event::Deadline), State::Over(_)), "{state:?}");
-            assert!(matches!(state.on(Event::Abandoned), State::Over(_)), "{state:?}");
-        }
-    }
-
-    /// [R-002] Acceptance is not success.
-    #[test]
-    fn a_2xx_to_refer_is_no_result() {
-        for code in 200..=299 {
-            assert_eq!(State::Requested.on(Event::Answered(code)), State::Accepted);
-        }
-        assert_eq!(State::Accepted.status(), ReferStatus::InProgress);
-    }
-
-    /// [R-003] Every final code but a challenge refuses, whatever it is.
-    #[test]
-    fn every_other_final_answer_refuses() {
-        for code in 300..=699 {
-            let next = State::Requested.on(Event::Answered(code));
-            if matches!(code, 401 | 407) {
-                assert_eq!(next, State::Challenged);
-            } else {
-                assert_eq!(next, failed(ReferReason::ReferRejected), "{code}");
-            }
-        }
-    }
-
-    /// [R-019] A report that overtakes the answer is taken as acceptance.
-    #[test]
-    fn a_report_stands_for_the_answer() {
-        assert_eq!(State::Requested.on(Event::Reported(100)), State::Trying);
-        assert_eq!(State::Requested.on(Event::Reported(183)), State::Ringing);
-        assert_eq!(State::Requested.on(Event::Reported(200)), State::Over(Outcome::COMPLETED));
-        // X-02: the answer may be lost for good then.
-        assert_eq!(State::Trying.on(Event::Unanswered), State::Trying);
-        assert_eq!(State::Ringing.on(Event::Answered(408)), State::Ringing);
-    }
-
-    /// [R-012] The end of the call is not the end of the transfer, while its grace lasts.
-    #[test]
-    fn a_bye_waits_for_the_result() {
-        for state in [State::Accepted, State::Trying, State::Ringing] {
-            let ending = state.on(Event::CallEnded);
-            assert_eq!(ending, State::Ending);
-            assert_eq!(ending.on(Event::Reported(180)), State::Ending);
-            assert_eq!(ending.on(Event::SubscriptionEnded), State::Ending);
-            assert_eq!(ending.on(Event::Reported(200)), State::Over(Outcome::COMPLETED));
-            let over = ending.on(Event::Deadline);
-            assert_eq!(over, State::Over(Outcome::canceled(ReferReason::CallEnded)));
-        }
-    }
-
-    /// [R-011] A challenged attempt decides nothing; what comes for it is ignored.
-    #[test]
-    fn a_challenge_waits_for_the_retry() {
-        for event in [Event::Reported(200), Event::SubscriptionEnded, Event::Answered(202)] {
-            assert_eq!(State::Challenged.on(event), State::Challenged);
-        }
-        assert_eq!(State::Challenged.on(Event::Repeated), State::Requested);
-        assert_eq!(State::Challenged.on(Event::Deadline), failed(ReferReason::ReferRejected));
-        assert_eq!(State::Challenged.on(Event::CallEnded), failed(ReferReason::ReferRejected));
-    }
-
-    /// [R-003] Timeouts name what was waited for.
-    #[test]
-    fn deadlines_name_what_was_missing() {
-        assert_eq!(State::Requested.on(Event::Deadline), failed(ReferReason::ReferTimeout));
-        assert_eq!(State::Accepted.on(Event::Deadline), failed(ReferReason::NotifyTimeout));
-        assert_eq!(State::Trying.on(Event::Deadline), failed(ReferReason::OutcomeUnknown));
-        assert_eq!(State::Ringing.on(Event::Deadline), failed(ReferReason::OutcomeUnknown));
-    }
-
-    /// Progress does not run backwards when NOTIFYs are reordered.
-    #[test]
-    fn progress_does_not_go_back() {
-        assert_eq!(State::Ringing.on(Event::Reported(100)), State::Ringing);
-        assert_eq!(State::Ringing.on(Event::Reported(700)), State::Ringing);
-    }
-}
+mod tests;

@@ -1,10 +1,11 @@
 //! One Refer of the observer's table: its state, what is known of it, and its one deadline.
 
-use super::{ReferEffect, ReferHandle, Waits};
+use super::{ReferEffect, ReferHandle};
 use crate::sip::event::{ReferReason, ReferRole, ReferSid, ReferSnapshot, ReferStatus};
 use crate::sip::refer::facts::{Dialog, ReferFacts};
 use crate::sip::refer::outcome::Outcome;
 use crate::sip::refer::state::{Event, State};
+use crate::sip::refer::waits::Waits;
 use crate::sip::time::Time;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,10 +91,10 @@ impl Refer {
             self.outcome_by = now + waits.outcome;
         }
         self.deadline = match self.state {
-            State::Requested => now + waits.response,
+            State::Pending | State::Requested => now + waits.response,
             State::Challenged => now + waits.challenge,
             State::Accepted => self.outcome_by.min(now + waits.notify),
-            State::Trying | State::Ringing => self.outcome_by,
+            State::Trying | State::Ringing | State::Bridging => self.outcome_by,
             State::Ending => now + waits.bye_grace,
             // The linger, and until the REFER's fate is known the wait for that.
             State::Over(_) => now + waits.linger.max(waits.response),
@@ -131,11 +132,13 @@ impl Refer {
             State::Over(outcome) => {
                 (std::mem::take(&mut self.from), std::mem::take(&mut self.to), outcome.reason)
             }
-            State::Requested
+            State::Pending
+            | State::Requested
             | State::Challenged
             | State::Accepted
             | State::Trying
             | State::Ringing
+            | State::Bridging
             | State::Ending => (self.from.clone(), self.to.clone(), None),
         };
         let seq = self.seq;
