@@ -21,7 +21,6 @@ use crate::sip::time::Time;
 use hashbrown::HashMap;
 use slab::Slab;
 use smallvec::SmallVec;
-use std::time::Duration;
 
 /// Refers of one call that are watched at once; more in one call are relayed unobserved.
 const PER_CALL: usize = 16;

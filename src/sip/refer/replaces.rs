@@ -1,7 +1,7 @@
 //! Dialogs named in a Refer-To: the Replaces value of RFC 3891, escaped into a URI's header part and
 //! read out of it, and Target-Dialog (RFC 4538).
 
-use crate::sip::message::{Message, Replaces};
+use crate::sip::message::{Message, ParseError, Replaces};
 
 /// A dialog as a REFER names it, seen from Baton: who names it calls Baton's tag the `to-tag`
 /// (Replaces) or the `remote-tag` (Target-Dialog).
@@ -24,8 +24,8 @@ impl Named {
     }
 
     /// The dialog a request's Target-Dialog names; `Err` when it cannot be read.
-    pub fn target_dialog(request: &Message) -> Result<Option<Named>, ()> {
-        Ok(request.target_dialog().map_err(|_| ())?.map(Named::own))
+    pub fn target_dialog(request: &Message) -> Result<Option<Named>, ParseError> {
+        Ok(request.target_dialog()?.map(Named::own))
     }
 
     fn own(named: Replaces<'_>) -> Named {

@@ -2,6 +2,7 @@ use super::*;
 use crate::sip::event::ReferSid;
 use crate::sip::refer::facts::Tag;
 use std::sync::Arc;
+use std::time::Duration;
 
 const REFERRER: &[u8] = b"9fxced76sl";
 const REFEREE: &[u8] = b"314159";
