@@ -134,6 +134,17 @@ impl Life {
         self.deadline
     }
 
+    /// When the result must be there.
+    pub fn outcome_by(&self) -> Time {
+        self.outcome_by
+    }
+
+    /// An application performs the transfer: it has the time that a subscriber would wait (S).
+    pub fn in_other_hands(&mut self) {
+        self.waits.ring = self.waits.outcome;
+        self.waits.quiet = self.waits.outcome;
+    }
+
     /// The waits it lives by.
     pub fn waits(&self) -> &Waits {
         &self.waits

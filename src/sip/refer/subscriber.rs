@@ -12,8 +12,8 @@ use std::time::Duration;
 /// A Refer of a dialog, as far as NOTIFYs are told apart by it; in the order in which they were sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// CSeq of the REFER that was accepted, or of the last one sent.
-    pub cseq: u32,
+    /// CSeq of the REFER that was answered; `None` until then.
+    pub cseq: Option<u32>,
     /// Whether it is not final yet.
     pub active: bool,
 }
@@ -56,7 +56,9 @@ pub fn judge(notify: &Message, refers: &[Candidate]) -> Judgement {
 /// by `id`; without one the only active Refer of the dialog, else the first sent on it.
 fn matched(refers: &[Candidate], id: Option<u32>) -> Option<usize> {
     if let Some(id) = id {
-        return refers.iter().position(|r| r.cseq == id);
+        // a NOTIFY may be here before the response that tells the CSeq.
+        let answered = refers.iter().position(|r| r.cseq == Some(id));
+        return answered.or_else(|| refers.iter().position(|r| r.cseq.is_none() && r.active));
     }
     let mut active = refers.iter().enumerate().filter(|(_, r)| r.active);
     match (active.next(), active.next()) {
@@ -68,8 +70,8 @@ fn matched(refers: &[Candidate], id: Option<u32>) -> Option<usize> {
 /// A SUBSCRIBE to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subscribe {
-    /// The `id` of its Event: CSeq of the accepted REFER.
-    pub id: u32,
+    /// The `id` of its Event: CSeq of the accepted REFER, when it is known.
+    pub id: Option<u32>,
     /// Its Expires.
     pub expires: u32,
 }
@@ -77,14 +79,17 @@ pub struct Subscribe {
 impl Subscribe {
     /// The value of Event.
     pub fn event(&self) -> String {
-        format!("refer;id={}", self.id)
+        match self.id {
+            Some(id) => format!("refer;id={id}"),
+            None => "refer".to_owned(),
+        }
     }
 }
 
 /// The subscription of one Refer, seen from its subscriber.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Subscriber {
-    cseq: u32,
+    cseq: Option<u32>,
     /// When it runs out, once a NOTIFY has said so.
     expires_at: Option<Time>,
     /// When it is to be refreshed.
@@ -95,10 +100,10 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    /// The subscription that a REFER with this CSeq will make, if it is accepted.
-    pub fn new(cseq: u32) -> Subscriber {
+    /// The subscription that a REFER will make, if it is accepted.
+    pub fn new() -> Subscriber {
         Subscriber {
-            cseq,
+            cseq: None,
             expires_at: None,
             refresh_at: None,
             terminated: false,
@@ -107,13 +112,18 @@ impl Subscriber {
         }
     }
 
-    /// The REFER was sent again (challenge, glare): only the last attempt counts.
-    pub fn attempt(&mut self, cseq: u32) {
-        *self = Subscriber::new(cseq);
+    /// The REFER was sent, perhaps again (glare): only the last attempt counts.
+    pub fn attempt(&mut self) {
+        *self = Subscriber::new();
     }
 
-    /// CSeq of the last REFER sent.
-    pub fn cseq(&self) -> u32 {
+    /// The REFER with this CSeq was answered: the last of those that its leg sent.
+    pub fn answered_refer(&mut self, cseq: u32) {
+        self.cseq = Some(cseq);
+    }
+
+    /// CSeq of the REFER that was answered.
+    pub fn cseq(&self) -> Option<u32> {
         self.cseq
     }
 
@@ -197,11 +207,11 @@ mod tests {
     }
 
     fn active(cseq: u32) -> Candidate {
-        Candidate { cseq, active: true }
+        Candidate { cseq: Some(cseq), active: true }
     }
 
     fn done(cseq: u32) -> Candidate {
-        Candidate { cseq, active: false }
+        Candidate { cseq: Some(cseq), active: false }
     }
 
     fn taken(fields: &str, body: &str, refers: &[Candidate]) -> Option<(usize, Option<u16>, bool)> {
@@ -228,6 +238,11 @@ mod tests {
         assert_eq!(at("refer;id=9", &[active(5), active(9)]), Some(1));
         assert_eq!(at("refer", &[done(5), done(9)]), Some(0));
         assert_eq!(at("refer", &[]), None);
+        // not answered yet.
+        let open = Candidate { cseq: None, active: true };
+        assert_eq!(at("refer;id=9", &[open]), Some(0));
+        assert_eq!(at("refer;id=5", &[done(5), open]), Some(0));
+        assert_eq!(at("refer;id=9", &[done(5), open]), Some(1));
     }
 
     /// 200, 481, 489 and 400, each for its kind.
@@ -273,6 +288,12 @@ mod tests {
         NotifyFacts { expires: expires.map(Duration::from_secs), terminated, ..NotifyFacts::default() }
     }
 
+    fn known(cseq: u32) -> Subscriber {
+        let mut subscriber = Subscriber::new();
+        subscriber.answered_refer(cseq);
+        subscriber
+    }
+
     fn after(secs: u64) -> Time {
         T0 + Duration::from_secs(secs)
     }
@@ -280,7 +301,7 @@ mod tests {
     /// Refreshed by SUBSCRIBE with the REFER's CSeq, only when it would run out too early.
     #[test]
     fn refreshes() {
-        let mut s = Subscriber::new(31863);
+        let mut s = known(31863);
         s.notified(T0, &facts(Some(600), false), after(300));
         assert_eq!(s.wakes_at(), None, "it lasts long enough");
         s.notified(T0, &facts(Some(60), false), after(300));
@@ -298,21 +319,21 @@ mod tests {
     /// A result while the subscription is active: ended by SUBSCRIBE with Expires 0, once.
     #[test]
     fn ended_early() {
-        let mut s = Subscriber::new(2);
+        let mut s = known(2);
         s.notified(T0, &facts(Some(60), false), after(300));
-        assert_eq!(s.end(), Some(Subscribe { id: 2, expires: 0 }));
+        assert_eq!(s.end(), Some(Subscribe { id: Some(2), expires: 0 }));
         assert_eq!(s.end(), None);
         s.notified(T0, &facts(Some(60), false), after(300));
         assert_eq!(s.wakes_at(), None, "not refreshed any more");
-        assert_eq!(Subscriber::new(3).end(), None, "there was none");
+        assert_eq!(known(3).end(), None, "there was none");
     }
 
     /// A new attempt forgets what the one before had.
     #[test]
     fn another_attempt() {
-        let mut s = Subscriber::new(2);
+        let mut s = known(2);
         s.notified(T0, &facts(Some(60), false), after(300));
-        s.attempt(3);
-        assert_eq!((s.cseq(), s.expires_at(), s.wakes_at()), (3, None, None));
+        s.attempt();
+        assert_eq!((s.cseq(), s.expires_at(), s.wakes_at()), (None, None, None));
     }
 }
