@@ -1,6 +1,7 @@
 //! One shard, played message by message.
 
 mod edges;
+mod rules;
 
 use super::*;
 use crate::sip::event::{CallStatus, Event, ReferReason, ReferStatus};

@@ -7,17 +7,17 @@ use crate::sip::proxy::testing::listener;
 
 /// Alice's and Bob's connections, to the second listener of [`over_streams`].
 const BY_ALICE: u64 = 1;
-const BY_BOB: u64 = 2;
+pub(super) const BY_BOB: u64 = 2;
 
 /// UDP and TCP on the same address, bravo at its first target by TCP.
-fn over_streams() -> Stage {
+pub(super) fn over_streams() -> Stage {
     Stage::with(|plan| {
         plan.listeners.push(listener(Transport::Tcp, "127.0.0.1:5060"));
         plan.trunks[1].targets[0].transport = Some(Transport::Tcp);
     })
 }
 
-fn stream(remote: &str, n: u64) -> Flow {
+pub(super) fn stream(remote: &str, n: u64) -> Flow {
     Flow {
         listener: ListenerId(1),
         transport: Transport::Tcp,
@@ -26,15 +26,15 @@ fn stream(remote: &str, n: u64) -> Flow {
     }
 }
 
-fn requests<'s>(sent: &'s [Sent], method: &str) -> Vec<&'s Sent> {
+pub(super) fn requests<'s>(sent: &'s [Sent], method: &str) -> Vec<&'s Sent> {
     sent.iter().filter(|s| s.text.starts_with(&format!("{method} "))).collect()
 }
 
-fn status(sent: &[Sent]) -> Option<&str> {
+pub(super) fn status(sent: &[Sent]) -> Option<&str> {
     sent.iter().find_map(|s| s.text.strip_prefix("SIP/2.0 ")?.get(..3))
 }
 
-/// [C-060] A sips request goes to no target without TLS, and never comes down to sip.
+/// [C-060] [C-096] A sips request goes to no target without TLS, and never comes down to sip.
 #[test]
 fn sips_stays_on_tls() {
     let sips = request("INVITE", "sips:1000@127.0.0.1:5061", "", "", 1);
