@@ -8,6 +8,7 @@ use super::leg::{Authorization, Desk, Leg, State};
 use super::outgoing::{Headers, Outgoing, Way};
 use super::write::{self, Branch, Parts};
 use crate::shard::{AttemptResult, Dir, FailoverReason};
+use crate::sip::auth::Challenge;
 use crate::sip::flow::Destination;
 use crate::sip::message::{Message, Method, Uri};
 use crate::sip::plan::{Credentials, TrunkIx};
@@ -80,7 +81,8 @@ pub(super) struct Calling {
     places: Places,
     attempts: usize,
     corrections: u8,
-    challenged: bool,
+    /// Met so far.
+    challenges: Vec<Challenge>,
     began: Time,
     /// When DNS, or a peer's silence, has taken too long.
     patience: Option<Time>,
@@ -110,7 +112,7 @@ impl Calling {
             places: Places::new(),
             attempts: 0,
             corrections: 0,
-            challenged: false,
+            challenges: Vec::new(),
             began: now,
             patience: None,
             given_up: 0,
@@ -322,25 +324,18 @@ impl Leg {
         calling.corrections += 1;
         match message.status() {
             401 | 407 => {
-                // C-200: a second challenge ends it, unless only the nonce was old.
-                if calling.challenged && !challenge::is_stale(message) {
-                    return false;
-                }
                 let Some(credentials) = self.credentials_for(calling, cx) else { return false };
-                let body = calling.out.body.as_ref().map_or(&b""[..], |body| &body.bytes);
-                let cnonce = cx.random();
-                let answer = challenge::answer(
-                    message,
-                    &credentials,
-                    "INVITE",
-                    &calling.uri,
-                    body,
-                    cnonce,
-                    &mut self.nonces,
-                );
+                let sent = challenge::Sent {
+                    method: "INVITE",
+                    uri: &calling.uri,
+                    body: calling.out.body.as_ref().map_or(&b""[..], |body| &body.bytes),
+                    cnonce: cx.random(),
+                };
+                let counts = &mut self.nonces;
+                let known = &mut calling.challenges;
+                let answer = challenge::answer(message, &credentials, &sent, known, counts);
                 let Some(answer) = answer else { return false };
                 calling.authorization = answer;
-                calling.challenged = true;
                 self.credentials = Some(credentials);
             }
             // C-182 (RFC 4028 §7.3)

@@ -83,7 +83,7 @@ impl Leg {
         let target = message.to().map(|to| to.uri).unwrap_or_default();
         let mut dialog = Dialog::of_response(message, Fork(0), self.tag, cseq, target);
         // Its offer must be answered before it is ended.
-        if self.sent.is_none() && Body::of(message).is_some_and(|body| body.is_session()) {
+        if self.offerless && Body::of(message).is_some_and(|body| body.is_session()) {
             dialog.carried(Side::Theirs, Carrier::Invite);
             leg.received = Body::of(message);
         }

@@ -10,6 +10,7 @@ use super::outgoing::{Body, Headers, NotNow};
 use super::write::{self, Branch, Parts};
 use super::{RequestId, challenge};
 use crate::shard::Dir;
+use crate::sip::auth::Challenge;
 use crate::sip::event::EndedBy;
 use crate::sip::message::{Message, Method};
 use crate::sip::plan::Credentials;
@@ -67,6 +68,8 @@ pub(super) struct Request {
     credentials: Option<Arc<Credentials>>,
     authorization: Authorization,
     challenges: u8,
+    /// The challenges met.
+    known: Vec<Challenge>,
     glares: u8,
     min_se: u32,
     pub(super) cseq: u32,
@@ -142,6 +145,7 @@ impl Leg {
             credentials,
             authorization: Vec::new(),
             challenges: 0,
+            known: Vec::new(),
             glares: 0,
             min_se: 0,
             cseq: 0,
@@ -331,32 +335,26 @@ impl Leg {
         let _ = desk;
         let trunk = self.trunk.and_then(|ix| cx.plan.trunk(ix)).and_then(|t| t.owned.credentials.clone());
         let own = self.credentials.clone();
+        let random = cx.random();
         let Some(request) = self.requests.get_mut(at) else { return false };
         if request.challenges >= MOST_CHALLENGES {
             return false;
         }
         match message.status() {
             401 | 407 => {
-                if !request.authorization.is_empty() && !challenge::is_stale(message) {
-                    return false;
-                }
                 let Some(credentials) = request.credentials.clone().or(own).or(trunk) else { return false };
                 let fork = request.fork;
                 let Some(dialog) = self.dialogs.iter().find(|dialog| dialog.fork == fork) else {
                     return false;
                 };
-                let uri = dialog.strict().unwrap_or(&dialog.target);
-                let body = request.body.as_ref().map_or(&b""[..], |body| &body.bytes);
-                let cnonce = cx.random();
-                let answer = challenge::answer(
-                    message,
-                    &credentials,
-                    &request.name,
-                    uri,
-                    body,
-                    cnonce,
-                    &mut self.nonces,
-                );
+                let sent = challenge::Sent {
+                    method: &request.name,
+                    uri: dialog.strict().unwrap_or(&dialog.target),
+                    body: request.body.as_ref().map_or(&b""[..], |body| &body.bytes),
+                    cnonce: random,
+                };
+                let known = &mut request.known;
+                let answer = challenge::answer(message, &credentials, &sent, known, &mut self.nonces);
                 let Some(answer) = answer else { return false };
                 request.authorization = answer;
             }

@@ -106,9 +106,11 @@ pub(super) struct Leg {
     pub(super) pinned: bool,
     /// Whether the dialog is one of `sips:` (RFC 3261 §12.1.1).
     pub(super) secure: bool,
+    /// Whether our INVITE asked for an offer (C-174).
+    pub(super) offerless: bool,
     pub(super) trunk: Option<TrunkIx>,
     pub(super) credentials: Option<Arc<Credentials>>,
-    pub(super) nonces: super::challenge::Nonces,
+    pub(super) nonces: crate::sip::auth::NonceCounts,
     /// The party's Allow as bits by [`Method::index`], and whether it ever sent one.
     pub(super) allow: u16,
     /// The party's Supported, see [`super::facts`].
@@ -173,9 +175,10 @@ impl Leg {
             flow: birth.flow,
             pinned: false,
             secure: false,
+            offerless: false,
             trunk: None,
             credentials: None,
-            nonces: super::challenge::Nonces::default(),
+            nonces: crate::sip::auth::NonceCounts::default(),
             allow: 0,
             supported: 0,
             options: birth.options,

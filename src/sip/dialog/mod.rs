@@ -141,6 +141,7 @@ impl Legs {
         let mut flow: Destination = Flow::nowhere().into();
         flow.listener = out.preferred.unwrap_or(ListenerId(0));
         let pinned = matches!(out.way, Way::Flow(_));
+        let offerless = !out.body.as_ref().is_some_and(Body::is_session);
         let secure = out.uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"));
         let mut leg = Box::new(Leg::new(Birth {
             role: Role::Caller,
@@ -154,6 +155,7 @@ impl Legs {
         }));
         leg.pinned = pinned;
         leg.secure = secure;
+        leg.offerless = offerless;
         let id = self.insert(leg);
         self.with(cx, id, |leg, cx, desk| leg.continue_calling(cx, desk));
         Ok(id)

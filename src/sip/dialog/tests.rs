@@ -1,3 +1,11 @@
 //! Legs, played message by message.
 
+mod answers;
 mod calls;
+mod forks;
+mod glare;
+mod reliable;
+mod reoffers;
+mod routing;
+mod timers;
+mod unset;

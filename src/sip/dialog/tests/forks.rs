@@ -1,0 +1,104 @@
+//! Several callees behind one INVITE, and several answers towards one caller.
+
+use crate::sip::dialog::testing::*;
+use crate::sip::dialog::*;
+use crate::sip::message::HeaderId;
+
+/// [C-130] [C-131] Each To tag is a fork of its own; the first 2xx wins, further ones are
+/// acknowledged and ended, also when they come again.
+#[test]
+fn several_answers() {
+    let mut bench = Bench::new();
+    let leg = bench.invite(Bench::outgoing());
+    let invite = bench.next();
+    bench.reply(&invite, 180, "one", "Contact: <sip:one@10.0.0.1>\n", "");
+    bench.reply(&invite, 180, "two", "Contact: <sip:two@10.0.0.1>\n", "");
+    bench.reply(&invite, 183, "one", "Contact: <sip:one@10.0.0.1>\n", OTHER_SDP);
+    assert_eq!(bench.events(), ["180 of 0", "180 of 1", "183 of 0"]);
+    bench.reply(&invite, 200, "two", "Contact: <sip:two@10.0.0.1>\n", OTHER_SDP);
+    assert_eq!(bench.events(), ["answered by 1"]);
+    bench.with(|legs, cx| legs.ack(cx, leg, None));
+    assert_eq!(bench.next().start(), "ACK sip:two@10.0.0.1");
+    bench.reply(&invite, 200, "one", "Contact: <sip:one@10.0.0.1>\n", OTHER_SDP);
+    assert_eq!(bench.next().start(), "ACK sip:one@10.0.0.1");
+    let bye = bench.next();
+    assert_eq!(bye.start(), "BYE sip:one@10.0.0.1");
+    assert!(bye.header(HeaderId::To).ends_with("tag=one"));
+    // Again: their ACKs were lost.
+    bench.reply(&invite, 200, "one", "Contact: <sip:one@10.0.0.1>\n", OTHER_SDP);
+    bench.reply(&invite, 200, "two", "Contact: <sip:two@10.0.0.1>\n", OTHER_SDP);
+    assert_eq!(bench.starts(), ["ACK sip:one@10.0.0.1", "ACK sip:two@10.0.0.1"]);
+    bench.reply(&bye, 200, "", "", "");
+    assert!(bench.events().is_empty(), "nobody hears of it");
+    bench.with(|legs, cx| legs.bye(cx, leg, &Vec::new()));
+    let bye = bench.next();
+    assert_eq!(bye.start(), "BYE sip:two@10.0.0.1");
+    bench.reply(&bye, 200, "", "", "");
+    bench.end();
+    assert_eq!(bench.events(), ["gone"]);
+}
+
+/// [C-131] [C-174] A surplus answer to an INVITE without offer is one: its ACK carries an answer.
+#[test]
+fn surplus_offer() {
+    let mut bench = Bench::new();
+    let leg = bench.invite(Outgoing { body: None, ..Bench::outgoing() });
+    let invite = bench.next();
+    bench.reply(&invite, 200, "one", CONTACT, OTHER_SDP);
+    bench.with(|legs, cx| legs.ack(cx, leg, Some(&Body::sdp(SDP.as_bytes()))));
+    assert!(bench.next().text().ends_with(SDP));
+    bench.reply(&invite, 200, "two", CONTACT, OTHER_SDP);
+    let ack = bench.next();
+    assert_eq!(ack.method(), Method::Ack);
+    assert!(ack.text().contains("a=inactive"), "{}", ack.text());
+    assert_eq!(bench.next().method(), Method::Bye);
+    bench.with(|legs, cx| legs.bye(cx, leg, &Vec::new()));
+    bench.events();
+    bench.end();
+}
+
+/// [C-155] Towards a caller each fork keeps its To tag; the final answer has that of the fork that
+/// answered, and the other early dialogs are no more.
+#[test]
+fn relayed_forks() {
+    let mut bench = Bench::new();
+    let leg = bench.receive(PEER, &invite_text("")).expect("a leg");
+    let mut tags = Vec::new();
+    for fork in [0, 1, 0] {
+        bench.with(|legs, cx| legs.ring(cx, leg, Fork(fork), 180, &Vec::new(), None));
+        tags.push(Sent::tag_of(&bench.next().header(HeaderId::To)));
+    }
+    assert_eq!(tags[0], tags[2]);
+    assert_ne!(tags[0], tags[1]);
+    assert!(bench.legs.find(b"call-of-carol", tags[1].as_bytes(), b"carol").is_some());
+    let body = Body::sdp(OTHER_SDP.as_bytes());
+    bench.with(|legs, cx| legs.answer(cx, leg, Fork(1), &Vec::new(), Some(&body)));
+    assert_eq!(Sent::tag_of(&bench.next().header(HeaderId::To)), tags[1]);
+    assert_eq!(bench.legs.find(b"call-of-carol", tags[1].as_bytes(), b"carol"), Some(leg));
+    assert_eq!(bench.legs.find(b"call-of-carol", tags[1].as_bytes(), b"other"), None);
+    bench.receive(PEER, &request_text("ACK", 1, &tags[1], "", ""));
+    bench.receive(PEER, &request_text("BYE", 2, &tags[1], "", ""));
+    bench.events();
+    bench.end();
+}
+
+/// No number of forks grows a leg without bound.
+#[test]
+fn bounded() {
+    let mut bench = Bench::new();
+    let leg = bench.invite(Bench::outgoing());
+    let invite = bench.next();
+    for n in 0..200 {
+        bench.reply(&invite, 180, &format!("t{n}"), CONTACT, "");
+    }
+    assert_eq!(bench.events().len(), 16);
+    bench.reply(&invite, 200, "last", CONTACT, OTHER_SDP);
+    assert_eq!(bench.events().len(), 1);
+    bench.with(|legs, cx| legs.ack(cx, leg, None));
+    for n in 0..200 {
+        bench.reply(&invite, 200, &format!("t{n}"), CONTACT, OTHER_SDP);
+    }
+    assert!(bench.legs.len() <= 17, "{}", bench.legs.len());
+    bench.with(|legs, cx| legs.bye(cx, leg, &Vec::new()));
+    bench.end();
+}
