@@ -1,22 +1,19 @@
 //! An INVITE finds its way: targets one after another, their addresses, DNS, and when an attempt is
 //! given up (RFC 3263 §4.3, T-039, T-040, T-061, T-067).
 
+use super::calling::{Calling, Cancelled, Failure, Progress};
 use super::challenge;
 use super::event::LegEvent;
 use super::hop::{Next, Places, UDP_MAX, locate};
 use super::leg::{Authorization, Desk, Leg, State};
-use super::outgoing::{Headers, Outgoing, Way};
+use super::outgoing::{Headers, Way};
 use super::write::{self, Branch, Parts};
 use crate::shard::{AttemptResult, Dir, FailoverReason};
-use crate::sip::auth::Challenge;
 use crate::sip::flow::Destination;
 use crate::sip::message::{Message, Method, Uri};
-use crate::sip::plan::{Credentials, TrunkIx};
-use crate::sip::proxy::context::rank;
-use crate::sip::proxy::target::{self, Candidate};
+use crate::sip::plan::Credentials;
+use crate::sip::proxy::target;
 use crate::sip::proxy::{Cx, hop_of, hop_to, retarget};
-use crate::sip::time::Time;
-use crate::sip::transaction::ClientId;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,138 +21,6 @@ use std::time::Duration;
 pub(super) const DNS_PATIENCE: Duration = Duration::from_secs(10);
 /// Challenges and 422 that one attempt follows.
 const MOST_CORRECTIONS: u8 = 4;
-
-/// How far the current attempt is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Progress {
-    /// DNS is being asked.
-    Locating,
-    /// Sent, nothing heard.
-    Sent,
-    /// 100 heard.
-    Trying,
-    /// 101 to 199 heard: no failover any more (C-123).
-    Ringing,
-}
-
-/// Why it is being cancelled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cancelled {
-    /// The call wants it.
-    Ordered,
-    /// Nobody answered in time.
-    RangTooLong,
-}
-
-/// Why an attempt came to nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// No address, no listener, or the peer cannot be reached.
-    Transport,
-    /// Nothing heard in time.
-    NoResponse,
-    /// A final answer that the next target may overcome.
-    Code,
-}
-
-/// An INVITE of ours without a final answer.
-#[derive(Debug)]
-pub(super) struct Calling {
-    pub(super) out: Outgoing,
-    pub(super) cseq: u32,
-    pub(super) client: Option<ClientId>,
-    pub(super) progress: Progress,
-    pub(super) cancelled: Option<Cancelled>,
-    pub(super) authorization: Authorization,
-    /// Forks met so far.
-    pub(super) forks: u8,
-    /// The Request-URI in use.
-    pub(super) uri: Box<[u8]>,
-    /// The shortest session interval the peer takes, from its 422.
-    pub(super) min_se: u32,
-    candidate: Option<Candidate>,
-    /// A hop is chosen and its places are wanted.
-    locating: bool,
-    /// The one hop there is has been tried.
-    tried: bool,
-    places: Places,
-    attempts: usize,
-    corrections: u8,
-    /// Met so far.
-    challenges: Vec<Challenge>,
-    began: Time,
-    /// When DNS, or a peer's silence, has taken too long.
-    patience: Option<Time>,
-    ring_until: Time,
-    /// Transactions given up that may still be answered.
-    pub(super) given_up: u8,
-    /// The best failure so far (C-109).
-    failure: Option<(u16, Option<Message>)>,
-}
-
-impl Calling {
-    pub(super) fn new(out: Outgoing, now: Time) -> Calling {
-        Calling {
-            uri: out.uri.clone(),
-            ring_until: now + out.ring,
-            out,
-            cseq: 0,
-            client: None,
-            progress: Progress::Locating,
-            cancelled: None,
-            authorization: Vec::new(),
-            forks: 0,
-            min_se: 0,
-            candidate: None,
-            locating: false,
-            tried: false,
-            places: Places::new(),
-            attempts: 0,
-            corrections: 0,
-            challenges: Vec::new(),
-            began: now,
-            patience: None,
-            given_up: 0,
-            failure: None,
-        }
-    }
-
-    pub(super) fn next_deadline(&self) -> Option<Time> {
-        let ring = Some(self.ring_until).filter(|_| self.cancelled.is_none());
-        self.patience.into_iter().chain(ring).min()
-    }
-
-    /// A provisional came: somebody is there.
-    pub(super) fn heard(&mut self, progress: Progress, cx: &Cx<'_>) {
-        self.patience = None;
-        if progress == Progress::Ringing && self.progress < Progress::Ringing {
-            // T-067: a trunk's ring time runs from the first ring.
-            let ring = self.trunk().and_then(|ix| cx.plan.trunk(ix)).map(|trunk| trunk.ring_timeout);
-            if let Some(ring) = ring {
-                self.ring_until = self.ring_until.min(cx.now + ring);
-            }
-        }
-        self.progress = self.progress.max(progress);
-    }
-
-    fn trunk(&self) -> Option<TrunkIx> {
-        self.candidate.map(|candidate| candidate.trunk)
-    }
-
-    fn has_more(&self) -> bool {
-        let candidates = match &self.out.way {
-            Way::Trunks(candidates) => !candidates.is_empty(),
-            Way::Uri | Way::Flow(_) => false,
-        };
-        candidates || !self.places.is_empty()
-    }
-
-    fn offer_failure(&mut self, status: u16, message: Option<&Message>) {
-        if self.failure.as_ref().is_none_or(|(best, _)| rank(status) <= rank(*best)) {
-            self.failure = Some((status, message.map(Message::detached)));
-        }
-    }
-}
 
 impl Leg {
     /// Takes the INVITE's state out; [`Leg::put_calling`] must follow.

@@ -12,7 +12,7 @@ impl Leg {
     /// The call wants it over, however far it is.
     pub(super) fn hang_up(&mut self, cx: &mut Cx<'_>, desk: &mut Desk, headers: Headers) {
         match &self.state {
-            State::Calling(_) => self.cancel_calling(cx, desk, super::attempt::Cancelled::Ordered, None),
+            State::Calling(_) => self.cancel_calling(cx, desk, super::calling::Cancelled::Ordered, None),
             State::Offered(_) => self.refuse(cx, desk, 480, "", &headers),
             State::Answered(_) => {
                 let body = self.still_answer();

@@ -1,7 +1,7 @@
 //! Several answers to one INVITE: a dialog for each To tag, and the end of those that came too late
 //! (RFC 3261 §12.1.2, §13.2.2.4; C-130, C-131).
 
-use super::attempt::Calling;
+use super::calling::Calling;
 use super::event::Fork;
 use super::leg::{Answered, Birth, Desk, Leg, Role, State};
 use super::offer::{Carrier, Side};
@@ -65,7 +65,7 @@ impl Leg {
         if self.surplus.len() >= MOST_SURPLUS {
             return;
         }
-        let mut leg = Box::new(Leg::new(Birth {
+        let mut leg = Leg::new(Birth {
             role: Role::Caller,
             state: State::Answered(Box::new(Answered { cseq, authorization: Vec::new() })),
             call_id: self.call_id.clone(),
@@ -74,7 +74,7 @@ impl Leg {
             remote: self.remote.clone(),
             flow: self.flow.clone(),
             options: self.options,
-        }));
+        });
         leg.silent = true;
         leg.secure = self.secure;
         leg.pinned = self.pinned;

@@ -2,7 +2,7 @@
 //!
 //! All timers of a leg are moments kept where they belong; the wheel holds one entry for the earliest.
 
-use super::attempt::Calling;
+use super::calling::Calling;
 use super::event::{Fork, LegEvent};
 use super::inside::{Request, Stage};
 use super::outgoing::{Body, Incoming};
@@ -120,7 +120,7 @@ pub(super) struct Leg {
     /// The last session descriptions.
     pub(super) sent: Option<Body>,
     pub(super) received: Option<Body>,
-    pub(super) requests: Vec<Box<Request>>,
+    pub(super) requests: Vec<Request>,
     pub(super) asked: Vec<Pending>,
     pub(super) accepted: Vec<Accepted>,
     pub(super) acks: Vec<Ack>,
@@ -142,7 +142,7 @@ pub(super) struct Desk {
     /// Legs that wait for DNS.
     pub(super) resolving: Vec<LegId>,
     /// Legs that end surplus answers, to be put into the table.
-    pub(super) born: Vec<Box<Leg>>,
+    pub(super) born: Vec<Leg>,
     /// Repeated 2xx that belong to other legs of ours.
     pub(super) again: Vec<LegId>,
     pub(super) last_request: u32,

@@ -14,7 +14,9 @@
 
 mod asked;
 mod attempt;
+mod calling;
 mod challenge;
+mod driven;
 mod ending;
 pub mod event;
 mod facts;
@@ -25,11 +27,13 @@ mod inside;
 mod leg;
 mod moving;
 mod offer;
+mod outcome;
 mod outgoing;
 mod reliable;
 mod route_set;
 pub mod sdp;
 mod session_timer;
+mod table;
 mod uac;
 mod uas;
 mod write;
@@ -45,15 +49,14 @@ pub use leg::Role;
 pub use moving::MovedLeg;
 pub use outgoing::{Body, Full, Headers, Incoming, NotNow, Outgoing, Way};
 
-use crate::shard::{Output, SendTag};
 use crate::sip::flow::{Destination, Flow, ListenerId};
 use crate::sip::message::write::put_name_addr;
-use crate::sip::message::{Message, Method, Ready, Scheme};
+use crate::sip::message::{Message, Ready, Scheme};
 use crate::sip::plan::{Credentials, Plan};
 use crate::sip::pool::Pool;
-use crate::sip::proxy::{Cx, Itself, reply_flow};
-use crate::sip::transaction::{ClientId, Received, ServerId};
-use attempt::{Calling, Cancelled, Failure};
+use crate::sip::proxy::{Cx, Itself};
+use crate::sip::transaction::ServerId;
+use calling::{Calling, Cancelled};
 use hashbrown::HashMap;
 use leg::{Birth, Desk, Leg, State};
 use std::collections::VecDeque;
@@ -341,238 +344,6 @@ impl Legs {
         let leg = self.table.get(*self.desk.index.get(&tag)?)?;
         (*leg.call_id == *ready.call_id).then_some(leg.id)
     }
-}
-
-/// What the shard drives.
-impl Legs {
-    /// A request inside a dialog for which [`Legs::owns`] said yes.
-    pub fn request_in(&mut self, cx: &mut Cx<'_>, message: &Message, ready: &Ready<'_>, flow: &Flow) {
-        let Some(id) = self.leg_of(ready) else { return };
-        let reply = reply_flow(flow, &ready.via);
-        let received = cx.transactions.receive_request(cx.now, message, ready, &reply, cx.fx);
-        let source = flow.remote;
-        match received {
-            Received::Absorbed => {}
-            Received::Ack2xx => self.with(cx, id, |leg, cx, desk| {
-                leg.ack_in(cx, desk, message, ready.cseq.number);
-            }),
-            Received::Full => self.refuse_statelessly(cx, id, message, &reply, source),
-            Received::New(server) if message.method() == Method::Cancel => {
-                match cx.transactions.find_invite(ready) {
-                    Some(invite) => self.cancel_in(cx, server, invite, message, flow),
-                    None => self.with(cx, id, |leg, cx, desk| {
-                        leg.answer_request(cx, desk, server, message, source, Fork(0), 481, &[]);
-                    }),
-                }
-            }
-            Received::New(server) => {
-                cx.transactions.set_server_owner(server, OWNER | id.slot);
-                self.with(cx, id, |leg, cx, desk| {
-                    // A party that only its own connection reaches may have made a new one.
-                    if leg.pinned {
-                        leg.flow = (*flow).into();
-                    }
-                    leg.request_came(cx, desk, server, message, ready, source);
-                });
-            }
-        }
-    }
-
-    /// A CANCEL for an INVITE that belongs to a leg.
-    pub fn cancel_in(
-        &mut self,
-        cx: &mut Cx<'_>,
-        cancel: ServerId,
-        invite: ServerId,
-        message: &Message,
-        flow: &Flow,
-    ) {
-        let Some(slot) = cx.transactions.server_owner(invite).and_then(slot_of) else { return };
-        let Some(id) = self.table.get(slot).map(|leg| leg.id) else {
-            // The leg is gone, its INVITE answered: the transaction still knows of it.
-            cx.transactions.forget_server(cancel, cx.fx);
-            return;
-        };
-        let source = flow.remote;
-        self.with(cx, id, |leg, cx, desk| {
-            leg.answer_request(cx, desk, cancel, message, source, Fork(0), 200, &[]);
-            // A re-INVITE's CANCEL changes nothing: its answer is on its way (§9.2).
-            if leg.offered().is_some_and(|offered| offered.server == invite) {
-                leg.cancelled(cx, desk, message);
-            }
-        });
-    }
-
-    /// A response to a request of a leg's.
-    pub fn response_in(
-        &mut self,
-        cx: &mut Cx<'_>,
-        client: ClientId,
-        owner: u32,
-        message: &Message,
-        ready: &Ready<'_>,
-    ) {
-        self.with_owner(cx, owner, |leg, cx, desk| {
-            if *leg.call_id != *ready.call_id {
-                return;
-            }
-            cx.counters.response(crate::shard::Dir::In, message.method(), message.status(), leg.trunk);
-            if matches!(&leg.state, State::Calling(calling) if calling.client == Some(client)) {
-                leg.invite_response(cx, desk, message);
-            } else if let Some(at) = leg.request_of(client) {
-                leg.response_inside(at, cx, desk, message);
-            } else if message.method() == Method::Invite && (200..300).contains(&message.status()) {
-                leg.late_answer(cx, desk, message, ready.cseq.number);
-            }
-        });
-    }
-
-    /// A request of a leg's was not answered in time.
-    pub fn timed_out(&mut self, cx: &mut Cx<'_>, client: ClientId, owner: u32) {
-        self.failed(cx, client, owner, Failure::NoResponse);
-    }
-
-    /// A request of a leg's could not be sent.
-    pub fn unsendable(&mut self, cx: &mut Cx<'_>, client: ClientId, owner: u32) {
-        self.failed(cx, client, owner, Failure::Transport);
-    }
-
-    /// A client transaction of a leg's is over. Nothing hangs on it: what a leg keeps has its own time.
-    pub fn client_ended(&mut self, _owner: u32) {}
-
-    /// A server transaction of a leg's is over.
-    pub fn server_ended(&mut self, _owner: u32) {}
-
-    /// A timer with [`OWNED_TIMER`] and layer 0 fired.
-    pub fn timer(&mut self, cx: &mut Cx<'_>, key: u64) {
-        let slot = (key >> 24) as u32;
-        let generation = (key & 0xff_ffff) as u32;
-        let found = self.table.get(slot).map(|leg| leg.id);
-        if let Some(id) = found.filter(|id| id.generation & 0xff_ffff == generation) {
-            self.with(cx, id, |leg, cx, desk| leg.timer(cx, desk));
-        }
-    }
-
-    /// DNS has answered something.
-    pub fn resolved(&mut self, cx: &mut Cx<'_>) {
-        for id in std::mem::take(&mut self.desk.resolving) {
-            self.with(cx, id, |leg, cx, desk| leg.advance(cx, desk));
-        }
-    }
-
-    fn failed(&mut self, cx: &mut Cx<'_>, client: ClientId, owner: u32, failure: Failure) {
-        self.with_owner(cx, owner, |leg, cx, desk| {
-            if matches!(&leg.state, State::Calling(calling) if calling.client == Some(client)) {
-                leg.invite_failed(cx, desk, client, failure);
-            } else if let Some(at) = leg.request_of(client) {
-                let status = if failure == Failure::Transport { 503 } else { 408 };
-                leg.request_failed(at, cx, desk, status);
-            }
-        });
-    }
-
-    /// No room for a transaction: answered without one (C-213).
-    fn refuse_statelessly(
-        &mut self,
-        cx: &mut Cx<'_>,
-        id: LegId,
-        message: &Message,
-        reply: &Flow,
-        source: std::net::SocketAddr,
-    ) {
-        let Some(leg) = self.table.get(id.slot) else { return };
-        let after = cx.plan.routing.retry_after.max(1).to_string().into_bytes();
-        let own = [("Retry-After", after)];
-        let none = Headers::new();
-        let bytes =
-            write::response(leg, &mut self.desk, message, source, leg.tag, 503, "", &none, &own, None);
-        cx.out.push(Output::Send { to: (*reply).into(), bytes, tag: SendTag::NONE });
-    }
-}
-
-/// The table.
-impl Legs {
-    fn insert(&mut self, leg: Box<Leg>) -> LegId {
-        self.generation = self.generation.wrapping_add(1);
-        let slot = self.table.insert(leg);
-        let id = LegId { slot, generation: self.generation };
-        if let Some(leg) = self.table.get_mut(slot) {
-            leg.id = id;
-            if !leg.silent {
-                self.desk.index.insert(leg.tag, slot);
-                for dialog in &leg.dialogs {
-                    self.desk.index.insert(dialog.local_tag, slot);
-                }
-            }
-        }
-        id
-    }
-
-    /// Works with one leg, then sees to what came of it.
-    fn with(&mut self, cx: &mut Cx<'_>, id: LegId, work: impl FnOnce(&mut Leg, &mut Cx<'_>, &mut Desk)) {
-        let Some(leg) = self.table.get_mut(id.slot).filter(|leg| leg.id == id) else { return };
-        work(leg, cx, &mut self.desk);
-        self.settle(cx, id);
-        while let Some(leg) = self.desk.born.pop() {
-            self.give_birth(cx, leg);
-        }
-        while let Some(other) = self.desk.again.pop() {
-            if let Some(leg) = self.table.get(other.slot).filter(|leg| leg.id == other) {
-                leg.repeat_any_ack(cx);
-            }
-        }
-    }
-
-    fn with_owner(
-        &mut self,
-        cx: &mut Cx<'_>,
-        owner: u32,
-        work: impl FnOnce(&mut Leg, &mut Cx<'_>, &mut Desk),
-    ) {
-        let found = slot_of(owner).and_then(|slot| self.table.get(slot)).map(|leg| leg.id);
-        if let Some(id) = found {
-            self.with(cx, id, work);
-        }
-    }
-
-    /// Brings the wheel and the table in line with a leg.
-    fn settle(&mut self, cx: &mut Cx<'_>, id: LegId) {
-        let Some(leg) = self.table.get_mut(id.slot) else { return };
-        if !matches!(leg.state, State::Dead) {
-            return leg.rearm(cx);
-        }
-        leg.disarm(cx);
-        leg.farewell(&mut self.desk);
-        if let Some(leg) = self.table.remove(id.slot) {
-            self.unlist(&leg);
-        }
-    }
-
-    fn unlist(&mut self, leg: &Leg) {
-        let tags = leg.dialogs.iter().map(|dialog| dialog.local_tag).chain([leg.tag]);
-        for tag in tags {
-            if self.desk.index.get(&tag) == Some(&leg.id.slot) {
-                self.desk.index.remove(&tag);
-            }
-        }
-    }
-
-    /// A surplus answer becomes a leg for as long as its end takes (C-131).
-    fn give_birth(&mut self, cx: &mut Cx<'_>, mut leg: Box<Leg>) {
-        let parent = leg.surplus.pop();
-        let id = self.insert(leg);
-        if let Some((tag, parent)) = parent
-            && let Some(parent) = self.table.get_mut(parent.slot).filter(|leg| leg.id == parent)
-            && let Some(known) = parent.surplus.iter_mut().find(|(known, _)| *known == tag)
-        {
-            known.1 = id;
-        }
-        self.with(cx, id, |leg, cx, desk| leg.hang_up(cx, desk, Headers::new()));
-    }
-}
-
-fn slot_of(owner: u32) -> Option<u32> {
-    (owner != crate::sip::transaction::NONE && owner & OWNER != 0).then_some(owner & !OWNER)
 }
 
 /// An address as From and To of later requests repeat it, without tag.

@@ -1,16 +1,16 @@
 //! A shard's legs without the shard: messages as text in and out, virtual time.
 
 use super::*;
-use crate::shard::{Counters, Outbox, Place};
+use crate::shard::{Counters, Outbox, Output, Place};
 use crate::sip::flow::Transport;
-use crate::sip::message::{HeaderId, Limits};
+use crate::sip::message::{HeaderId, Limits, Method};
 use crate::sip::plan::TrunkIx;
 use crate::sip::proxy::target::Candidate;
 use crate::sip::proxy::testing::{plan_with, target, trunk};
 use crate::sip::refer::{Observer, Waits};
 use crate::sip::resolve::{self, Offer, Query, Resolver};
 use crate::sip::time::Time;
-use crate::sip::transaction::{Effect, Effects, Transactions};
+use crate::sip::transaction::{Effect, Effects, Received, Transactions};
 use bytes::Bytes;
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;

@@ -1,6 +1,6 @@
 //! What is answered to our INVITE (RFC 3261 §13.2.2), and the ACK to a 2xx (§13.2.2.4).
 
-use super::attempt::{Calling, Failure, Progress};
+use super::calling::{Calling, Cancelled, Failure, Progress};
 use super::event::{Fork, LegEvent};
 use super::hop::{Next, next_hop};
 use super::leg::{Ack, Answered, Desk, Leg, State};
@@ -101,7 +101,7 @@ impl Leg {
             cx.counters.attempt(self.trunk, AttemptResult::Rejected);
         }
         let status = match calling.cancelled {
-            Some(super::attempt::Cancelled::RangTooLong) if status == 487 => 408,
+            Some(Cancelled::RangTooLong) if status == 487 => 408,
             Some(_) | None => status,
         };
         self.rejected(calling, cx, desk, status, Some(message.detached()));

@@ -3,7 +3,7 @@
 use crate::sip::dialog::testing::*;
 use crate::sip::dialog::*;
 use crate::sip::flow::Transport;
-use crate::sip::message::HeaderId;
+use crate::sip::message::{HeaderId, Method};
 use crate::sip::plan::{Secret, SessionTimer};
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 
 use crate::sip::dialog::testing::*;
 use crate::sip::dialog::*;
-use crate::sip::message::HeaderId;
+use crate::sip::message::{HeaderId, Method};
 
 /// [C-130] [C-131] Each To tag is a fork of its own; the first 2xx wins, further ones are
 /// acknowledged and ended, also when they come again.

@@ -2,7 +2,7 @@
 
 use crate::sip::dialog::testing::*;
 use crate::sip::dialog::*;
-use crate::sip::message::HeaderId;
+use crate::sip::message::{HeaderId, Method};
 use std::time::Duration;
 
 fn reinvite(bench: &mut Bench, leg: LegId) -> Sent {

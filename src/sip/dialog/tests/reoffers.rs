@@ -2,7 +2,7 @@
 
 use crate::sip::dialog::testing::*;
 use crate::sip::dialog::*;
-use crate::sip::message::HeaderId;
+use crate::sip::message::{HeaderId, Method};
 
 const NEWER: &str = "v=0\r\no=carol 1 2 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
     m=audio 4002 RTP/AVP 8\r\na=sendonly\r\n";

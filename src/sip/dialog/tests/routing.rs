@@ -2,7 +2,7 @@
 
 use crate::sip::dialog::testing::*;
 use crate::sip::dialog::*;
-use crate::sip::message::HeaderId;
+use crate::sip::message::{HeaderId, Method};
 
 fn routes(sent: &Sent) -> Vec<String> {
     sent.message.values(HeaderId::Route).map(|v| String::from_utf8_lossy(v).into_owned()).collect()

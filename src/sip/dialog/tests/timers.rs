@@ -2,7 +2,7 @@
 
 use crate::sip::dialog::testing::*;
 use crate::sip::dialog::*;
-use crate::sip::message::HeaderId;
+use crate::sip::message::{HeaderId, Method};
 use crate::sip::plan::SessionTimer;
 use std::time::Duration;
 

@@ -1,0 +1,159 @@
+//! What the shard drives the legs with: requests and responses that came, timers, failures, DNS.
+
+use super::calling::Failure;
+use super::event::Fork;
+use super::leg::State;
+use super::outgoing::Headers;
+use super::{LegId, Legs, OWNER, write};
+use crate::shard::{Dir, Output, SendTag};
+use crate::sip::flow::Flow;
+use crate::sip::message::{Message, Method, Ready};
+use crate::sip::proxy::{Cx, reply_flow};
+use crate::sip::transaction::{ClientId, Received, ServerId};
+use std::net::SocketAddr;
+
+impl Legs {
+    /// A request inside a dialog for which [`Legs::owns`] said yes.
+    pub fn request_in(&mut self, cx: &mut Cx<'_>, message: &Message, ready: &Ready<'_>, flow: &Flow) {
+        let Some(id) = self.leg_of(ready) else { return };
+        let reply = reply_flow(flow, &ready.via);
+        let received = cx.transactions.receive_request(cx.now, message, ready, &reply, cx.fx);
+        let source = flow.remote;
+        match received {
+            Received::Absorbed => {}
+            Received::Ack2xx => self.with(cx, id, |leg, cx, desk| {
+                leg.ack_in(cx, desk, message, ready.cseq.number);
+            }),
+            Received::Full => self.refuse_statelessly(cx, id, message, &reply, source),
+            Received::New(server) if message.method() == Method::Cancel => {
+                match cx.transactions.find_invite(ready) {
+                    Some(invite) => self.cancel_in(cx, server, invite, message, flow),
+                    None => self.with(cx, id, |leg, cx, desk| {
+                        leg.answer_request(cx, desk, server, message, source, Fork(0), 481, &[]);
+                    }),
+                }
+            }
+            Received::New(server) => {
+                cx.transactions.set_server_owner(server, OWNER | id.slot);
+                self.with(cx, id, |leg, cx, desk| {
+                    // A party that only its own connection reaches may have made a new one.
+                    if leg.pinned {
+                        leg.flow = (*flow).into();
+                    }
+                    leg.request_came(cx, desk, server, message, ready, source);
+                });
+            }
+        }
+    }
+
+    /// A CANCEL for an INVITE that belongs to a leg.
+    pub fn cancel_in(
+        &mut self,
+        cx: &mut Cx<'_>,
+        cancel: ServerId,
+        invite: ServerId,
+        message: &Message,
+        flow: &Flow,
+    ) {
+        let Some(slot) = cx.transactions.server_owner(invite).and_then(super::table::slot_of) else { return };
+        let Some(id) = self.table.get(slot).map(|leg| leg.id) else {
+            // The leg is gone, its INVITE answered: the transaction still knows of it.
+            cx.transactions.forget_server(cancel, cx.fx);
+            return;
+        };
+        let source = flow.remote;
+        self.with(cx, id, |leg, cx, desk| {
+            leg.answer_request(cx, desk, cancel, message, source, Fork(0), 200, &[]);
+            // A re-INVITE's CANCEL changes nothing: its answer is on its way (§9.2).
+            if leg.offered().is_some_and(|offered| offered.server == invite) {
+                leg.cancelled(cx, desk, message);
+            }
+        });
+    }
+
+    /// A response to a request of a leg's.
+    pub fn response_in(
+        &mut self,
+        cx: &mut Cx<'_>,
+        client: ClientId,
+        owner: u32,
+        message: &Message,
+        ready: &Ready<'_>,
+    ) {
+        self.with_owner(cx, owner, |leg, cx, desk| {
+            if *leg.call_id != *ready.call_id {
+                return;
+            }
+            cx.counters.response(Dir::In, message.method(), message.status(), leg.trunk);
+            if matches!(&leg.state, State::Calling(calling) if calling.client == Some(client)) {
+                leg.invite_response(cx, desk, message);
+            } else if let Some(at) = leg.request_of(client) {
+                leg.response_inside(at, cx, desk, message);
+            } else if message.method() == Method::Invite && (200..300).contains(&message.status()) {
+                leg.late_answer(cx, desk, message, ready.cseq.number);
+            }
+        });
+    }
+
+    /// A request of a leg's was not answered in time.
+    pub fn timed_out(&mut self, cx: &mut Cx<'_>, client: ClientId, owner: u32) {
+        self.failed(cx, client, owner, Failure::NoResponse);
+    }
+
+    /// A request of a leg's could not be sent.
+    pub fn unsendable(&mut self, cx: &mut Cx<'_>, client: ClientId, owner: u32) {
+        self.failed(cx, client, owner, Failure::Transport);
+    }
+
+    /// A client transaction of a leg's is over. Nothing hangs on it: what a leg keeps has its own time.
+    pub fn client_ended(&mut self, _owner: u32) {}
+
+    /// A server transaction of a leg's is over.
+    pub fn server_ended(&mut self, _owner: u32) {}
+
+    /// A timer with [`OWNED_TIMER`] and layer 0 fired.
+    pub fn timer(&mut self, cx: &mut Cx<'_>, key: u64) {
+        let slot = (key >> 24) as u32;
+        let generation = (key & 0xff_ffff) as u32;
+        let found = self.table.get(slot).map(|leg| leg.id);
+        if let Some(id) = found.filter(|id| id.generation & 0xff_ffff == generation) {
+            self.with(cx, id, |leg, cx, desk| leg.timer(cx, desk));
+        }
+    }
+
+    /// DNS has answered something.
+    pub fn resolved(&mut self, cx: &mut Cx<'_>) {
+        for id in std::mem::take(&mut self.desk.resolving) {
+            self.with(cx, id, |leg, cx, desk| leg.advance(cx, desk));
+        }
+    }
+
+    fn failed(&mut self, cx: &mut Cx<'_>, client: ClientId, owner: u32, failure: Failure) {
+        self.with_owner(cx, owner, |leg, cx, desk| {
+            if matches!(&leg.state, State::Calling(calling) if calling.client == Some(client)) {
+                leg.invite_failed(cx, desk, client, failure);
+            } else if let Some(at) = leg.request_of(client) {
+                let status = if failure == Failure::Transport { 503 } else { 408 };
+                leg.request_failed(at, cx, desk, status);
+            }
+        });
+    }
+
+    /// No room for a transaction: answered without one (C-213).
+    fn refuse_statelessly(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: LegId,
+        message: &Message,
+        reply: &Flow,
+        source: SocketAddr,
+    ) {
+        let Some(leg) = self.table.get(id.slot) else { return };
+        let after = cx.plan.routing.retry_after.max(1).to_string().into_bytes();
+        let own = [("Retry-After", after)];
+        let none = Headers::new();
+        let bytes =
+            write::response(leg, &mut self.desk, message, source, leg.tag, 503, "", &none, &own, None);
+        cx.out.push(Output::Send { to: (*reply).into(), bytes, tag: SendTag::NONE });
+    }
+}

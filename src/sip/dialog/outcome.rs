@@ -1,0 +1,235 @@
+//! What the answers to our requests inside a dialog mean: success, challenges, glare, and which
+//! refusals end the dialog (RFC 3261 §12.2.1.2, §14.1; RFC 5057).
+
+use super::challenge;
+use super::event::LegEvent;
+use super::inside::{Purpose, Stage};
+use super::leg::{Desk, Leg, Role};
+use super::offer::Side;
+use super::outgoing::Body;
+use crate::sip::event::EndedBy;
+use crate::sip::message::{Message, Method};
+use crate::sip::proxy::Cx;
+use crate::sip::transaction::ClientId;
+use std::time::Duration;
+
+/// Glare is met so often.
+const MOST_GLARES: u8 = 3;
+/// Challenges that one request follows.
+const MOST_CHALLENGES: u8 = 3;
+
+impl Leg {
+    pub(super) fn request_of(&self, client: ClientId) -> Option<usize> {
+        self.requests.iter().position(|request| request.stage == Stage::Sent(client))
+    }
+
+    /// A response to a request of ours.
+    pub(super) fn response_inside(&mut self, at: usize, cx: &mut Cx<'_>, desk: &mut Desk, message: &Message) {
+        let status = message.status();
+        if status < 200 {
+            return;
+        }
+        if status < 300 {
+            return self.succeeded(at, cx, desk, message);
+        }
+        if self.challenged(at, cx, desk, message) || self.glared(at, cx, message) {
+            return self.advance(cx, desk);
+        }
+        self.finish(at, cx, desk, status, Some(message));
+    }
+
+    fn succeeded(&mut self, at: usize, cx: &mut Cx<'_>, desk: &mut Desk, message: &Message) {
+        let Some(request) = self.requests.get_mut(at) else { return };
+        let (method, fork, offered) = (request.method, request.fork, request.offers());
+        let carrier = request.carrier();
+        if method == Method::Invite {
+            request.stage = Stage::Accepted;
+        }
+        let body = Body::of(message).filter(Body::is_session);
+        let Some(dialog) = self.dialogs.iter_mut().find(|dialog| dialog.fork == fork) else {
+            return self.finish(at, cx, desk, message.status(), Some(message));
+        };
+        // C-133: the 2xx to a target refresh refreshes it, too.
+        if matches!(
+            method,
+            Method::Invite | Method::Update | Method::Refer | Method::Notify | Method::Subscribe
+        ) {
+            dialog.refresh(message);
+        }
+        if let Some(carrier) = carrier {
+            match body {
+                Some(body) if dialog.exchange.is_ours() || !offered && method == Method::Invite => {
+                    dialog.carried(Side::Theirs, carrier);
+                    self.received = Some(body);
+                }
+                Some(_) | None => dialog.refused(carrier),
+            }
+        }
+        if matches!(method, Method::Invite | Method::Update) {
+            if offered && let Some(request) = self.requests.get(at) {
+                self.sent = request.body.clone();
+            }
+            self.learn(message);
+            if !self.has_ended() {
+                self.begin_session(cx, message);
+            }
+        }
+        self.finish(at, cx, desk, message.status(), Some(message));
+    }
+
+    /// A 401, 407 or 422 that can be met: the request goes again with the next number (C-154, C-200).
+    fn challenged(&mut self, at: usize, cx: &mut Cx<'_>, desk: &mut Desk, message: &Message) -> bool {
+        let _ = desk;
+        let trunk = self.trunk.and_then(|ix| cx.plan.trunk(ix)).and_then(|t| t.owned.credentials.clone());
+        let own = self.credentials.clone();
+        let random = cx.random();
+        let Some(request) = self.requests.get_mut(at) else { return false };
+        if request.challenges >= MOST_CHALLENGES {
+            return false;
+        }
+        match message.status() {
+            401 | 407 => {
+                let Some(credentials) = request.credentials.clone().or(own).or(trunk) else { return false };
+                let fork = request.fork;
+                let Some(dialog) = self.dialogs.iter().find(|dialog| dialog.fork == fork) else {
+                    return false;
+                };
+                let sent = challenge::Sent {
+                    method: &request.name,
+                    uri: dialog.strict().unwrap_or(&dialog.target),
+                    body: request.body.as_ref().map_or(&b""[..], |body| &body.bytes),
+                    cnonce: random,
+                };
+                let known = &mut request.known;
+                let answer = challenge::answer(message, &credentials, &sent, known, &mut self.nonces);
+                let Some(answer) = answer else { return false };
+                request.authorization = answer;
+            }
+            422 => match super::session_timer::min_se(message) {
+                Some(min) if min > request.min_se => request.min_se = min,
+                Some(_) | None => return false,
+            },
+            _ => return false,
+        }
+        request.challenges += 1;
+        request.stage = Stage::Queued;
+        self.withdraw(at);
+        true
+    }
+
+    /// 491, or 500 with Retry-After: both sides wanted the same at once (C-142, C-144).
+    fn glared(&mut self, at: usize, cx: &mut Cx<'_>, message: &Message) -> bool {
+        let owner = self.role == Role::Caller;
+        let ended = self.has_ended() || self.bye.is_some();
+        let random = cx.random();
+        let Some(request) = self.requests.get_mut(at) else { return false };
+        let twice = matches!(request.method, Method::Invite | Method::Update);
+        if !twice || ended || request.glares >= MOST_GLARES {
+            return false;
+        }
+        let wait = match message.status() {
+            // §14.1: in units of 10 ms; who owns the Call-ID waits longer.
+            491 if owner => Duration::from_millis(2_100 + random % 191 * 10),
+            491 => Duration::from_millis(random % 201 * 10),
+            500 => match message.retry_after() {
+                Ok(Some(seconds)) if seconds <= 10 => Duration::from_secs(u64::from(seconds)),
+                Ok(_) | Err(_) => return false,
+            },
+            _ => return false,
+        };
+        request.glares += 1;
+        request.stage = Stage::Glare(cx.now + wait);
+        self.withdraw(at);
+        true
+    }
+
+    /// The offer a request made is as if it had not been made.
+    fn withdraw(&mut self, at: usize) {
+        let Some(request) = self.requests.get(at) else { return };
+        let (carrier, fork) = (request.carrier(), request.fork);
+        if let Some(carrier) = carrier
+            && let Some(dialog) = self.dialog_mut(fork)
+        {
+            dialog.refused(carrier);
+        }
+    }
+
+    /// A request has its final answer, or gets none: the call hears of it, and the dialog lives or not
+    /// (C-138, RFC 5057 §5.1).
+    pub(super) fn finish(
+        &mut self,
+        at: usize,
+        cx: &mut Cx<'_>,
+        desk: &mut Desk,
+        status: u16,
+        message: Option<&Message>,
+    ) {
+        let accepted = self.requests.get(at).is_some_and(|request| request.stage == Stage::Accepted);
+        if !accepted && status >= 300 {
+            self.withdraw(at);
+        }
+        let Some(request) = self.requests.get(at) else { return };
+        let (purpose, method, cseq) = (request.purpose, request.method, request.cseq);
+        match purpose {
+            Purpose::Call(request) => self.tell(
+                desk,
+                LegEvent::Responded {
+                    leg: self.id,
+                    request,
+                    status,
+                    message: message.map(Message::detached),
+                },
+            ),
+            Purpose::Refresh | Purpose::Prack | Purpose::Bye => {}
+        }
+        // A re-INVITE that was accepted waits for its ACK; nobody will order that of the leg's own, or
+        // of one that has ended.
+        let keep = accepted && matches!(purpose, Purpose::Call(_)) && !self.has_ended();
+        if !keep && at < self.requests.len() {
+            let request = self.requests.remove(at);
+            if accepted {
+                let body = self.still_answer();
+                self.push_ack(cx, cseq, request.authorization, body);
+            }
+        }
+        if self.ends_dialog(purpose, method, status) {
+            let by = EndedBy::Baton;
+            return match status {
+                // The other side knows nothing of the dialog: no BYE is due (RFC 5057 §5.1).
+                481 => self.end(cx, desk, Some(by), None),
+                _ => self.send_bye(cx, desk, Some(by), None),
+            };
+        }
+        self.advance(cx, desk);
+    }
+
+    /// RFC 5057 §5.1, C-138: 481 and 408 end the dialog's INVITE usage when they answer one of its
+    /// requests; a transfer's or a notification's subscription ends by itself, the call goes on.
+    fn ends_dialog(&self, purpose: Purpose, method: Method, status: u16) -> bool {
+        let of_call = matches!(method, Method::Invite | Method::Update | Method::Info | Method::Prack);
+        let refresh = purpose == Purpose::Refresh;
+        self.is_up()
+            && purpose != Purpose::Bye
+            && match status {
+                481 => of_call,
+                408 => of_call || refresh,
+                // The whole dialog is gone or cannot be reached. C-145 excepts INVITE.
+                404 | 410 | 416 | 482 | 483 | 484 | 485 | 502 | 604 => {
+                    matches!(method, Method::Update | Method::Prack)
+                }
+                _ => false,
+            }
+    }
+
+    /// A request's transaction ended without an answer: another address, or the end.
+    pub(super) fn request_failed(&mut self, at: usize, cx: &mut Cx<'_>, desk: &mut Desk, status: u16) {
+        let Some(request) = self.requests.get(at) else { return };
+        if !request.places.is_empty() && status == 503 {
+            self.withdraw(at);
+            if self.transmit(at, cx, desk) {
+                return;
+            }
+        }
+        self.finish(at, cx, desk, status, None);
+    }
+}
