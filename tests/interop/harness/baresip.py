@@ -1,12 +1,13 @@
 """baresip as a phone: dials, answers by itself, transfers and hangs up as it is told over its control port (ctrl_tcp).
 
-Headless: its microphone and loudspeaker are bridges to nowhere. The SIP trace in its log is the only
-place where 1.0 (Debian 12) tells tags, so attended transfers read them there; that version neither builds a Replaces
-itself nor understands one, later ones do.
+Headless: its microphone and loudspeaker are bridges to nowhere. Only the SIP trace in its log tells tags, so attended
+transfers read them there: 1.0 (Debian 12) builds no Replaces itself, and understands none either.
 """
 
+import itertools
 import json
 import os
+import random
 import re
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from . import procs
 
 MODULES = ("/usr/lib/baresip/modules", "/usr/lib/x86_64-linux-gnu/baresip/modules",
            "/usr/lib/aarch64-linux-gnu/baresip/modules", "/usr/local/lib/baresip/modules")
+MEDIA = itertools.count(random.randrange(30000, 31000), 16)     # a block of ports for each phone
 CONFIG = """
 sip_listen {host}:{port}
 sip_transports udp,tcp
@@ -69,7 +71,7 @@ class Phone:
         self.port, self.control, self.transport = port or procs.free_port(), procs.free_port(), transport
         self.domain = domain or server or f"{host}:{self.port}"
         modules = next((path for path in MODULES if os.path.isdir(path)), MODULES[0])
-        rtp = procs.free_port(30000, 32000) // 16 * 16
+        rtp = next(MEDIA)
         os.makedirs(self.directory, exist_ok=True)
         self._write("config", CONFIG.format(host=host, port=self.port, user=user, rtp=rtp, rtp_end=rtp + 15,
                                             modules=modules, control=self.control))
