@@ -118,7 +118,7 @@ fn listeners(config: &Config, cx: &Context) {
                     &*listener.name.value,
                     listener.bind.transport.param()
                 ),
-                "bind tls:…, or remove tls_profile",
+                "bind tls:… or wss:…, or remove tls_profile",
             ),
             (true, Some(_)) | (false, None) => {}
         }

@@ -112,16 +112,12 @@ fn parse_bind(text: &str) -> Result<Bind, Fault> {
         "udp" => Transport::Udp,
         "tcp" => Transport::Tcp,
         "tls" => Transport::Tls,
-        "ws" | "wss" => {
-            return Err(Fault::new(
-                "asks for WebSocket, which is not available in this version of Baton",
-                "use udp, tcp or tls",
-            ));
-        }
+        "ws" => Transport::Ws,
+        "wss" => Transport::Wss,
         other => {
             return Err(Fault::new(
                 format!("names the unknown transport {other:?}"),
-                "use udp, tcp or tls, as in \"udp:127.0.0.1:5060\"",
+                "use udp, tcp, tls, ws or wss, as in \"udp:127.0.0.1:5060\"",
             ));
         }
     };
@@ -333,7 +329,7 @@ fn target_transport(value: &str, secure: bool) -> Result<Transport, Fault> {
     let remedy = "use transport=udp, tcp or tls";
     match Transport::from_token(value.as_bytes()) {
         Some(Transport::Ws | Transport::Wss) => {
-            Err(Fault::new("asks for WebSocket, which is not available in this version of Baton", remedy))
+            Err(Fault::new("asks for WebSocket, by which clients come and nobody is called", remedy))
         }
         Some(Transport::Udp) if secure => {
             Err(Fault::new("asks for UDP in a sips: URI", "write sip:, or leave out transport=udp"))
@@ -353,13 +349,14 @@ mod tests {
         let bind = parse_bind("tls:[::1]:5061").unwrap();
         assert_eq!(bind.transport, Transport::Tls);
         assert_eq!(bind.addr, "[::1]:5061".parse().unwrap());
+        assert_eq!(parse_bind("ws:127.0.0.1:80").unwrap().transport, Transport::Ws);
+        assert_eq!(parse_bind("wss:127.0.0.1:443").unwrap().transport, Transport::Wss);
         for (wrong, what) in [
             ("127.0.0.1", "no transport"),
             ("udp:127.0.0.1", "no port"),
             ("udp:127.0.0.1:70000", "out of range"),
             ("sctp:127.0.0.1:5060", "unknown transport"),
             ("udp:localhost:5060", "no IP address"),
-            ("ws:127.0.0.1:80", "not available"),
         ] {
             let fault = parse_bind(wrong).unwrap_err();
             assert!(fault.what.contains(what), "{wrong}: {fault:?}");

@@ -5,6 +5,7 @@
 
 use super::tcp::StreamOptions;
 use super::tls::Session;
+use super::ws::{End, Taken, WebSocket};
 use crate::shard::SendTag;
 use crate::sip::flow::{Destination, Flow, ListenerId, Transport};
 use crate::sip::message::{Frame, Framer, Limits};
@@ -25,6 +26,8 @@ const GATHER: usize = 64;
 const SEAL: usize = 64 * 1_024;
 /// Requests that left, remembered at most: what is older waits for its timer if the connection is lost.
 const WATCHED: usize = 4_096;
+/// Bytes that may wait before an answer to a WebSocket's ping.
+const REPLIES: usize = 1 << 20;
 /// How long a connection that is being closed waits for its last answer and for the peer.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -41,7 +44,9 @@ pub(crate) struct Peer {
 
 impl From<&Destination> for Peer {
     fn from(to: &Destination) -> Peer {
-        Peer { listener: to.listener, transport: to.transport, remote: to.remote, domain: to.domain.clone() }
+        // Who came by WebSocket showed no certificate: the address alone tells browsers apart.
+        let domain = if to.transport.is_websocket() { None } else { to.domain.clone() };
+        Peer { listener: to.listener, transport: to.transport, remote: to.remote, domain }
     }
 }
 
@@ -75,6 +80,8 @@ pub(crate) enum Cause {
     Connect(Option<io::Error>),
     /// TLS could not be agreed upon (C-057, C-214).
     Handshake(Option<io::Error>),
+    /// No WebSocket came about in time (C-214).
+    Upgrade,
     /// What came was no SIP (C-052).
     Framing,
     /// The peer takes less than it is sent (C-066).
@@ -94,6 +101,7 @@ impl fmt::Display for Cause {
             Cause::Error(error) => ("it broke", Some(error)),
             Cause::Connect(error) => ("it could not be established", error.as_ref()),
             Cause::Handshake(error) => ("TLS could not be agreed upon", error.as_ref()),
+            Cause::Upgrade => ("it did not become a WebSocket", None),
             Cause::Framing => ("what came is no SIP", None),
             Cause::Overflow => ("the peer takes less than it is sent", None),
             Cause::Stalled => ("the peer stopped midway", None),
@@ -118,6 +126,7 @@ impl Cause {
             | Cause::Handshake(None)
             | Cause::Peer
             | Cause::Error(_)
+            | Cause::Upgrade
             | Cause::Framing
             | Cause::Overflow
             | Cause::Stalled
@@ -132,6 +141,8 @@ impl Cause {
 enum Phase {
     Connecting,
     Handshaking,
+    /// The client of a WebSocket has not yet asked for it, or not to the end.
+    Upgrading,
     Open,
     /// Nothing more is read. The last messages leave, then the peer has until `by` to close.
     Closing {
@@ -179,6 +190,12 @@ pub(crate) struct Connection {
     pub(crate) ending: bool,
     socket: TcpStream,
     layer: Layer,
+    /// What stands between stream and messages, on WebSocket connections.
+    websocket: Option<WebSocket>,
+    /// How its WebSocket ended, until somebody asks.
+    over: Option<End>,
+    /// A message has come by it.
+    spoke: bool,
     phase: Phase,
     since: Time,
     used: Time,
@@ -211,8 +228,10 @@ impl Connection {
         let phase = match (role, &session) {
             (Role::Opened, _) => Phase::Connecting,
             (Role::Accepted, Some(_)) => Phase::Handshaking,
+            (Role::Accepted, None) if peer.transport.is_websocket() => Phase::Upgrading,
             (Role::Accepted, None) => Phase::Open,
         };
+        let websocket = peer.transport.is_websocket().then(|| WebSocket::new(limits.message));
         Connection {
             peer,
             role,
@@ -223,6 +242,9 @@ impl Connection {
             ending: false,
             socket,
             layer: session.map_or(Layer::Plain, Layer::Tls),
+            websocket,
+            over: None,
+            spoke: false,
             phase,
             since: now,
             used: now,
@@ -245,10 +267,15 @@ impl Connection {
 
     /// Whether messages can be sent on it, now or once it is connected.
     pub(crate) fn is_usable(&self) -> bool {
-        !matches!(self.phase, Phase::Closing { why: Closing::Queue | Closing::Peer, .. })
+        match self.phase {
+            Phase::Connecting | Phase::Handshaking => self.websocket.is_none(),
+            // Before its answer nothing may stand.
+            Phase::Upgrading | Phase::Closing { why: Closing::Queue | Closing::Peer, .. } => false,
+            Phase::Open | Phase::Closing { why: Closing::Answer, .. } => true,
+        }
     }
 
-    /// Whether it is open: connected, and TLS agreed upon.
+    /// Whether it is open: connected, and TLS and WebSocket agreed upon.
     pub(crate) fn is_open(&self) -> bool {
         self.phase == Phase::Open
     }
@@ -275,10 +302,19 @@ impl Connection {
         tag: SendTag,
         room: usize,
     ) -> Result<(), Cause> {
+        let bytes = match &self.websocket {
+            Some(_) => WebSocket::message(&bytes),
+            None => bytes,
+        };
+        self.used = now;
+        self.enqueue(bytes, from, tag, room)
+    }
+
+    /// Appends bytes as they are to leave.
+    fn enqueue(&mut self, bytes: Bytes, from: u16, tag: SendTag, room: usize) -> Result<(), Cause> {
         let over = self.queued.saturating_add(bytes.len()) > room && !self.queue.is_empty();
         self.queued += bytes.len();
         self.queue.push_back(Outgoing { bytes, from, tag });
-        self.used = now;
         if over { Err(Cause::Overflow) } else { Ok(()) }
     }
 
@@ -310,6 +346,7 @@ impl Connection {
         &mut self,
         now: Time,
         scratch: &mut [u8],
+        origins: &[Box<str>],
         messages: &mut Vec<Bytes>,
     ) -> Result<(), Cause> {
         if self.phase == Phase::Connecting {
@@ -325,7 +362,7 @@ impl Connection {
             && !session.is_handshaking()
             && result.as_ref().err().is_none_or(|e| e.kind() == io::ErrorKind::WouldBlock)
         {
-            self.phase = Phase::Open;
+            self.phase = if self.websocket.is_some() { Phase::Upgrading } else { Phase::Open };
             self.since = now;
         }
         match result {
@@ -335,10 +372,17 @@ impl Connection {
                 if matches!(self.layer, Layer::Plain) && n < scratch.len() && !self.ending {
                     self.readable = false;
                 }
+                let bytes = scratch.get(..n).unwrap_or_default();
                 match self.phase {
                     Phase::Closing { .. } => Ok(()),
-                    Phase::Connecting | Phase::Handshaking | Phase::Open => {
-                        self.cut(now, scratch.get(..n).unwrap_or_default(), messages)
+                    Phase::Connecting | Phase::Handshaking | Phase::Upgrading | Phase::Open => {
+                        match &mut self.websocket {
+                            Some(websocket) => {
+                                let taken = websocket.take(bytes, origins, messages);
+                                self.taken(now, taken)
+                            }
+                            None => self.cut(now, bytes, messages),
+                        }
                     }
                 }
             }
@@ -351,6 +395,41 @@ impl Connection {
                 _ => Err(self.ended(Some(error))),
             },
         }
+    }
+
+    /// Acts on what the client of a WebSocket has sent, beside its messages.
+    fn taken(&mut self, now: Time, taken: Taken) -> Result<(), Cause> {
+        self.ping_open = false;
+        for reply in taken.replies {
+            // Who sends pings and takes no answers is not to fill the memory.
+            self.enqueue(reply, 0, SendTag::NONE, REPLIES)?;
+        }
+        self.spoke |= taken.messages;
+        // A browser's keep-alives say that it wants to be called; but only a phone's are believed.
+        if taken.messages || (taken.alive && self.spoke) {
+            self.used = now;
+        }
+        let Some(websocket) = &self.websocket else { return Ok(()) };
+        if !websocket.is_partial() {
+            self.partial_since = None;
+        } else if taken.messages || self.partial_since.is_none() {
+            self.partial_since = Some(now);
+        }
+        if self.phase == Phase::Upgrading && websocket.is_open() {
+            self.phase = Phase::Open;
+            self.since = now;
+        }
+        if taken.end.is_some() {
+            self.over = taken.end;
+            self.partial_since = None;
+            self.phase = Phase::Closing { by: now + LINGER, why: Closing::Queue };
+        }
+        Ok(())
+    }
+
+    /// How the WebSocket of it ended, once.
+    pub(crate) fn take_end(&mut self) -> Option<End> {
+        self.over.take()
     }
 
     /// Cuts what was read into messages; answers pings (C-055).
@@ -504,9 +583,16 @@ impl Connection {
     /// Begins to close it, once what waits has left.
     pub(crate) fn close(&mut self, now: Time) -> Result<(), Cause> {
         match self.phase {
-            Phase::Connecting | Phase::Handshaking if self.is_idle() => Err(Cause::Asked),
+            Phase::Connecting | Phase::Handshaking | Phase::Upgrading if self.is_idle() => Err(Cause::Asked),
             Phase::Closing { why: Closing::Queue | Closing::Peer, .. } => Ok(()),
-            Phase::Connecting | Phase::Handshaking | Phase::Open | Phase::Closing { .. } => {
+            Phase::Connecting
+            | Phase::Handshaking
+            | Phase::Upgrading
+            | Phase::Open
+            | Phase::Closing { .. } => {
+                if let Some(farewell) = self.websocket.as_mut().and_then(WebSocket::farewell) {
+                    self.enqueue(farewell, 0, SendTag::NONE, usize::MAX)?;
+                }
                 self.phase = Phase::Closing { by: now + LINGER, why: Closing::Queue };
                 self.write(now)
             }
@@ -531,8 +617,15 @@ impl Connection {
             Phase::Handshaking if now.since(self.since) >= options.handshake => {
                 return Err(Cause::Handshake(Some(io::ErrorKind::TimedOut.into())));
             }
+            Phase::Upgrading if now.since(self.since) >= options.handshake => {
+                return Err(Cause::Upgrade);
+            }
             Phase::Closing { by, .. } if now >= by => return Err(Cause::Asked),
-            Phase::Connecting | Phase::Handshaking | Phase::Open | Phase::Closing { .. } => {}
+            Phase::Connecting
+            | Phase::Handshaking
+            | Phase::Upgrading
+            | Phase::Open
+            | Phase::Closing { .. } => {}
         }
         let lasted = |since: Option<Time>, limit| since.is_some_and(|s| now.since(s) >= limit);
         if lasted(self.partial_since, options.partial)
@@ -547,13 +640,16 @@ impl Connection {
         if now.since(self.used) >= options.idle && self.is_idle() {
             return Err(Cause::Idle);
         }
-        if let (Some(every), Role::Opened, false) = (options.ping, self.role, self.ping_open)
+        let (every, ping) = match (&self.websocket, self.role) {
+            (Some(_), _) => (options.websocket_ping, WebSocket::ping()),
+            (None, Role::Opened) => (options.ping, Bytes::from_static(b"\r\n\r\n")),
+            (None, Role::Accepted) => return Ok(()),
+        };
+        if let (Some(every), false) = (every, self.ping_open)
             && now.since(self.used.max(self.pinged)) >= every
         {
-            let used = self.used;
-            self.push(now, Bytes::from_static(b"\r\n\r\n"), 0, SendTag::NONE, usize::MAX)?;
             // A ping is no use of the connection: else it would never become idle.
-            self.used = used;
+            self.enqueue(ping, 0, SendTag::NONE, usize::MAX)?;
             self.pinged = now;
             self.ping_open = true;
             return self.write(now);
@@ -576,6 +672,7 @@ impl Connection {
         match (self.phase, error) {
             (Phase::Connecting, error) => Cause::Connect(error),
             (Phase::Handshaking, error) => Cause::Handshake(error),
+            (Phase::Upgrading, _) => Cause::Upgrade,
             (Phase::Open | Phase::Closing { .. }, None) => Cause::Peer,
             (Phase::Open | Phase::Closing { .. }, Some(error)) => Cause::Error(error),
         }

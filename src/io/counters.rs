@@ -79,6 +79,8 @@ counters! {
     connect_failed,
     /// TLS handshakes that failed or timed out.
     handshake_failed,
+    /// Requests for a WebSocket that were refused or timed out (C-062, C-214).
+    upgrade_failed,
     /// Connections closed for a framing error (C-052).
     framing_errors,
     /// Connections closed because their write queue was full (C-066).

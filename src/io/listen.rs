@@ -56,9 +56,6 @@ pub enum ListenProblem {
     /// EACCES, EPERM.
     #[error("not permitted: ports below 1024 need root or CAP_NET_BIND_SERVICE")]
     NotPermitted,
-    /// A transport this build cannot serve yet.
-    #[error("this transport is not supported yet")]
-    Unsupported,
     /// Anything else.
     #[error("{0}")]
     Other(io::Error),
@@ -110,8 +107,7 @@ fn open_all(
 ) -> Result<Opened, ListenProblem> {
     let datagram = match transport {
         Transport::Udp => true,
-        Transport::Tcp | Transport::Tls => false,
-        Transport::Ws | Transport::Wss => return Err(ListenProblem::Unsupported),
+        Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => false,
     };
     if bind.port() != 0 {
         // With SO_REUSEPORT a second server would silently share the port: look for it first.

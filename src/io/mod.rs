@@ -20,6 +20,7 @@ mod mmsg;
 mod stun;
 mod tcp;
 mod udp;
+mod ws;
 
 pub use clock::Clock;
 pub use counters::Counters;

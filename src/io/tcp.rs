@@ -9,6 +9,7 @@ use super::connection::{Cause, Connection, Peer, Role};
 use super::counters::Counters;
 use super::listen;
 use super::tls::{Session, TlsContext};
+use super::ws::End;
 use crate::shard::SendTag;
 use crate::shard::counters::{ConnectionRole, Counters as Metrics, TlsResult};
 use crate::sip::flow::{ConnectionId, Destination, Flow, ListenerId, Transport};
@@ -41,7 +42,8 @@ const SWEEP: Duration = Duration::from_millis(250);
 pub struct StreamOptions {
     /// A connection that is not established by then has failed; 4 s.
     pub connect: Duration,
-    /// A TLS handshake that is not done by then has failed; 10 s.
+    /// A TLS handshake that is not done by then has failed, and so has the request for a WebSocket;
+    /// 10 s.
     pub handshake: Duration,
     /// A message that is not complete by then ends its connection; 10 s.
     pub partial: Duration,
@@ -53,6 +55,10 @@ pub struct StreamOptions {
     pub ping: Option<Duration>,
     /// A ping that is not answered by then ends the connection; 10 s (C-055).
     pub pong: Duration,
+    /// How often the client of a quiet WebSocket is pinged: browsers cannot be made to do it; 30 s.
+    pub websocket_ping: Option<Duration>,
+    /// The web origins whose pages may open a WebSocket; empty: all (C-063).
+    pub origins: Vec<Box<str>>,
     /// Connections of one shard; further ones are refused.
     pub connections: usize,
     /// Bytes that may wait for one peer; more end its connection (C-066).
@@ -69,6 +75,8 @@ impl Default for StreamOptions {
             idle: Duration::from_secs(600),
             ping: None,
             pong: Duration::from_secs(10),
+            websocket_ping: Some(Duration::from_secs(30)),
+            origins: Vec::new(),
             connections: 16_384,
             write_queue: 1 << 20,
         }
@@ -321,8 +329,9 @@ impl Streams {
             }
             connection.held = None;
             let (was_open, was_broken) = (connection.is_open(), connection.is_broken());
-            let result = connection.read(now, &mut self.scratch, &mut messages);
+            let result = connection.read(now, &mut self.scratch, &self.options.origins, &mut messages);
             let (opened, broken) = (connection.is_open() && !was_open, connection.is_broken() && !was_broken);
+            let over = connection.take_end();
             let flow = connection.peer.flow(ConnectionId::new(self.index, n));
             arrivals.extend(messages.drain(..).map(|message| (flow, message)));
             connection.listed = connection.readable && result.is_ok();
@@ -336,6 +345,14 @@ impl Streams {
             }
             if broken {
                 self.counters.framing_errors.add(1);
+                self.unlink(n);
+            }
+            if let Some(end) = over {
+                match end {
+                    End::Refused => self.counters.upgrade_failed.add(1),
+                    End::Fault => self.counters.framing_errors.add(1),
+                    End::Closed => {}
+                }
                 self.unlink(n);
             }
             match result {
@@ -410,6 +427,10 @@ impl Streams {
 
     /// Begins to open a connection.
     fn open(&mut self, now: Time, registry: &Registry, peer: Peer) -> io::Result<u64> {
+        if peer.transport.is_websocket() {
+            // A browser cannot be connected to: it is reached by the connection it has opened.
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         let listener = match self.listeners.get(usize::from(peer.listener.0)) {
             Some(Some(listener)) if listener.transport == peer.transport => listener,
             _ => return Err(io::ErrorKind::Unsupported.into()),
@@ -419,12 +440,12 @@ impl Streams {
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
         let session = match peer.transport {
-            Transport::Tls | Transport::Wss => {
+            Transport::Tls => {
                 let domain = peer.domain.as_deref();
                 let address = peer.remote.ip();
                 Some(Session::client(&self.tls, &listener.profiles, domain, address)?)
             }
-            Transport::Udp | Transport::Tcp | Transport::Ws => None,
+            Transport::Udp | Transport::Tcp | Transport::Ws | Transport::Wss => None,
         };
         self.counters.connects.add(1);
         let socket = listen::outgoing(listener.local, peer.remote, self.dscp)?;
@@ -551,6 +572,7 @@ impl Streams {
         let count = match &cause {
             Cause::Connect(_) => Some(&counters.connect_failed),
             Cause::Handshake(_) => Some(&counters.handshake_failed),
+            Cause::Upgrade => Some(&counters.upgrade_failed),
             Cause::Framing => Some(&counters.framing_errors),
             Cause::Overflow => Some(&counters.write_overflows),
             Cause::Stalled => Some(&counters.stalled),

@@ -35,6 +35,11 @@ impl Transport {
         matches!(self, Transport::Tls | Transport::Wss)
     }
 
+    /// Whether messages are WebSocket messages, and connections come from clients only (RFC 7118).
+    pub const fn is_websocket(self) -> bool {
+        matches!(self, Transport::Ws | Transport::Wss)
+    }
+
     /// The token of the Via sent-protocol.
     pub const fn via_token(self) -> &'static str {
         match self {
@@ -46,7 +51,16 @@ impl Transport {
         }
     }
 
-    /// The value of a URI's `transport` parameter, and of metric labels.
+    /// The value of a URI's `transport` parameter. RFC 7118 §5.2 has none of its own for a WebSocket
+    /// over TLS.
+    pub const fn param_in_uri(self) -> &'static str {
+        match self {
+            Transport::Wss => Transport::Ws.param(),
+            other => other.param(),
+        }
+    }
+
+    /// The name in the configuration and in metric labels; in URIs it is taken as well.
     pub const fn param(self) -> &'static str {
         match self {
             Transport::Udp => "udp",

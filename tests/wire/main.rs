@@ -5,3 +5,4 @@ mod echo;
 mod tcp;
 mod tls;
 mod udp;
+mod ws;

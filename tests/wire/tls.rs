@@ -16,13 +16,13 @@ use std::time::Duration;
 const TLS: &[(Transport, &str)] = &[(Transport::Tls, "127.0.0.1:0")];
 
 /// An authority, and a directory for the files that it issues.
-struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     dir: PathBuf,
 }
 
 impl Authority {
-    fn new(name: &str) -> Authority {
+    pub(crate) fn new(name: &str) -> Authority {
         let dir = std::env::temp_dir().join(format!("baton-wire-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -39,7 +39,7 @@ impl Authority {
         (params.signed_by(&key, &self.issuer).unwrap(), key)
     }
 
-    fn profile(&self, name: &str, domains: &[&str]) -> TlsProfile {
+    pub(crate) fn profile(&self, name: &str, domains: &[&str]) -> TlsProfile {
         let (certificate, key) = self.issue(domains);
         let file = |suffix: &str| self.dir.join(format!("{name}.{suffix}"));
         std::fs::write(file("crt"), certificate.pem()).unwrap();
@@ -61,7 +61,7 @@ impl Authority {
     }
 
     /// A phone's configuration, with a certificate of its own if `names` are given.
-    fn client(&self, names: &[&str]) -> ClientConfig {
+    pub(crate) fn client(&self, names: &[&str]) -> ClientConfig {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

@@ -16,7 +16,7 @@ pub struct Listener {
     pub bind: At<Bind>,
     /// The host and port peers are told (T-088).
     pub advertise: Option<HostPort>,
-    /// Profiles for `tls`; the first is the default, others are chosen by SNI.
+    /// Profiles for `tls` and `wss`; the first is the default, others are chosen by SNI.
     pub tls_profiles: Vec<At<Name>>,
 }
 
@@ -117,7 +117,28 @@ impl Profile {
     }
 }
 
-/// Reads `[streams]`: bounds on TCP and TLS connections.
+/// Web origins as browsers write them: scheme, host, and port unless it is the scheme's own.
+struct Origins(Vec<Box<str>>);
+
+impl FromToml for Origins {
+    fn from_toml(value: &Value<'_>) -> Option<Origins> {
+        let origin = |value: &Value<'_>| {
+            let text = value.string("an origin such as \"https://phone.example.com\"")?;
+            let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+            if rest.is_none_or(|host| host.is_empty() || host.contains(['/', '?', '#', '@', '*', ' '])) {
+                value.wrong(
+                    format_args!("= {text:?} is no web origin"),
+                    "write scheme and host, and the port if it is not the usual one: \"https://phone.example.com\"",
+                );
+                return None;
+            }
+            Some(text.into())
+        };
+        Some(Origins(value.elements().iter().filter_map(origin).collect()))
+    }
+}
+
+/// Reads `[streams]`: bounds on TCP, TLS and WebSocket connections.
 pub(super) fn read_streams(mut table: Reader<'_>) -> StreamOptions {
     let d = StreamOptions::default();
     let mut time = |key, default| at_least(&mut table, key, Duration::from_millis(10)).unwrap_or(default);
@@ -128,6 +149,8 @@ pub(super) fn read_streams(mut table: Reader<'_>) -> StreamOptions {
     let idle = time("idle", d.idle);
     let pong = time("pong_timeout", d.pong);
     let ping = at_least(&mut table, "ping", Duration::from_secs(1)).or(d.ping);
+    let websocket_ping = at_least(&mut table, "websocket_ping", Duration::from_secs(1)).or(d.websocket_ping);
+    let origins = table.take::<Origins>("origins").map_or(d.origins, |origins| origins.0);
     let connections = table.int("max_connections", 1..=10_000_000).and_then(|n| usize::try_from(n).ok());
     let write_queue = table.int("write_queue", 65_536..=1_073_741_824).and_then(|n| usize::try_from(n).ok());
     table.finish();
@@ -139,6 +162,8 @@ pub(super) fn read_streams(mut table: Reader<'_>) -> StreamOptions {
         idle,
         ping,
         pong,
+        websocket_ping,
+        origins,
         connections: connections.unwrap_or(d.connections),
         write_queue: write_queue.unwrap_or(d.write_queue),
     }

@@ -15,6 +15,7 @@ use crate::sip::resolve::{Hop, Located};
 use crate::sip::time::Time;
 use bytes::Bytes;
 use siphasher::sip::SipHasher13;
+use smallvec::SmallVec;
 use std::hash::Hasher;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -166,6 +167,14 @@ impl Proxy {
         size: usize,
     ) -> Location {
         let Some(branch) = context.branches.get_mut(at) else { return Location::NoMore };
+        if context.in_dialog
+            && let Some(connected) = self.connected(path)
+        {
+            let Some(to) = connected else { return Location::NoMore };
+            branch.addresses.push(to);
+            branch.remote = Some(to.1);
+            return Location::Found;
+        }
         let (hop, udp_max) = if context.in_dialog {
             let Some(hop) = path.next_hop().and_then(|(uri, _)| Uri::parse(uri).ok()) else {
                 return Location::NoMore;
@@ -262,13 +271,14 @@ impl Proxy {
         if record_route {
             let token = path.token.unwrap_or_else(|| dialog_token(cx, context, at, ready));
             let secure = is_sips(path.request_uri) || target.is_some_and(|t| t.secure);
-            self.record_route(message, &token, context.flow.listener, listener, ready, secure);
+            self.record_route(message, &token, &context.flow, listener, ready, secure);
         }
         self.scratch.clear();
         self.itself.write_via(listener, &mut self.scratch);
         cx.transactions.write_branch(client, &suffix, &mut self.scratch);
         self.edits.push_via(message, &self.scratch);
         self.edits.set_max_forwards(message, ready.max_forwards.map_or(70, |n| n.saturating_sub(1)));
+        self.measure(message, transport);
         if context.breadth > 0 {
             self.edits.remove(message, HeaderId::MaxBreadth);
             self.edits.insert(message, "Max-Breadth", context.breadth.to_string().as_bytes());
@@ -303,6 +313,14 @@ impl Proxy {
         true
     }
 
+    /// Where a request goes whose party has come by a connection of its own (RFC 7118 §5.4); the inner
+    /// `None`: nowhere, for a `sips:` URI and a connection without TLS (C-060).
+    fn connected(&self, path: &Path<'_>) -> Option<Option<(Transport, SocketAddr)>> {
+        let remote = path.remote.filter(|_| path.next.is_none())?;
+        let transport = self.itself.transport(path.listener?)?;
+        Some((transport.is_secure() || !is_sips(path.request_uri)).then_some((transport, remote)))
+    }
+
     /// How long an attempt may stay without any response: T-061 for trunks, Timer B or F's business
     /// for the rest, where only Timer C is ours.
     fn patience(&self, cx: &Cx<'_>, trunk: Option<TrunkIx>, method: Method) -> Duration {
@@ -313,6 +331,14 @@ impl Proxy {
             Some(trunk) => trunk.no_response_timeout,
             None if method == Method::Invite => cx.plan.timings.c,
             None => cx.plan.timings.t1 * 64,
+        }
+    }
+
+    /// A stream needs the Content-Length that datagrams and WebSocket messages may leave out (RFC 3261
+    /// §20.14).
+    fn measure(&mut self, message: &Message, transport: Transport) {
+        if transport.is_reliable() && message.header(HeaderId::ContentLength).is_none() {
+            self.edits.set_content_length(message, message.body().len());
         }
     }
 
@@ -328,12 +354,13 @@ impl Proxy {
         &mut self,
         message: &Message,
         token: &DialogToken,
-        came_to: ListenerId,
+        from: &Flow,
         leaves_by: ListenerId,
         ready: &Ready<'_>,
         secure: bool,
     ) {
         // C-095: both sides by name when they differ; the side it leaves by stands on top.
+        let came_to = from.listener;
         let sides: &[ListenerId] = if came_to == leaves_by { &[leaves_by] } else { &[leaves_by, came_to] };
         self.scratch.clear();
         for (n, side) in sides.iter().enumerate() {
@@ -341,7 +368,17 @@ impl Proxy {
                 self.scratch.extend_from_slice(b", ");
             }
             let key = &self.keys.token;
-            write_record_route(&self.itself, *side, secure, token, key, ready.call_id, &mut self.scratch);
+            let party = (*side == came_to).then_some(from);
+            write_record_route(
+                &self.itself,
+                *side,
+                party,
+                secure,
+                token,
+                key,
+                ready.call_id,
+                &mut self.scratch,
+            );
         }
         self.edits.push_record_route(message, &self.scratch);
     }
@@ -380,7 +417,11 @@ impl Proxy {
         let Some(hop) = path.next_hop().and_then(|(uri, _)| Uri::parse(uri).ok()) else { return };
         let mut queries = Vec::new();
         let random = rand_core::Rng::next_u64(cx.rng);
-        let located = cx.resolver.locate(cx.now, &secured(hop_of(&hop), path), random, &mut queries);
+        let located = match self.connected(path) {
+            Some(Some(to)) => Located::Ready(SmallVec::from_slice(&[to])),
+            Some(None) => Located::Failed,
+            None => cx.resolver.locate(cx.now, &secured(hop_of(&hop), path), random, &mut queries),
+        };
         for query in queries {
             cx.out.push(Output::Resolve(query));
         }
@@ -412,6 +453,7 @@ impl Proxy {
         self.scratch.extend_from_slice(b"z9hG4bK-a");
         self.scratch.extend_from_slice(&hex16(hasher.finish()));
         self.edits.push_via(message, &self.scratch);
+        self.measure(message, transport);
         self.edits.set_max_forwards(message, ready.max_forwards.map_or(70, |n| n.saturating_sub(1)));
         self.scratch.clear();
         self.edits.write(message, &mut self.scratch);

@@ -60,7 +60,8 @@ impl Itself {
         // Without a transport parameter UDP is meant, as our own Record-Route leaves it out.
         let meant = wanted.unwrap_or(Transport::Udp);
         self.listener_at(uri.host, |l| l.transport == meant && l.port == port).or_else(|| {
-            self.listener_at(uri.host, |l| wanted.is_none_or(|t| t == l.transport) && l.port == port)
+            let fits = |l: &Texts| wanted.is_none_or(|t| t.param_in_uri() == l.transport.param_in_uri());
+            self.listener_at(uri.host, |l| fits(l) && l.port == port)
         })
     }
 
@@ -90,6 +91,11 @@ impl Itself {
         }
         let at = self.listeners.iter().position(fits)?;
         u16::try_from(at).ok().map(ListenerId)
+    }
+
+    /// A listener's transport.
+    pub fn transport(&self, listener: ListenerId) -> Option<Transport> {
+        self.listeners.get(usize::from(listener.0)).map(|l| l.transport)
     }
 
     /// Whether any listener has this transport.
@@ -130,7 +136,7 @@ impl Texts {
         let rport = if listener.transport.is_reliable() { "" } else { ";rport" };
         let transport = match listener.transport {
             Transport::Udp => String::new(),
-            other => format!(";transport={}", other.param()),
+            other => format!(";transport={}", other.param_in_uri()),
         };
         // The port is always written: without one the peer would have to ask DNS (RFC 3263 §4.2).
         let authority = format!("{}:{}", listener.host, listener.port);

@@ -303,6 +303,10 @@ impl Proxy {
     fn strip(&mut self, message: &Message) -> Bytes {
         self.edits.clear();
         self.edits.pop_via(message);
+        if message.header(HeaderId::ContentLength).is_none() {
+            // It may have come by datagram or WebSocket and go on by a stream (RFC 3261 §20.14).
+            self.edits.set_content_length(message, message.body().len());
+        }
         self.scratch.clear();
         self.edits.write(message, &mut self.scratch);
         Bytes::copy_from_slice(&self.scratch)

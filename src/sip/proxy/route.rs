@@ -1,10 +1,11 @@
 //! Route pre-processing and Record-Route: how a request finds its way through us, and how the later
 //! ones of its dialog do (RFC 3261 §16.4, §16.6 steps 4 and 6, §16.12; RFC 5658).
 
-use crate::sip::flow::ListenerId;
+use crate::sip::flow::{Flow, ListenerId};
 use crate::sip::message::{Edits, HeaderId, Message, NameAddr, Uri};
 use crate::sip::proxy::itself::Itself;
-use crate::sip::proxy::token::{DialogToken, TokenKey};
+use crate::sip::proxy::token::{DialogToken, TokenKey, read_remote, write_remote};
+use std::net::SocketAddr;
 
 /// A request's route after pre-processing (RFC 3261 §16.4).
 #[derive(Debug)]
@@ -20,6 +21,9 @@ pub struct Path<'m> {
     pub token: Option<DialogToken>,
     /// The listener the last of our own values names: the side the request leaves by (RFC 5658 §4).
     pub listener: Option<ListenerId>,
+    /// The address of the connection on that side, where the party can be reached by no other way:
+    /// its URI is not to be resolved (RFC 7118 §5.4).
+    pub remote: Option<SocketAddr>,
     /// The first Route value that is not ours.
     pub next: Option<&'m [u8]>,
 }
@@ -32,6 +36,7 @@ pub fn preprocess<'m>(message: &'m Message, itself: &Itself, key: &TokenKey, cal
         popped: 0,
         token: None,
         listener: None,
+        remote: None,
         next: None,
     };
     let total =
@@ -47,6 +52,7 @@ pub fn preprocess<'m>(message: &'m Message, itself: &Itself, key: &TokenKey, cal
     {
         path.token = Some(token);
         path.listener = itself.listener_named(&uri);
+        path.remote = remote_of(&uri, key, call_id);
         path.request_uri = target.uri;
         path.restored = true;
         last -= 1;
@@ -63,12 +69,17 @@ pub fn preprocess<'m>(message: &'m Message, itself: &Itself, key: &TokenKey, cal
         path.popped += 1;
         path.token = path.token.or_else(|| token_of(&uri, key, call_id));
         path.listener = itself.listener_named(&uri).or(path.listener);
+        path.remote = remote_of(&uri, key, call_id);
     }
     path
 }
 
 fn token_of(uri: &Uri<'_>, key: &TokenKey, call_id: &[u8]) -> Option<DialogToken> {
     DialogToken::read(uri.params.value(b"b")?, key, call_id)
+}
+
+fn remote_of(uri: &Uri<'_>, key: &TokenKey, call_id: &[u8]) -> Option<SocketAddr> {
+    read_remote(uri.params.value(b"f")?, key, call_id)
 }
 
 impl<'m> Path<'m> {
@@ -106,10 +117,12 @@ impl<'m> Path<'m> {
     }
 }
 
-/// Appends one Record-Route value of ours.
+/// Appends one Record-Route value of ours. With the flow of a party that comes by WebSocket it says
+/// which connection leads back to it.
 pub fn write_record_route(
     itself: &Itself,
     listener: ListenerId,
+    party: Option<&Flow>,
     secure: bool,
     token: &DialogToken,
     key: &TokenKey,
@@ -119,5 +132,9 @@ pub fn write_record_route(
     itself.write_record_route(listener, secure, out);
     out.extend_from_slice(b";b=");
     token.write(key, call_id, out);
+    if let Some(flow) = party.filter(|flow| flow.transport.is_websocket()) {
+        out.extend_from_slice(b";f=");
+        write_remote(flow.remote, key, call_id, out);
+    }
     out.push(b'>');
 }

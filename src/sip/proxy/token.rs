@@ -12,6 +12,7 @@ use base64::alphabet::Alphabet;
 use base64::engine::{GeneralPurpose, general_purpose::NO_PAD};
 use siphasher::sip::SipHasher24;
 use std::hash::Hasher;
+use std::net::{IpAddr, SocketAddr};
 use subtle::ConstantTimeEq;
 
 const VERSION: u8 = 1;
@@ -96,6 +97,43 @@ impl DialogToken {
     }
 }
 
+/// The longest a [`write_remote`] makes: an IPv6 address, a port and the tag, in base64.
+const REMOTE_LEN: usize = (16 + 2 + TAG).div_ceil(3) * 4;
+
+/// Appends the address of a party that can only be reached by the connection it has opened (RFC 7118
+/// §5.4 has such parties name a host that does not exist). It travels like the token beside it.
+pub fn write_remote(remote: SocketAddr, key: &TokenKey, call_id: &[u8], out: &mut Vec<u8>) {
+    let mut raw = Vec::with_capacity(16 + 2 + TAG);
+    match remote.ip() {
+        IpAddr::V4(v4) => raw.extend_from_slice(&v4.octets()),
+        IpAddr::V6(v6) => raw.extend_from_slice(&v6.octets()),
+    }
+    raw.extend_from_slice(&remote.port().to_be_bytes());
+    let tag = key.tag(&raw, call_id);
+    raw.extend_from_slice(&tag);
+    let mut text = [0u8; REMOTE_LEN];
+    let written = TEXT.encode_slice(raw, &mut text).unwrap_or(0);
+    out.extend_from_slice(text.get(..written).unwrap_or_default());
+}
+
+/// Reads what [`write_remote`] wrote; `None` when it is not ours or not for this Call-ID.
+pub fn read_remote(text: &[u8], key: &TokenKey, call_id: &[u8]) -> Option<SocketAddr> {
+    if text.len() > REMOTE_LEN {
+        return None;
+    }
+    let mut raw = [0u8; REMOTE_LEN];
+    let len = TEXT.decode_slice(text, &mut raw).ok()?;
+    let (body, tag) = raw.get(..len)?.split_at_checked(len.checked_sub(TAG)?)?;
+    let (address, port) = body.split_last_chunk::<2>()?;
+    let ip = match address.len() {
+        4 => IpAddr::from(<[u8; 4]>::try_from(address).ok()?),
+        16 => IpAddr::from(<[u8; 16]>::try_from(address).ok()?),
+        _ => return None,
+    };
+    let ours = bool::from(key.tag(body, call_id).ct_eq(tag));
+    ours.then(|| SocketAddr::new(ip, u16::from_be_bytes(*port)))
+}
+
 /// The key that authenticates tokens; from the state directory, so that it outlives the process.
 #[derive(Clone, Copy)]
 pub struct TokenKey([u8; 16]);
@@ -162,6 +200,26 @@ mod tests {
             bent[at] = if bent[at] == b'A' { b'B' } else { b'A' };
             assert_eq!(DialogToken::read(&bent, &key, b"call-1@host"), None, "byte {at}");
         }
+    }
+
+    /// [C-062] The address of a party behind a connection comes back as it went, or not at all.
+    #[test]
+    fn a_remote_address_survives_and_cannot_be_made_up() {
+        let key = TokenKey::new([7; 16]);
+        for remote in ["192.0.2.1:49152", "[2001:db8::1]:443"] {
+            let remote: SocketAddr = remote.parse().unwrap();
+            let mut text = Vec::new();
+            write_remote(remote, &key, b"call-1@host", &mut text);
+            assert_eq!(read_remote(&text, &key, b"call-1@host"), Some(remote));
+            assert_eq!(read_remote(&text, &key, b"call-2@host"), None);
+            for at in 0..text.len() {
+                let mut bent = text.clone();
+                bent[at] = if bent[at] == b'A' { b'B' } else { b'A' };
+                assert_eq!(read_remote(&bent, &key, b"call-1@host"), None, "byte {at}");
+                assert_eq!(read_remote(&text[..at], &key, b"call-1@host"), None);
+            }
+        }
+        assert_eq!(read_remote(&[b'A'; 500], &key, b"call-1@host"), None);
     }
 
     /// A peer that finds "CSeq" by searching the whole message finds the header, not a token.

@@ -140,7 +140,8 @@ impl Offer {
     /// What these listeners can send on.
     pub fn new(listeners: &[Listener]) -> Offer {
         let mut offer = Offer { v4: [false; 5], v6: [false; 5] };
-        for listener in listeners {
+        // Nobody can be called by WebSocket: clients come by it.
+        for listener in listeners.iter().filter(|l| !l.transport.is_websocket()) {
             let family = if listener.bind.is_ipv4() { &mut offer.v4 } else { &mut offer.v6 };
             if let Some(has) = family.get_mut(listener.transport as usize) {
                 *has = true;
@@ -192,6 +193,11 @@ impl Resolver {
             return Located::Ready(SmallVec::from_slice(&[(transport, SocketAddr::new(ip, port))]));
         }
         let Some(name) = name(host) else { return Located::Failed };
+        if name == "invalid" || name.ends_with(".invalid") {
+            // No such host exists (RFC 6761 §6.4): browsers name themselves so (RFC 7118 §5.4, C-062),
+            // and are reached by the connection they have opened.
+            return Located::Failed;
+        }
         let mut search = Search { cache: &mut self.cache, offer: self.offer, now, random, queries };
         match search.hop(&name, hop.port, transport, hop.secure) {
             Step::Known(list) if list.is_empty() => Located::Failed,
