@@ -2,11 +2,15 @@
 //!
 //! Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration.
 
+mod api;
+mod calls;
 mod check;
+mod refers;
 pub(crate) mod scratch;
 mod serve;
 pub(crate) mod server;
 mod signal;
+mod table;
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -55,6 +59,23 @@ enum Command {
                       the server's API shows. Exit code 0 only when the transfer completed."
     )]
     Demo,
+    /// List, show, place, end and redirect calls of a running server
+    #[command(
+        after_help = "Examples:\n  baton calls\n  baton calls --status in-progress --from +3120555\n  \
+                      baton calls show IDdb…-CA4f…\n  \
+                      baton calls place --from 1000 --to sip:bob@pbx.example --document https://ivr.example.com/a.xml\n\n\
+                      The commands use the server's HTTP API, with an account of its configuration:\n  \
+                      export BATON_ACCOUNT=AC00000000000000000000000000000001 BATON_TOKEN=change-me"
+    )]
+    Calls(calls::Calls),
+    /// List and show transfers of a running server
+    #[command(
+        after_help = "Examples:\n  baton refers\n  baton refers --status busy --json\n  baton refers show RF4f…\n\n\
+                      A transfer is made by a call's document: place the call with, or redirect it to, one that \
+                      holds\n  <Response><Refer><Sip>sip:carol@pbx.example</Sip></Refer></Response>\n  \
+                      baton calls redirect IDdb…-CA4f… --document https://ivr.example.com/to-carol.xml"
+    )]
+    Refers(refers::Refers),
 }
 
 #[derive(Debug, Args)]
@@ -84,5 +105,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
                 ExitCode::from(FAILED)
             }
         },
+        Command::Calls(calls) => calls::run(&calls),
+        Command::Refers(refers) => refers::run(&refers),
     }
 }

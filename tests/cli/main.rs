@@ -1,5 +1,6 @@
 //! The `baton` command as users meet it: flags, exit codes, what it says, signals.
 
+mod api;
 mod check;
 mod demo;
 mod documented;
