@@ -1,0 +1,266 @@
+//! Requests inside a dialog, passed to the other party, with the answer from there (C-151).
+
+use super::headers::passing;
+use super::media;
+use super::party::{Phase, Turn};
+use super::{Calls, Purpose};
+use crate::sip::dialog::{Asked, Body, Headers, LegId, RequestId};
+use crate::sip::event::{CallSid, Event};
+use crate::sip::message::{Message, Method};
+use crate::sip::proxy::Cx;
+
+/// What was sent on for a party's request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// The same method, not an INVITE.
+    Plain,
+    /// A re-INVITE with an offer.
+    Offer,
+    /// A re-INVITE without one: its ACK is to carry the answer (C-174).
+    Offerless,
+    /// A re-INVITE in place of an UPDATE, whose offer the other party could not take otherwise.
+    ForUpdate,
+}
+
+impl Calls {
+    /// A request came in a party's dialog and waits for its answer.
+    pub(super) fn requested(&mut self, cx: &mut Cx<'_>, sid: CallSid, asked: Asked, message: &Message) {
+        match message.method() {
+            Method::Refer => self.on_refer(cx, sid, asked, message),
+            Method::Notify => self.on_notify(cx, sid, asked, message),
+            Method::Subscribe => self.on_subscribe(cx, sid, asked, message),
+            Method::Invite
+            | Method::Update
+            | Method::Info
+            | Method::Message
+            | Method::Options
+            | Method::Prack
+            | Method::Publish
+            | Method::Register
+            | Method::Ack
+            | Method::Bye
+            | Method::Cancel
+            | Method::Other => self.cross(cx, sid, asked, message),
+        }
+    }
+
+    /// Passes a request to the other party; answers it here where there is none.
+    pub(super) fn cross(&mut self, cx: &mut Cx<'_>, sid: CallSid, asked: Asked, message: &Message) {
+        let method = message.method();
+        let body = Body::of(message);
+        let session = body.as_ref().is_some_and(Body::is_session);
+        let negotiates = method == Method::Invite || (method == Method::Update && session);
+        if negotiates && self.party(sid).is_some_and(|party| party.join.is_some()) {
+            // our own exchange goes first.
+            return self.respond(cx, sid, asked, 491, &Headers::new(), None);
+        }
+        if negotiates && let Some(offer) = body.as_ref().filter(|_| session) {
+            self.offered_by(sid, offer);
+        }
+        let other = self.other(sid).filter(|other| self.phase(*other).is_answered());
+        let Some(other) = other else { return self.alone(cx, sid, asked, message, body) };
+        if negotiates && self.party(other).is_some_and(|party| party.join.is_some()) {
+            return self.respond(cx, sid, asked, 491, &Headers::new(), None);
+        }
+        let updates = self.facts(other).is_some_and(|facts| facts.allows(Method::Update) == Some(true));
+        let (name, sent) = match method {
+            Method::Invite if session => ("INVITE", Sent::Offer),
+            Method::Invite => ("INVITE", Sent::Offerless),
+            Method::Update if !updates && !session => {
+                return self.respond(cx, sid, asked, 200, &Headers::new(), None);
+            }
+            Method::Update if !updates => ("INVITE", Sent::ForUpdate),
+            Method::Update
+            | Method::Info
+            | Method::Message
+            | Method::Options
+            | Method::Prack
+            | Method::Publish
+            | Method::Register
+            | Method::Refer
+            | Method::Notify
+            | Method::Subscribe
+            | Method::Ack
+            | Method::Bye
+            | Method::Cancel
+            | Method::Other => {
+                (std::str::from_utf8(message.method_bytes()).unwrap_or("OPTIONS"), Sent::Plain)
+            }
+        };
+        let headers = self.seen_by(other, sid, message);
+        let purpose = Purpose::Across { from: sid, asked, sent };
+        if self.send(cx, other, name, headers, body, None, purpose).is_err() {
+            let code = if negotiates { 491 } else { 480 };
+            self.respond(cx, sid, asked, code, &Headers::new(), None);
+        }
+    }
+
+    /// What of a message from one party the other may see.
+    pub(super) fn seen_by(&self, to: CallSid, from: CallSid, message: &Message) -> Headers {
+        let client = |sid: CallSid| self.party(sid).is_some_and(|party| party.client);
+        passing(message, !client(from), !client(to))
+    }
+
+    /// There is nobody to pass a request to: Baton is the other party.
+    fn alone(&mut self, cx: &mut Cx<'_>, sid: CallSid, asked: Asked, message: &Message, body: Option<Body>) {
+        let early = matches!(self.phase(sid), Phase::Offered | Phase::Calling);
+        match message.method() {
+            // C-180: nobody can be asked for an answer yet.
+            Method::Update if early && body.is_some() => {
+                self.respond(cx, sid, asked, 504, &Headers::new(), None);
+            }
+            Method::Invite | Method::Update => {
+                let answer = match body.filter(Body::is_session) {
+                    Some(offer) => media::refuse_media(&offer),
+                    None if message.method() == Method::Update => None,
+                    None => self.told_sdp(sid).or_else(|| Some(media::nothing(cx.random()))),
+                };
+                self.respond(cx, sid, asked, 200, &Headers::new(), answer.as_ref());
+            }
+            Method::Info | Method::Options | Method::Prack => {
+                self.respond(cx, sid, asked, 200, &Headers::new(), None);
+            }
+            Method::Notify | Method::Subscribe => {
+                let known = vec![("Allow-Events".into(), b"refer".as_slice().into())];
+                self.respond(cx, sid, asked, 489, &known, None);
+            }
+            // One on a call with no other leg has nobody to move.
+            Method::Refer => self.respond(cx, sid, asked, 603, &Headers::new(), None),
+            // C-146
+            Method::Message
+            | Method::Publish
+            | Method::Register
+            | Method::Ack
+            | Method::Bye
+            | Method::Cancel => {
+                self.respond(cx, sid, asked, 405, &Headers::new(), None);
+            }
+            Method::Other => self.respond(cx, sid, asked, 501, &Headers::new(), None),
+        }
+    }
+
+    /// A request of ours inside a dialog has its final response.
+    pub(super) fn responded(
+        &mut self,
+        cx: &mut Cx<'_>,
+        leg: LegId,
+        request: RequestId,
+        status: u16,
+        message: Option<&Message>,
+    ) {
+        let Some(purpose) = self.open.remove(&(leg, request)) else { return };
+        let invite = message.is_some_and(|m| m.method() == Method::Invite) && (200..300).contains(&status);
+        let at = self.by_leg.get(&leg).copied();
+        match purpose {
+            Purpose::Across { from, asked, sent } => {
+                self.back_across(cx, leg, at, request, from, asked, sent, status, message);
+            }
+            Purpose::Join { join, offerless } => {
+                self.join_answered(cx, join, leg, request, offerless, status, message);
+            }
+            Purpose::Order { ticket } => {
+                if invite {
+                    self.legs.ack_request(cx, leg, request, None);
+                }
+                if let Some(sid) = at {
+                    self.tell(cx, Event::RequestEnded { sid, ticket, code: status });
+                }
+            }
+            Purpose::Quiet => {
+                if invite {
+                    self.legs.ack_request(cx, leg, request, None);
+                }
+            }
+            Purpose::Transfer(transfer) => {
+                if let Some(sid) = at {
+                    self.on_transfer_response(cx, transfer, sid, request, status, message);
+                }
+            }
+        }
+    }
+
+    /// The answer of the other party goes back to the one who asked.
+    fn back_across(
+        &mut self,
+        cx: &mut Cx<'_>,
+        leg: LegId,
+        at: Option<CallSid>,
+        request: RequestId,
+        from: CallSid,
+        asked: Asked,
+        sent: Sent,
+        status: u16,
+        message: Option<&Message>,
+    ) {
+        let success = (200..300).contains(&status);
+        let body = message.and_then(Body::of);
+        let asker = self.leg_of(from).filter(|_| self.phase(from).is_answered());
+        match sent {
+            Sent::Plain => {}
+            Sent::Offer | Sent::ForUpdate => {
+                if success {
+                    self.legs.ack_request(cx, leg, request, None);
+                }
+            }
+            Sent::Offerless if success => match (asker, at) {
+                (Some(asker), Some(at)) => {
+                    self.owed.insert((asker, asked), (at, request));
+                    if let Some(offer) = &body {
+                        self.offered_by(at, offer);
+                    }
+                }
+                (None, _) | (_, None) => {
+                    let answer = body.as_ref().and_then(media::refuse_media);
+                    self.legs.ack_request(cx, leg, request, answer.as_ref());
+                }
+            },
+            Sent::Offerless => {}
+        }
+        let headers = match (message, at) {
+            (Some(message), Some(at)) => self.seen_by(from, at, message),
+            (Some(_) | None, _) => Headers::new(),
+        };
+        self.respond(cx, from, asked, status, &headers, body.as_ref());
+    }
+
+    /// The ACK to a 2xx of ours came; it may carry an answer that somebody waits for (C-174).
+    pub(super) fn acknowledged(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sid: CallSid,
+        leg: LegId,
+        asked: Option<Asked>,
+        message: &Message,
+    ) {
+        let answer = Body::of(message).filter(Body::is_session);
+        let Some(asked) = asked else {
+            if let Some(party) = self.party_mut(sid) {
+                party.turn(Turn::Acknowledged);
+            }
+            return self.answer_passes(cx, sid, answer);
+        };
+        if let Some((to, request)) = self.owed.remove(&(leg, asked)) {
+            let answer = answer.or_else(|| self.heard_sdp(to).and_then(|offer| media::refuse_media(&offer)));
+            if let Some(leg) = self.leg_of(to) {
+                self.legs.ack_request(cx, leg, request, answer.as_ref());
+            }
+        }
+    }
+
+    /// The caller's ACK came: the callee gets its own, if it still waits.
+    fn answer_passes(&mut self, cx: &mut Cx<'_>, sid: CallSid, answer: Option<Body>) {
+        if let Some(join) = self.party(sid).and_then(|party| party.join) {
+            return self.join_acknowledged(cx, join, answer);
+        }
+        let Some(other) = self.other(sid).filter(|other| self.phase(*other) == Phase::Accepted) else {
+            return;
+        };
+        let answer = answer.or_else(|| self.heard_sdp(other).and_then(|offer| media::refuse_media(&offer)));
+        if let Some(leg) = self.leg_of(other) {
+            self.legs.ack(cx, leg, answer.as_ref());
+        }
+        if let Some(party) = self.party_mut(other) {
+            party.turn(Turn::Acknowledge);
+        }
+    }
+}

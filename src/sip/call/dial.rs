@@ -1,0 +1,477 @@
+//! Calling others for a party: one or several at once, the first who answers wins.
+//!
+//! Used for every outgoing leg that belongs to another: the second leg of a routed call, a Dial of the
+//! control plane, the target of a transfer. As long as the party itself is unanswered, what the called
+//! ones ring and answer is passed to it (early media, C-155); once it is up, the winner is joined to it.
+
+use super::Calls;
+use super::ending::End;
+use super::headers::{ELSEWHERE, passing};
+use super::joining::{JoinFor, Start};
+use super::media;
+use super::news::status_of;
+use super::party::{Party, Phase, Turn};
+use super::place::Target;
+use super::timers::Timer;
+use super::transfer::TransferId;
+use crate::sip::dialog::{Body, Fork, Headers};
+use crate::sip::event::{CallSid, CallStatus, DialEnded, EndedBy, Event};
+use crate::sip::flow::ListenerId;
+use crate::sip::message::Message;
+use crate::sip::plan::Credentials;
+use crate::sip::proxy::Cx;
+use crate::sip::proxy::context::rank;
+use smallvec::SmallVec;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Others to be called for a party.
+#[derive(Debug)]
+pub(super) struct Ask {
+    /// For whom.
+    pub(super) parent: CallSid,
+    /// Who; at least one.
+    pub(super) parties: Vec<Wanted>,
+    /// What their INVITEs have in common.
+    pub(super) template: Template,
+    /// Who wants it.
+    pub(super) why: DialFor,
+    /// A call longer than this is ended.
+    pub(super) limit: Option<Duration>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) sid: CallSid,
+    pub(super) target: Target,
+    pub(super) headers: Headers,
+    pub(super) credentials: Option<Arc<Credentials>>,
+}
+
+/// What the INVITEs of one call have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Template {
+    /// From's value, without tag.
+    pub(super) from: Box<[u8]>,
+    /// To's value; `None`: the Request-URI.
+    pub(super) to: Option<Box<[u8]>>,
+    pub(super) offer: Offer,
+    pub(super) ring: Duration,
+    pub(super) max_forwards: u8,
+    pub(super) max_breadth: Option<u32>,
+    pub(super) preferred: Option<ListenerId>,
+    /// The owner of the records.
+    pub(super) account: Option<Arc<str>>,
+}
+
+/// Who makes the offer to a party that is called.
+#[derive(Clone, Debug)]
+pub(super) enum Offer {
+    /// We do, with this.
+    Given(Body),
+    /// It does, in its 2xx (C-174).
+    TheirsToMake,
+}
+
+/// Who wants others called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DialFor {
+    /// A route: when nobody answers, the party is refused with their best answer.
+    Route,
+    /// The control plane: it hears what comes of it.
+    Order {
+        /// Whether the winner is joined at once.
+        join: bool,
+    },
+    /// A transfer: it hears what comes of it, and joins.
+    Transfer(TransferId),
+}
+
+/// What a transfer hears of the target that it has called.
+#[derive(Debug)]
+pub(super) enum DialNews {
+    /// A provisional response, 101 to 199.
+    Progress {
+        /// The leg.
+        target: CallSid,
+        /// The code.
+        code: u16,
+    },
+    /// It has answered; the dialling is over, the leg waits to be joined.
+    Answered {
+        /// The leg.
+        target: CallSid,
+        /// For [`Calls::join`].
+        start: Start,
+    },
+    /// Nobody answered; their best code.
+    Failed {
+        /// The code.
+        code: u16,
+    },
+}
+
+/// A dialling under way, or whose winner still talks.
+#[derive(Debug)]
+pub(super) struct Dialing {
+    pub(super) why: DialFor,
+    /// Those still in play.
+    pub(super) children: SmallVec<[CallSid; 2]>,
+    pub(super) winner: Option<CallSid>,
+    /// Whether the called ones make the offer.
+    pub(super) offerless: bool,
+    /// Early dialogs by their place: what the n-th is for the party itself (C-155).
+    forks: SmallVec<[(CallSid, Fork); 1]>,
+    /// The best final answer so far: code, and Reason and its kin.
+    best: Option<(u16, Headers)>,
+    limit: Option<Duration>,
+}
+
+/// Forks of one call that are told apart.
+const MAX_FORKS: usize = 32;
+
+impl Dialing {
+    /// Which of our early dialogs stands for a fork of theirs.
+    fn fork(&mut self, child: CallSid, fork: Fork) -> Fork {
+        let at = self.forks.iter().position(|known| *known == (child, fork)).unwrap_or_else(|| {
+            if self.forks.len() < MAX_FORKS {
+                self.forks.push((child, fork));
+            }
+            self.forks.len() - 1
+        });
+        Fork(at as u8)
+    }
+
+    /// RFC 3261 §16.7 step 6 serves a back-to-back call as well.
+    fn offer(&mut self, code: u16, message: Option<&Message>) {
+        if self.best.as_ref().is_none_or(|(best, _)| rank(code) < rank(*best)) {
+            let headers = message.map(|message| passing(message, true, true)).unwrap_or_default();
+            self.best = Some((code, headers));
+        }
+    }
+}
+
+impl Calls {
+    /// Calls others for a party. What comes of it goes by `ask.why`.
+    pub(super) fn dial(&mut self, cx: &mut Cx<'_>, ask: Ask) {
+        let dialing = Dialing {
+            why: ask.why,
+            children: ask.parties.iter().map(|wanted| wanted.sid).collect(),
+            winner: None,
+            offerless: matches!(ask.template.offer, Offer::TheirsToMake),
+            forks: SmallVec::new(),
+            best: None,
+            limit: ask.limit,
+        };
+        self.dials.insert(ask.parent, dialing);
+        for wanted in ask.parties {
+            self.place(cx, Some(ask.parent), wanted, ask.template.clone());
+        }
+    }
+
+    /// A called party rings (or its early media comes).
+    pub(super) fn rings(&mut self, cx: &mut Cx<'_>, sid: CallSid, fork: Fork, message: &Message) {
+        let code = message.status();
+        if self.phase(sid) != Phase::Calling {
+            return;
+        }
+        // Only these two count (Calls API 7).
+        if matches!(code, 180 | 183) {
+            self.progress(cx, sid, CallStatus::Ringing, 0);
+        }
+        let Some(parent) = self.party(sid).and_then(|party| party.parent) else { return };
+        let Some(dialing) = self.dials.get_mut(&parent) else { return };
+        let (why, offerless) = (dialing.why, dialing.offerless);
+        let fork_there = dialing.fork(sid, fork);
+        let mut body = Body::of(message);
+        if offerless && body.as_ref().is_some_and(Body::is_session) {
+            // Its offer comes too early for a party that cannot be asked yet: it is put on hold.
+            let held = body.take().and_then(|offer| media::refuse_media(&offer));
+            if let Some(leg) = self.leg_of(sid) {
+                self.legs.prack(cx, leg, fork, held.as_ref());
+            }
+        }
+        match why {
+            DialFor::Transfer(transfer) => {
+                self.on_dial(cx, transfer, DialNews::Progress { target: sid, code })
+            }
+            DialFor::Route | DialFor::Order { join: true } => {
+                let Some(leg) = self.leg_of(parent).filter(|_| self.phase(parent) == Phase::Offered) else {
+                    return;
+                };
+                let headers = passing(message, true, true);
+                self.legs.ring(cx, leg, fork_there, code, &headers, body.as_ref());
+            }
+            DialFor::Order { join: false } => {}
+        }
+    }
+
+    /// A called party has answered.
+    pub(super) fn answered(&mut self, cx: &mut Cx<'_>, sid: CallSid, fork: Fork, message: &Message) {
+        let Some(leg) = self.leg_of(sid) else { return };
+        let Some(party) = self.party(sid) else { return };
+        let parent = party.parent;
+        let over = party.phase.is_over();
+        let dialing = parent.and_then(|parent| self.dials.get(&parent));
+        let offerless = dialing.is_some_and(|dialing| dialing.offerless);
+        let body = Body::of(message).filter(Body::is_session);
+        if over {
+            // the 200 crossed our CANCEL. It is taken, and ended; the result stays.
+            let answer = body.filter(|_| offerless).and_then(|offer| media::refuse_media(&offer));
+            self.legs.ack(cx, leg, answer.as_ref());
+            self.legs.bye(cx, leg, &super::headers::reason("SIP;cause=487"));
+            return;
+        }
+        let with_offer = offerless && body.is_some();
+        if let Some(party) = self.party_mut(sid) {
+            party.turn(if with_offer { Turn::AnsweredWithOffer } else { Turn::Answered });
+            party.elsewhere = None;
+        }
+        if !with_offer {
+            // nothing more is needed for the ACK.
+            self.legs.ack(cx, leg, None);
+        }
+        self.progress(cx, sid, CallStatus::InProgress, message.status());
+        self.tell_headers(cx, sid, message);
+        let body = body.or_else(|| self.heard_sdp(sid));
+        let start = match (body, with_offer) {
+            (Some(offer), true) => Start::Offered { offer },
+            (Some(answer), false) => Start::Answered { answer },
+            (None, _) => Start::Up,
+        };
+        if let Some(parent) = parent.filter(|parent| self.dials.contains_key(parent)) {
+            self.won(cx, parent, sid, fork, message, start);
+        }
+    }
+
+    /// The first who answers wins; the others are called off (RFC 3261 §16.7 step 10).
+    fn won(
+        &mut self,
+        cx: &mut Cx<'_>,
+        parent: CallSid,
+        sid: CallSid,
+        fork: Fork,
+        message: &Message,
+        start: Start,
+    ) {
+        let Some(dialing) = self.dials.get_mut(&parent) else { return };
+        let others = std::mem::take(&mut dialing.children);
+        dialing.winner = Some(sid);
+        let fork = dialing.fork(sid, fork);
+        let (why, limit) = (dialing.why, dialing.limit);
+        for other in others.into_iter().filter(|other| *other != sid) {
+            self.end(cx, other, End::canceled(EndedBy::OtherLeg, Some(ELSEWHERE)));
+        }
+        if let Some(limit) = limit {
+            self.limit(cx, sid, limit);
+        }
+        match why {
+            DialFor::Order { join: true } => {}
+            DialFor::Order { join: false } => return,
+            DialFor::Route => {
+                self.dials.remove(&parent);
+            }
+            DialFor::Transfer(transfer) => {
+                self.dials.remove(&parent);
+                return self.on_dial(cx, transfer, DialNews::Answered { target: sid, start });
+            }
+        }
+        match self.phase(parent) {
+            Phase::Offered => {
+                let body = match start {
+                    Start::Answered { answer: body } | Start::Offered { offer: body } => Some(body),
+                    Start::Up | Start::Entering { .. } => None,
+                };
+                self.accept(cx, parent, fork, &passing(message, true, true), body.as_ref());
+                self.link(cx, parent, sid);
+            }
+            Phase::Accepting | Phase::Up | Phase::Accepted => {
+                self.join(cx, parent, sid, start, JoinFor::Dial(parent));
+            }
+            Phase::Locating | Phase::Calling | Phase::Leaving | Phase::Over => {
+                self.end(cx, sid, End::bye(EndedBy::OtherLeg, Headers::new()));
+            }
+        }
+    }
+
+    /// A called party did not answer, or was never reached; its own end is told already.
+    pub(super) fn child_failed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sid: CallSid,
+        code: u16,
+        message: Option<&Message>,
+    ) {
+        let Some(parent) = self.party(sid).and_then(|party| party.parent) else { return };
+        let Some(dialing) = self.dials.get_mut(&parent) else { return };
+        dialing.children.retain(|child| *child != sid);
+        dialing.offer(code, message);
+        if dialing.children.is_empty() && dialing.winner.is_none() {
+            self.nobody_answered(cx, parent);
+        }
+    }
+
+    fn nobody_answered(&mut self, cx: &mut Cx<'_>, parent: CallSid) {
+        let Some(dialing) = self.dials.remove(&parent) else { return };
+        let (code, headers) = dialing.best.unwrap_or((480, Headers::new()));
+        match dialing.why {
+            DialFor::Route => {
+                self.end(cx, parent, End { reason: headers, ..End::refused(code) });
+            }
+            DialFor::Order { .. } => self.tell_dial(cx, parent, None, status_of(code), code),
+            DialFor::Transfer(transfer) => self.on_dial(cx, transfer, DialNews::Failed { code }),
+        }
+    }
+
+    /// Calls off whom a party has called and nobody has answered yet. Nothing is told about the
+    /// dialling as a whole.
+    pub(super) fn cancel_dial(
+        &mut self,
+        cx: &mut Cx<'_>,
+        parent: CallSid,
+        by: EndedBy,
+        cause: Option<&'static str>,
+    ) {
+        let Some(dialing) = self.dials.get_mut(&parent) else { return };
+        let children = std::mem::take(&mut dialing.children);
+        if dialing.winner.is_none() {
+            self.dials.remove(&parent);
+        }
+        for child in children {
+            self.end(cx, child, End::canceled(by, cause));
+        }
+    }
+
+    /// A party has ended: what that means for the dialling it made, or belongs to.
+    pub(super) fn dial_lost(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sid: CallSid,
+        by: EndedBy,
+        cause: Option<&'static str>,
+    ) {
+        if let Some(dialing) = self.dials.get(&sid) {
+            let (why, winner) = (dialing.why, dialing.winner);
+            self.cancel_dial(cx, sid, EndedBy::OtherLeg, cause);
+            self.dials.remove(&sid);
+            if let DialFor::Order { .. } = why {
+                match winner {
+                    Some(_) => self.tell_dial(cx, sid, winner, CallStatus::Completed, 200),
+                    None => self.tell_dial(cx, sid, None, CallStatus::Canceled, 487),
+                }
+            }
+        }
+        let Some(parent) = self.party(sid).and_then(|party| party.parent) else { return };
+        let Some(dialing) = self.dials.get(&parent) else { return };
+        if dialing.winner == Some(sid) {
+            self.dials.remove(&parent);
+            self.tell_dial(cx, parent, Some(sid), CallStatus::Completed, 200);
+        } else if dialing.children.contains(&sid) {
+            // It was called off by itself.
+            let code = if by == EndedBy::Control { 487 } else { 480 };
+            self.child_failed(cx, sid, code, None);
+        }
+    }
+
+    /// The winner of a Dial could not be joined.
+    pub(super) fn dial_unjoined(&mut self, cx: &mut Cx<'_>, parent: CallSid, code: u16) {
+        if self.dials.remove(&parent).is_some() {
+            self.tell_dial(cx, parent, None, status_of(code), code);
+        }
+    }
+
+    fn tell_dial(
+        &self,
+        cx: &mut Cx<'_>,
+        sid: CallSid,
+        winner: Option<CallSid>,
+        status: CallStatus,
+        code: u16,
+    ) {
+        self.tell(cx, Event::DialEnded(Box::new(DialEnded { sid, winner, status, code })));
+    }
+
+    /// A ringing leg that was called for one party now rings for another. False when it does
+    /// not ring.
+    pub(super) fn adopt(&mut self, child: CallSid, survivor: CallSid, transfer: TransferId) -> bool {
+        if self.phase(child) != Phase::Calling || self.dials.contains_key(&survivor) {
+            return false;
+        }
+        let Some(parent) = self.party(child).and_then(|party| party.parent) else { return false };
+        let Some(dialing) = self.dials.get_mut(&parent) else { return false };
+        dialing.children.retain(|one| *one != child);
+        let offerless = dialing.offerless;
+        if dialing.children.is_empty() {
+            self.dials.remove(&parent);
+        }
+        if let Some(party) = self.party_mut(child) {
+            party.parent = Some(survivor);
+        }
+        let dialing = Dialing {
+            why: DialFor::Transfer(transfer),
+            children: SmallVec::from_slice(&[child]),
+            winner: None,
+            offerless,
+            forks: SmallVec::new(),
+            best: None,
+            limit: None,
+        };
+        self.dials.insert(survivor, dialing);
+        true
+    }
+
+    /// A call must be over after this long.
+    pub(super) fn limit(&mut self, cx: &mut Cx<'_>, sid: CallSid, limit: Duration) {
+        let timer = self.wait(cx, limit, Timer::Limit(sid));
+        let at = cx.now + limit;
+        let old = self.party_mut(sid).and_then(|party| {
+            party.limit = Some(at);
+            party.timer.replace(timer)
+        });
+        if let Some(old) = old {
+            self.timers.cancel(cx, old);
+        }
+    }
+
+    /// It is.
+    pub(super) fn out_of_time(&mut self, cx: &mut Cx<'_>, sid: CallSid) {
+        if let Some(party) = self.party_mut(sid) {
+            party.timer = None;
+        }
+        self.end(cx, sid, End::bye(EndedBy::Baton, Headers::new()));
+    }
+
+    /// Our INVITE to a party came to nothing; its leg is gone.
+    pub(super) fn rejected(&mut self, cx: &mut Cx<'_>, sid: CallSid, status: u16, message: Option<&Message>) {
+        self.detach(sid);
+        if self.phase(sid) == Phase::Leaving {
+            return self.forget(cx, sid);
+        }
+        if self.elsewhere(cx, sid, status) {
+            return;
+        }
+        if let Some(message) = message {
+            self.tell_headers(cx, sid, message);
+        }
+        self.unreached(cx, sid, status, message);
+    }
+
+    /// A party cannot be reached: told, counted, forgotten.
+    pub(super) fn unreached(&mut self, cx: &mut Cx<'_>, sid: CallSid, code: u16, message: Option<&Message>) {
+        let by = if message.is_some() { EndedBy::Peer } else { EndedBy::Baton };
+        if let Some(party) = self.party_mut(sid) {
+            party.turn(Turn::Gone);
+        }
+        self.finish(cx, sid, status_of(code), code, by);
+        self.child_failed(cx, sid, code, message);
+        self.forget(cx, sid);
+    }
+
+    /// A party that is called for another one.
+    pub(super) fn child(&self, sid: CallSid, parent: CallSid, cx: &Cx<'_>) -> Party {
+        let mut party = Party::new(sid, crate::sip::event::Direction::OutboundDial, Phase::Locating, cx.now);
+        party.parent = Some(parent);
+        party
+    }
+}

@@ -1,0 +1,300 @@
+//! Which header fields pass from one leg to the other, in one table (C-117, C-148, C-194).
+//!
+//! What names a dialog, its way or its transactions never passes; what says something about the call
+//! does. Fields that legs write themselves (Allow, Supported, Contact, timers) are left to them.
+
+use crate::sip::command::Refused;
+use crate::sip::dialog::Headers;
+use crate::sip::message::{HeaderId, Message, Method};
+
+/// In which messages a field passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    /// In requests and responses.
+    Both,
+    /// In requests.
+    Requests,
+    /// In responses.
+    Responses,
+    /// In requests with one of these methods, and their responses.
+    Of(&'static [Method]),
+}
+
+const EVENTS: &[Method] = &[Method::Subscribe, Method::Notify, Method::Refer];
+
+/// The table. What is not in it stays.
+const PASSING: &[(HeaderId, Pass)] = &[
+    // The body.
+    (HeaderId::ContentEncoding, Pass::Both),
+    (HeaderId::ContentDisposition, Pass::Both),
+    (HeaderId::ContentLanguage, Pass::Both),
+    (HeaderId::ContentId, Pass::Both),
+    (HeaderId::MimeVersion, Pass::Both),
+    // Who calls, and why (C-186, C-192 to C-194).
+    (HeaderId::PAssertedIdentity, Pass::Both),
+    (HeaderId::RemotePartyId, Pass::Both),
+    (HeaderId::Privacy, Pass::Both),
+    (HeaderId::Identity, Pass::Requests),
+    (HeaderId::Date, Pass::Both),
+    (HeaderId::Diversion, Pass::Both),
+    (HeaderId::HistoryInfo, Pass::Both),
+    (HeaderId::UserToUser, Pass::Both),
+    (HeaderId::Reason, Pass::Both),
+    (HeaderId::ReferredBy, Pass::Requests),
+    // What it is about.
+    (HeaderId::Subject, Pass::Both),
+    (HeaderId::Priority, Pass::Both),
+    (HeaderId::ResourcePriority, Pass::Both),
+    (HeaderId::Organization, Pass::Both),
+    (HeaderId::AlertInfo, Pass::Both),
+    (HeaderId::CallInfo, Pass::Both),
+    (HeaderId::Geolocation, Pass::Both),
+    (HeaderId::ReplyTo, Pass::Both),
+    (HeaderId::AnswerMode, Pass::Both),
+    (HeaderId::AcceptContact, Pass::Requests),
+    (HeaderId::RejectContact, Pass::Requests),
+    (HeaderId::RequestDisposition, Pass::Requests),
+    (HeaderId::PChargingVector, Pass::Both),
+    (HeaderId::PAccessNetworkInfo, Pass::Both),
+    (HeaderId::AcceptLanguage, Pass::Both),
+    // What the answer means.
+    (HeaderId::ErrorInfo, Pass::Responses),
+    (HeaderId::Warning, Pass::Responses),
+    (HeaderId::RetryAfter, Pass::Responses),
+    // Subscriptions and transfers inside the dialog (C-117).
+    (HeaderId::Event, Pass::Of(EVENTS)),
+    (HeaderId::SubscriptionState, Pass::Of(EVENTS)),
+    (HeaderId::AllowEvents, Pass::Of(EVENTS)),
+    (HeaderId::Expires, Pass::Of(&[Method::Subscribe, Method::Notify, Method::Refer, Method::Message])),
+    (HeaderId::Accept, Pass::Of(&[Method::Subscribe, Method::Options])),
+    (HeaderId::ReferTo, Pass::Of(EVENTS)),
+    (HeaderId::ReferSub, Pass::Of(EVENTS)),
+];
+
+/// Names outside [`HeaderId`] that pass; beside them all that begin with `X-`.
+const PASSING_OTHERS: &[&str] = &[
+    "Session-ID",
+    "Info-Package",
+    "Recv-Info",
+    "Call-Reason",
+    "P-Early-Media",
+    "P-Asserted-Service",
+    "P-Called-Party-ID",
+    "P-Charge-Info",
+    "Attestation-Info",
+    "Origination-Id",
+    "Supported-Features",
+    "Feature-Caps",
+];
+
+/// What passes of a message. `trusted`: whether the party that gets it may see asserted identities
+/// that are to be kept private (C-186), `believed`: whether the one that sent it may assert one (C-185).
+pub(super) fn passing(message: &Message, believed: bool, trusted: bool) -> Headers {
+    let method = message.method();
+    let private = !trusted && message.lists(HeaderId::Privacy, "id") || !trusted && private_id(message);
+    message
+        .headers()
+        .filter(|line| match line.id {
+            HeaderId::Other => other_passes(line.name),
+            HeaderId::PAssertedIdentity | HeaderId::RemotePartyId => believed && !private,
+            id => PASSING.iter().any(|(passing, pass)| {
+                *passing == id
+                    && match pass {
+                        Pass::Both => true,
+                        Pass::Requests => message.is_request(),
+                        Pass::Responses => !message.is_request(),
+                        Pass::Of(methods) => methods.contains(&method),
+                    }
+            }),
+        })
+        .filter_map(|line| Some((std::str::from_utf8(line.name).ok()?.into(), unfolded(line.value))))
+        .collect()
+}
+
+/// Whether Privacy, whose values stand between semicolons (RFC 3323 §4.2), names `id`.
+fn private_id(message: &Message) -> bool {
+    message.header(HeaderId::Privacy).is_some_and(|value| {
+        value.split(|b| *b == b';').any(|part| part.trim_ascii().eq_ignore_ascii_case(b"id"))
+    })
+}
+
+fn other_passes(name: &[u8]) -> bool {
+    name.get(..2).is_some_and(|begin| begin.eq_ignore_ascii_case(b"X-"))
+        || PASSING_OTHERS.iter().any(|passing| name.eq_ignore_ascii_case(passing.as_bytes()))
+}
+
+fn unfolded(value: &[u8]) -> Box<[u8]> {
+    value.iter().map(|&b| if matches!(b, b'\r' | b'\n') { b' ' } else { b }).collect()
+}
+
+/// Reason alone: what a BYE or a final response says about the end (C-153).
+pub(super) fn reasons(message: Option<&Message>) -> Headers {
+    let Some(message) = message else { return Headers::new() };
+    message
+        .headers()
+        .filter(|line| line.id == HeaderId::Reason)
+        .map(|line| ("Reason".into(), unfolded(line.value)))
+        .collect()
+}
+
+/// A Reason field of our own.
+pub(super) fn reason(value: &str) -> Headers {
+    vec![("Reason".into(), value.as_bytes().into())]
+}
+
+/// The Reasons that a CANCEL of ours can carry: those that a CANCEL usually has (C-153).
+const CAUSES: &[(&str, &str, &str)] = &[
+    ("SIP", "200", "SIP;cause=200;text=\"Call completed elsewhere\""),
+    ("SIP", "480", "SIP;cause=480;text=\"Temporarily Unavailable\""),
+    ("SIP", "486", "SIP;cause=486;text=\"Busy Here\""),
+    ("SIP", "487", "SIP;cause=487;text=\"Request Terminated\""),
+    ("SIP", "600", "SIP;cause=600;text=\"Busy Everywhere\""),
+    ("SIP", "603", "SIP;cause=603;text=\"Decline\""),
+    ("Q.850", "16", "Q.850;cause=16;text=\"Normal call clearing\""),
+    ("Q.850", "17", "Q.850;cause=17;text=\"User busy\""),
+    ("Q.850", "18", "Q.850;cause=18;text=\"No user responding\""),
+    ("Q.850", "19", "Q.850;cause=19;text=\"No answer from user\""),
+    ("Q.850", "21", "Q.850;cause=21;text=\"Call rejected\""),
+    ("Q.850", "26", "Q.850;cause=26;text=\"Non-selected user clearing\""),
+    ("Q.850", "31", "Q.850;cause=31;text=\"Normal, unspecified\""),
+    ("Q.850", "102", "Q.850;cause=102;text=\"Recovery on timer expiry\""),
+];
+
+/// Reason of the CANCELs to those who lost (RFC 3326 §2).
+pub(super) const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
+
+/// The Reason to cancel others with, because of a CANCEL or BYE that came.
+pub(super) fn cause(message: &Message) -> Option<&'static str> {
+    let value = message.values(HeaderId::Reason).next()?;
+    let mut parts = value.split(|b| *b == b';').map(<[u8]>::trim_ascii);
+    let protocol = parts.next()?;
+    let cause = parts.find_map(|part| part.strip_prefix(b"cause="))?;
+    CAUSES
+        .iter()
+        .find(|(name, number, _)| {
+            protocol.eq_ignore_ascii_case(name.as_bytes()) && cause == number.as_bytes()
+        })
+        .map(|(_, _, text)| *text)
+}
+
+/// Header fields that the control plane gives: names must be tokens, values must stay in their line,
+/// and none may touch what the legs write (C-212).
+pub(super) fn given(list: &[(String, String)]) -> Result<Headers, Refused> {
+    list.iter()
+        .map(|(name, value)| {
+            let token = !name.is_empty()
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&b));
+            let clean = !value.bytes().any(|b| matches!(b, b'\r' | b'\n' | 0));
+            if token && clean && !reserved(HeaderId::from_bytes(name.as_bytes())) {
+                Ok((name.as_str().into(), value.as_bytes().into()))
+            } else {
+                Err(Refused::Malformed)
+            }
+        })
+        .collect()
+}
+
+/// Fields that belong to the dialog, its way, its transactions or its framing.
+const fn reserved(id: HeaderId) -> bool {
+    matches!(
+        id,
+        HeaderId::Via
+            | HeaderId::From
+            | HeaderId::To
+            | HeaderId::CallId
+            | HeaderId::CSeq
+            | HeaderId::Contact
+            | HeaderId::MaxForwards
+            | HeaderId::ContentLength
+            | HeaderId::ContentType
+            | HeaderId::Route
+            | HeaderId::RecordRoute
+            | HeaderId::Authorization
+            | HeaderId::ProxyAuthorization
+            | HeaderId::SessionExpires
+            | HeaderId::MinSe
+            | HeaderId::RSeq
+            | HeaderId::RAck
+            | HeaderId::Allow
+            | HeaderId::Supported
+            | HeaderId::Require
+    )
+}
+
+/// What interfaces show of a message.
+pub(super) fn shown(message: &Message) -> Vec<(String, String)> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    message
+        .headers()
+        .filter(|line| match line.id {
+            HeaderId::Diversion | HeaderId::HistoryInfo | HeaderId::UserToUser => true,
+            HeaderId::Other => line.name.get(..2).is_some_and(|begin| begin.eq_ignore_ascii_case(b"X-")),
+            _ => false,
+        })
+        .take(MAX_SHOWN)
+        .map(|line| (text(line.name), text(&unfolded(line.value))))
+        .collect()
+}
+
+/// Fields shown of one message.
+const MAX_SHOWN: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::message::Limits;
+    use bytes::Bytes;
+
+    fn message(fields: &str) -> Message {
+        let text = format!(
+            "INVITE sip:b@x SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bKx\r\nFrom: <sip:a@x>;tag=1\r\nTo: <sip:b@x>\r\n\
+             Call-ID: secret\r\nCSeq: 1 INVITE\r\nContact: <sip:a@a>\r\nSupported: 100rel\r\n{fields}\r\n"
+        );
+        Message::parse(Bytes::from(text), &Limits::default()).expect("a message")
+    }
+
+    fn names(headers: &Headers) -> Vec<&str> {
+        headers.iter().map(|(name, _)| &**name).collect()
+    }
+
+    /// [C-148] [C-194] What describes the call passes, what names the dialog does not.
+    #[test]
+    fn the_table() {
+        let got = passing(
+            &message(
+                "X-Mine: 1\r\nUser-to-User: 56;encoding=hex\r\nDiversion: <sip:d@x>\r\nRAck: 1 2 INVITE\r\nReplaces: a;to-tag=b;from-tag=c\r\nRoute: <sip:r;lr>\r\nEvent: refer\r\n",
+            ),
+            true,
+            true,
+        );
+        assert_eq!(names(&got), ["X-Mine", "User-to-User", "Diversion"]);
+    }
+
+    /// [C-185] [C-186] An identity passes only from who may assert it, and to who may see it.
+    #[test]
+    fn identities() {
+        let text = "P-Asserted-Identity: <sip:a@x>\r\nPrivacy: header;id\r\n";
+        assert_eq!(names(&passing(&message(text), true, true)), ["P-Asserted-Identity", "Privacy"]);
+        assert_eq!(names(&passing(&message(text), false, true)), ["Privacy"]);
+        assert_eq!(names(&passing(&message(text), true, false)), ["Privacy"]);
+    }
+
+    /// [C-153] Reasons that a CANCEL can carry on.
+    #[test]
+    fn causes() {
+        let of = |value: &str| cause(&message(&format!("Reason: {value}\r\n")));
+        assert_eq!(of("SIP ;cause=200 ;text=\"x\""), Some(ELSEWHERE));
+        assert_eq!(of("Q.850;cause=17"), Some("Q.850;cause=17;text=\"User busy\""));
+        assert_eq!(of("X;cause=17"), None);
+    }
+
+    /// [C-212] What control gives cannot touch the dialog nor leave its line.
+    #[test]
+    fn given_fields() {
+        let one = |name: &str, value: &str| given(&[(name.to_owned(), value.to_owned())]);
+        assert!(one("X-A", "b").is_ok());
+        for (name, value) in [("Via", "x"), ("X A", "b"), ("X-A", "b\r\nVia: x"), ("", "b"), ("f", "x")] {
+            assert_eq!(one(name, value), Err(Refused::Malformed), "{name}");
+        }
+    }
+}

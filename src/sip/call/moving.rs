@@ -1,0 +1,312 @@
+//! Calls that meet may live on two shards: then one of them moves (law 2).
+//!
+//! The shard that needs a call claims it by one of its dialogs. When nothing is under way on it, the
+//! call goes as one message; its Call-IDs leave a redirect behind, and what arrives for them follows in
+//! order, until the call is over.
+
+use super::Calls;
+use super::dial::Dialing;
+use super::party::{Party, Phase};
+use super::timers::{Timer, TimerKey};
+use super::transfer::TransferId;
+use crate::shard::{Output, PeerMessage};
+use crate::sip::dialog::MovedLeg;
+use crate::sip::event::CallSid;
+use crate::sip::proxy::Cx;
+use bytes::Bytes;
+use hashbrown::HashMap;
+use siphasher::sip::SipHasher13;
+use std::hash::BuildHasher;
+use std::time::Duration;
+
+/// How often a claimed call that is not quiet is looked at again, and how many times: 4 s in all.
+const AGAIN: Duration = Duration::from_millis(50);
+const TIMES: u8 = 80;
+/// How long the one who claims waits.
+const PATIENCE: Duration = Duration::from_secs(6);
+/// Parties that belong together at most.
+const MOST: usize = 16;
+
+/// A call on its way from one shard to another: all its legs and what is under way between them.
+#[derive(Debug)]
+pub struct MovedCall {
+    parties: Vec<(Party, MovedLeg)>,
+    dials: Vec<(CallSid, Dialing)>,
+    /// The one whose dialog was named.
+    wanted: CallSid,
+}
+
+/// What is to happen when a claimed call is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// The leg is replaced.
+    Replace {
+        /// By this party.
+        with: CallSid,
+        /// Only if it is an early one.
+        early_only: bool,
+    },
+    /// A transfer goes on.
+    Transfer(TransferId),
+}
+
+/// A claim of another shard that waits for its call to become quiet.
+#[derive(Debug)]
+struct Claim {
+    from: u16,
+    ticket: u64,
+    sid: CallSid,
+    times: u8,
+}
+
+/// Peers choose Call-IDs: their hash has a key.
+#[derive(Clone, Debug)]
+struct Keyed([u8; 16]);
+
+impl BuildHasher for Keyed {
+    type Hasher = SipHasher13;
+
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_key(&self.0)
+    }
+}
+
+/// Calls that came, went, or are wanted.
+#[derive(Debug)]
+pub(super) struct Moving {
+    /// Where calls went, by Call-ID.
+    redirects: HashMap<Bytes, (u16, CallSid), Keyed>,
+    /// The same, by CallSid.
+    went: HashMap<CallSid, u16>,
+    claims: HashMap<u64, Claim>,
+    /// What was asked of other shards.
+    asked: HashMap<u64, (Then, TimerKey)>,
+}
+
+impl Moving {
+    pub(super) fn new(key: [u8; 16]) -> Moving {
+        Moving {
+            redirects: HashMap::with_hasher(Keyed(key)),
+            went: HashMap::new(),
+            claims: HashMap::new(),
+            asked: HashMap::new(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.redirects.len() + self.went.len() + self.claims.len() + self.asked.len()
+    }
+
+    /// Where a leg went.
+    pub(super) fn whereabouts(&self, sid: CallSid) -> Option<u16> {
+        self.went.get(&sid).copied()
+    }
+}
+
+impl Calls {
+    /// The shard that a call went to: its messages follow it, before anything else is done with them.
+    pub fn redirect(&self, call_id: &[u8]) -> Option<u16> {
+        self.moving.redirects.get(call_id).map(|(shard, _)| *shard)
+    }
+
+    /// Where the dialogs with a Call-ID are.
+    pub(super) fn shard_of(&self, cx: &Cx<'_>, call_id: &[u8]) -> u16 {
+        self.redirect(call_id).unwrap_or_else(|| cx.place.owner_of(call_id))
+    }
+
+    /// Wants the call with this dialog here; the answer goes by `then`.
+    pub(super) fn claim(
+        &mut self,
+        cx: &mut Cx<'_>,
+        call_id: &[u8],
+        local_tag: &[u8],
+        remote_tag: &[u8],
+        then: Then,
+    ) {
+        let ticket = self.fresh();
+        let timer = self.wait(cx, PATIENCE, Timer::Asked(ticket));
+        self.moving.asked.insert(ticket, (then, timer));
+        let copy = Bytes::copy_from_slice;
+        let home = self.shard_of(cx, call_id);
+        let claim = PeerMessage::Claim {
+            from: cx.place.index,
+            ticket,
+            call_id: copy(call_id),
+            local_tag: copy(local_tag),
+            remote_tag: copy(remote_tag),
+        };
+        cx.out.push(Output::Peer(home, Box::new(claim)));
+    }
+
+    /// What another shard says. SIP messages and questions about clients are the shard's own business.
+    pub fn peer(&mut self, cx: &mut Cx<'_>, message: PeerMessage) {
+        match message {
+            PeerMessage::Command(command) => self.command(cx, *command),
+            PeerMessage::Bindings { ticket, contacts } => self.bindings(cx, ticket, contacts),
+            PeerMessage::Claim { from, ticket, call_id, local_tag, remote_tag } => {
+                if let Some(shard) = self.redirect(&call_id) {
+                    // It went on from here.
+                    let claim = PeerMessage::Claim { from, ticket, call_id, local_tag, remote_tag };
+                    return cx.out.push(Output::Peer(shard, Box::new(claim)));
+                }
+                match self.find_dialog(&call_id, &local_tag, &remote_tag) {
+                    Some(sid) => self.try_to_move(cx, Claim { from, ticket, sid, times: 0 }),
+                    None => deny(cx, from, ticket),
+                }
+            }
+            PeerMessage::Moved { ticket, call } => {
+                let found = call.map(|call| self.moved_in(cx, *call));
+                self.claimed(cx, ticket, found);
+            }
+            PeerMessage::Forget { call_ids } => {
+                for call_id in call_ids {
+                    if let Some((_, sid)) = self.moving.redirects.remove(&call_id) {
+                        self.moving.went.remove(&sid);
+                    }
+                }
+            }
+            PeerMessage::Sip { .. } | PeerMessage::Locate { .. } => {}
+        }
+    }
+
+    /// What was claimed is here, or is not to be had.
+    pub(super) fn claimed(&mut self, cx: &mut Cx<'_>, ticket: u64, found: Option<CallSid>) {
+        let Some((then, timer)) = self.moving.asked.remove(&ticket) else { return };
+        self.timers.cancel(cx, timer);
+        match then {
+            Then::Replace { with, early_only } => self.replace_claimed(cx, with, early_only, found),
+            Then::Transfer(transfer) => self.on_claimed(cx, transfer, found),
+        }
+    }
+
+    /// A claimed call is looked at again.
+    pub(super) fn claim_again(&mut self, cx: &mut Cx<'_>, number: u64) {
+        if let Some(claim) = self.moving.claims.remove(&number) {
+            self.try_to_move(cx, claim);
+        }
+    }
+
+    fn try_to_move(&mut self, cx: &mut Cx<'_>, claim: Claim) {
+        if self.phase(claim.sid).is_over() || claim.times >= TIMES {
+            return deny(cx, claim.from, claim.ticket);
+        }
+        match self.moved_out(cx, claim.sid, claim.from) {
+            Some(call) => {
+                let moved = PeerMessage::Moved { ticket: claim.ticket, call: Some(Box::new(call)) };
+                cx.out.push(Output::Peer(claim.from, Box::new(moved)));
+            }
+            None => {
+                let number = self.fresh();
+                self.moving.claims.insert(number, Claim { times: claim.times + 1, ..claim });
+                self.wait(cx, AGAIN, Timer::Claimed(number));
+            }
+        }
+    }
+
+    /// Everybody who belongs to a call.
+    fn members(&self, sid: CallSid) -> Vec<CallSid> {
+        let mut members = vec![sid];
+        let mut at = 0;
+        while let Some(&member) = members.get(at) {
+            at += 1;
+            let party = self.party(member);
+            let around = [
+                self.other(member),
+                party.and_then(|party| party.parent).filter(|sid| self.parties.contains_key(sid)),
+                self.dials.get(&member).and_then(|dialing| dialing.winner),
+            ];
+            for next in around.into_iter().flatten() {
+                if !members.contains(&next) && !self.phase(next).is_over() && members.len() < MOST {
+                    members.push(next);
+                }
+            }
+        }
+        members
+    }
+
+    fn is_quiet(&self, sid: CallSid) -> bool {
+        let calling = self.dials.get(&sid).is_some_and(|dialing| !dialing.children.is_empty());
+        let settled = |party: &Party| {
+            party.phase == Phase::Up
+                && party.join.is_none()
+                && party.transfer.is_none()
+                && party.leg.is_some()
+        };
+        !calling && self.party(sid).is_some_and(settled)
+    }
+
+    /// Takes a whole call out; `None` while something is under way on it.
+    fn moved_out(&mut self, cx: &mut Cx<'_>, wanted: CallSid, to: u16) -> Option<MovedCall> {
+        let members = self.members(wanted);
+        if !members.iter().all(|sid| self.is_quiet(*sid)) {
+            return None;
+        }
+        let mut legs = Vec::with_capacity(members.len());
+        for sid in &members {
+            let leg = self.leg_of(*sid)?;
+            match self.legs.take(cx, leg) {
+                Some(moved) => {
+                    self.by_leg.remove(&leg);
+                    legs.push((*sid, moved));
+                }
+                None => {
+                    for (sid, moved) in legs {
+                        let leg = self.legs.put(cx, moved);
+                        self.attach(sid, leg);
+                    }
+                    return None;
+                }
+            }
+        }
+        let mut call = MovedCall { parties: Vec::new(), dials: Vec::new(), wanted };
+        for (sid, leg) in legs {
+            if let Some(dialing) = self.dials.remove(&sid) {
+                call.dials.push((sid, dialing));
+            }
+            let Some(mut party) = self.parties.remove(&sid) else { continue };
+            if let Some(timer) = party.timer.take() {
+                self.timers.cancel(cx, timer);
+            }
+            party.leg = None;
+            let call_id = Bytes::copy_from_slice(leg.call_id());
+            self.moving.redirects.insert(call_id.clone(), (to, sid));
+            self.moving.went.insert(sid, to);
+            let homes = party.homes.get_or_insert_with(|| Box::new((call_id, smallvec::SmallVec::new())));
+            homes.1.push(cx.place.index);
+            call.parties.push((party, leg));
+        }
+        Some(call)
+    }
+
+    fn moved_in(&mut self, cx: &mut Cx<'_>, call: MovedCall) -> CallSid {
+        for (mut party, leg) in call.parties {
+            // It may have been here before.
+            self.moving.redirects.remove(leg.call_id());
+            self.moving.went.remove(&party.sid);
+            if let Some(homes) = &mut party.homes {
+                homes.1.retain(|home| *home != cx.place.index);
+            }
+            let (sid, limit) = (party.sid, party.limit);
+            party.leg = Some(self.legs.put(cx, leg));
+            self.enter(party);
+            if let Some(limit) = limit {
+                self.limit(cx, sid, limit.since(cx.now));
+            }
+        }
+        self.dials.extend(call.dials);
+        call.wanted
+    }
+
+    /// A party that came from other shards is no more: they need no redirect to it any longer.
+    pub(super) fn went_home(&mut self, cx: &mut Cx<'_>, party: &Party) {
+        let Some(homes) = &party.homes else { return };
+        for home in &homes.1 {
+            let forget = PeerMessage::Forget { call_ids: vec![homes.0.clone()] };
+            cx.out.push(Output::Peer(*home, Box::new(forget)));
+        }
+    }
+}
+
+fn deny(cx: &mut Cx<'_>, to: u16, ticket: u64) {
+    cx.out.push(Output::Peer(to, Box::new(PeerMessage::Moved { ticket, call: None })));
+}

@@ -1,0 +1,198 @@
+//! An INVITE with Replaces takes the place of a leg of ours (RFC 3891; ), and the names of
+//! dialogs in requests that pass through (C-152).
+
+use super::Calls;
+use super::arrival::Arrival;
+use super::dial::DialFor;
+use super::ending::End;
+use super::headers::ELSEWHERE;
+use super::joining::{JoinFor, JoinResult, Start};
+use super::media;
+use super::moving::Then;
+use super::party::Phase;
+use crate::sip::dialog::{Fork, Headers};
+use crate::sip::event::{CallSid, EndedBy};
+use crate::sip::message::{HeaderId, Message, Replaces};
+use crate::sip::proxy::Cx;
+
+impl Calls {
+    /// Takes an INVITE that is to replace a leg. `Err` is a code for the caller to refuse it with.
+    pub(super) fn replacing(&mut self, cx: &mut Cx<'_>, arrival: &Arrival<'_>) -> Result<(), u16> {
+        let message = arrival.message;
+        let several = message.headers().filter(|line| line.id == HeaderId::Replaces).count() > 1;
+        if several || message.has(HeaderId::Join) {
+            return Err(400);
+        }
+        let replaces = message.replaces().ok().flatten().ok_or(400_u16)?;
+        let found = self.find_dialog(replaces.call_id, replaces.to_tag, replaces.from_tag);
+        let elsewhere = match found {
+            Some(replaced) => {
+                self.replaceable(replaced, replaces.early_only)?;
+                false
+            }
+            None => self.shard_of(cx, replaces.call_id) != cx.place.index,
+        };
+        if found.is_none() && !elsewhere {
+            return Err(481);
+        }
+        let mut party = self.arrived(cx, arrival);
+        if let Some(replaced) = found.and_then(|sid| self.party(sid)) {
+            party.account = replaced.account.clone().or(party.account);
+        }
+        let sid = party.sid;
+        let Some(leg) = self.answering_leg(cx, arrival) else { return Ok(()) };
+        self.begin(cx, party, leg, message);
+        match found {
+            Some(replaced) => self.take_place(cx, sid, replaced),
+            None => {
+                let then = Then::Replace { with: sid, early_only: replaces.early_only };
+                self.claim(cx, replaces.call_id, replaces.to_tag, replaces.from_tag, then);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a leg may be replaced.
+    fn replaceable(&self, sid: CallSid, early_only: bool) -> Result<(), u16> {
+        match self.phase(sid) {
+            // RFC 3891 §3: an early dialog only if we began it.
+            Phase::Offered | Phase::Locating => Err(481),
+            Phase::Calling => Ok(()),
+            Phase::Accepting | Phase::Accepted | Phase::Up if early_only => Err(486),
+            Phase::Accepting | Phase::Accepted | Phase::Up => Ok(()),
+            Phase::Leaving | Phase::Over => Err(603),
+        }
+    }
+
+    /// The call with the leg to be replaced has come from another shard, or there is none.
+    pub(super) fn replace_claimed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        with: CallSid,
+        early_only: bool,
+        found: Option<CallSid>,
+    ) {
+        if self.phase(with) != Phase::Offered {
+            return;
+        }
+        match found.ok_or(481).and_then(|replaced| self.replaceable(replaced, early_only).map(|()| replaced))
+        {
+            Ok(replaced) => self.take_place(cx, with, replaced),
+            Err(code) => self.end(cx, with, End::refused(code)),
+        }
+    }
+
+    /// A new party takes the place of another: it is accepted, then the other is released.
+    fn take_place(&mut self, cx: &mut Cx<'_>, with: CallSid, replaced: CallSid) {
+        let Some(old) = self.party(replaced) else { return };
+        let (application, steered, account) = (old.application, old.steered, old.account.clone());
+        let other = match old.phase {
+            Phase::Calling => old.parent,
+            Phase::Offered
+            | Phase::Accepting
+            | Phase::Locating
+            | Phase::Accepted
+            | Phase::Up
+            | Phase::Leaving
+            | Phase::Over => self.other(replaced),
+        };
+        if let Some(new) = self.party_mut(with) {
+            new.application = application;
+            new.steered = steered;
+            new.account = new.account.take().or(account);
+        }
+        let offer = self.heard_sdp(with);
+        match other {
+            None => {
+                let answer = match &offer {
+                    Some(offer) => media::refuse_media(offer),
+                    None => Some(media::nothing(cx.random())),
+                };
+                self.accept(cx, with, Fork(0), &Headers::new(), answer.as_ref());
+                self.end(cx, replaced, End::bye(EndedBy::Baton, Headers::new()));
+            }
+            Some(other) if self.phase(other) == Phase::Offered => self.pick_up(cx, with, replaced, other),
+            Some(other) => self.join(cx, other, with, Start::Entering { offer }, JoinFor::Replaces(replaced)),
+        }
+    }
+
+    /// A ringing leg is picked up by another party: caller and new callee have both made an offer, and
+    /// each is the answer to the other.
+    fn pick_up(&mut self, cx: &mut Cx<'_>, with: CallSid, ringing: CallSid, caller: CallSid) {
+        let both = self.heard_sdp(caller).zip(self.heard_sdp(with)).and_then(|(caller_says, new_says)| {
+            let to_new = media::as_answer(&caller_says, &new_says, None)?;
+            let to_caller = media::as_answer(&new_says, &caller_says, self.told_sdp(caller).as_ref())?;
+            Some((to_new, to_caller))
+        });
+        let Some((to_new, to_caller)) = both else { return self.end(cx, with, End::refused(488)) };
+        self.accept(cx, with, Fork(0), &Headers::new(), Some(&to_new));
+        self.accept(cx, caller, Fork(0), &Headers::new(), Some(&to_caller));
+        self.link(cx, caller, with);
+        self.succeed(cx, ringing, with);
+    }
+
+    /// What came of the join of a new party with the one that the replaced leg talked to.
+    pub(super) fn replaced(
+        &mut self,
+        cx: &mut Cx<'_>,
+        replaced: CallSid,
+        _survivor: CallSid,
+        with: CallSid,
+        result: JoinResult,
+    ) {
+        match result {
+            JoinResult::Joined => self.succeed(cx, replaced, with),
+            // The old dialog is untouched.
+            JoinResult::Refused { code: 491 } => self.end(cx, with, End::refused(491)),
+            JoinResult::Refused { .. } => self.end(cx, with, End::refused(488)),
+            JoinResult::SurvivorGone => self.end(cx, with, End::refused(481)),
+            JoinResult::TargetGone => {}
+        }
+    }
+
+    /// The new party stands where the old one stood, which is released.
+    fn succeed(&mut self, cx: &mut Cx<'_>, old: CallSid, new: CallSid) {
+        let parent = self.party(old).and_then(|party| party.parent);
+        let mut others = Vec::new();
+        if let Some(parent) = parent
+            && let Some(dialing) = self.dials.get_mut(&parent)
+        {
+            others.extend(std::mem::take(&mut dialing.children));
+            dialing.winner = Some(new);
+            if dialing.why == DialFor::Route {
+                self.dials.remove(&parent);
+            }
+        }
+        if let Some(party) = self.party_mut(new) {
+            party.parent = parent;
+        }
+        others.retain(|sid| *sid != old);
+        others.push(old);
+        for sid in others {
+            self.end(cx, sid, End::canceled(EndedBy::Baton, Some(ELSEWHERE)));
+        }
+    }
+
+    /// A Replaces that passes through, in the identifiers that the one who gets it knows (C-152). One
+    /// that names no leg of ours passes as it is.
+    pub(super) fn translate_replaces(&self, message: &Message, headers: &mut Headers) {
+        let Some(value) = message.header(HeaderId::Replaces) else { return };
+        let translated = Replaces::parse(value).ok().and_then(|replaces| self.translated(&replaces));
+        headers.push(("Replaces".into(), translated.unwrap_or_else(|| value.into())));
+    }
+
+    /// The dialog that the other half of a call has, for one that names a leg of ours; as the value of
+    /// Replaces. `None` when it names none, or one with no other half.
+    pub(super) fn translated(&self, replaces: &Replaces<'_>) -> Option<Box<[u8]>> {
+        let named = self.find_dialog(replaces.call_id, replaces.to_tag, replaces.from_tag)?;
+        let facts = self.facts(self.other(named)?)?;
+        let mut out = Vec::with_capacity(128);
+        for part in [facts.call_id, b";to-tag=", facts.remote_tag, b";from-tag=", &facts.local_tag] {
+            out.extend_from_slice(part);
+        }
+        if replaces.early_only {
+            out.extend_from_slice(b";early-only");
+        }
+        Some(out.into())
+    }
+}
