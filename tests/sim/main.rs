@@ -12,6 +12,7 @@
 //! `world.rs` (every transaction ends, and nothing is left after the last timer).
 
 mod net;
+mod owned;
 mod phone;
 mod tap;
 mod text;
