@@ -102,6 +102,9 @@ to = ["bravo"]
     def get(self, path):
         return procs.http(f"http://127.0.0.1:{self.http_port}{path}", auth=(ACCOUNT, TOKEN))
 
+    def post(self, path, form):
+        return procs.http(f"http://127.0.0.1:{self.http_port}{path}", auth=(ACCOUNT, TOKEN), form=form)
+
     def total(self, collection, **filters):
         """How many records a list has."""
         query = "&".join(f"{name}={value}" for name, value in {"PageSize": 1, "Limit": 1000000, **filters}.items())

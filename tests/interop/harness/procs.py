@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
@@ -58,9 +59,10 @@ def wait_until(condition, seconds, every=0.05):
     return bool(condition())
 
 
-def http(url, auth=None, timeout=10):
-    """GET; (status, body text)."""
-    request = urllib.request.Request(url)
+def http(url, auth=None, timeout=10, form=None):
+    """GET, or POST of a form; (status, body text)."""
+    data = urllib.parse.urlencode(form).encode() if form is not None else None
+    request = urllib.request.Request(url, data=data)
     if auth:
         request.add_header("Authorization", "Basic " + base64.b64encode(":".join(auth).encode()).decode())
     try:
