@@ -5,16 +5,19 @@
 //! the immutable plan (law 2). A message's way through a shard:
 //!
 //! ```text
-//! handle ─► Message::parse ─► ready ─► proxy::request / response ─► transactions ─► Outbox
-//!                   └─ unsound: 400 and its kin, or nothing
-//! expire ─► transactions' timers, the proxy's, the observer's
+//! handle ─► arrive ─► Message::parse ─► ready ─┬─► proxy ──────────────┬─► transactions ─► Outbox
+//!             │                                ├─► calls, their legs ──┤
+//!             └─ unsound: 400, or nothing      └─► register, client ───┘
+//! expire ─► transactions' timers, the proxy's, the calls', the observer's, bindings
 //! ```
 
 pub mod counters;
 mod input;
+mod arrive;
 mod outbox;
 pub mod owner;
 pub mod peer;
+mod register;
 
 pub use counters::{
     AttemptResult, CallResult, ConnectionRole, Counters, Dir, DnsResult, FailoverReason, Phase, Queue,
@@ -29,17 +32,18 @@ pub mod fuzz;
 #[cfg(test)]
 mod tests;
 
-use crate::sip::command::Refused;
-use crate::sip::event::Event;
-use crate::sip::flow::Flow;
-use crate::sip::message::{Answer, Message, ParseError};
-use crate::sip::plan::Plan;
+use crate::sip::auth::Realm;
+use crate::sip::call::Calls;
+use crate::sip::flow::Destination;
+use crate::sip::plan::{Credentials, Plan};
 use crate::sip::proxy::token::TokenKey;
+use crate::sip::dialog::{OWNED_TIMER, OWNER};
 use crate::sip::proxy::{Cx, Keys, PROXY_TIMER, Proxy};
 use crate::sip::refer::{Observer, ReferHandle, Waits};
+use crate::sip::registrar::Registrar;
 use crate::sip::resolve::{Offer, Resolver};
 use crate::sip::time::Time;
-use crate::sip::transaction::{Effect, Effects, Transactions};
+use crate::sip::transaction::{Effect, Effects, NONE, Transactions};
 use bytes::Bytes;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
@@ -56,6 +60,10 @@ pub struct Shard {
     resolver: Resolver,
     observer: Observer,
     proxy: Proxy,
+    calls: Calls,
+    registrar: Registrar,
+    /// Where clients prove who they are.
+    realm: Realm,
     rng: ChaCha12Rng,
 }
 
@@ -77,7 +85,13 @@ impl Shard {
         };
         let transactions = Transactions::new(key(), plan.timings, plan.capacity.transactions);
         let keys = Keys { token: TokenKey::new(token_key), local: key() };
+        let calls = Calls::new(&plan, key());
+        let mut nonces = [0u8; 32];
+        rng.fill_bytes(&mut nonces);
         Shard {
+            realm: Realm::new(&plan.calls.registrar.realm, nonces, users(&plan)),
+            registrar: Registrar::new(&plan),
+            calls,
             proxy: Proxy::new(&plan, keys),
             observer: Observer::new(plan.capacity.refers, Waits::from_t1(plan.timings.t1)),
             resolver: Resolver::new(Offer::new(&plan.listeners), plan.routing.stale_for),
@@ -93,32 +107,36 @@ impl Shard {
     /// Takes one input; what it leads to is in `out` afterwards.
     pub fn handle(&mut self, now: Time, input: Input, out: &mut Outbox) {
         match input {
-            Input::Message { flow, bytes } => self.message(now, flow, bytes, out),
+            Input::Message { flow, bytes } => self.arrived(now, flow, bytes, out),
             Input::SendFailed { tag } => self.transactions.send_failed(now, tag, &mut self.fx),
             Input::Unreachable { remote } => {
                 self.transactions.unreachable(now, remote, &mut self.fx);
             }
-            Input::Closed { connection: _, sent } => {
+            Input::Closed { connection, sent } => {
                 for tag in sent {
                     self.transactions.connection_lost(now, tag, &mut self.fx);
                 }
+                self.registrar.closed(connection);
             }
             Input::Resolved { query, answer } => {
                 self.resolver.answer(now, query, answer);
                 self.with_proxy(now, out, |proxy, cx| proxy.resolved(cx));
+                self.with_calls(now, out, |calls, cx| calls.resolved(cx));
             }
             Input::Plan(plan) => {
                 self.proxy.replan(&plan);
+                self.calls.replan(&plan);
+                self.registrar.replan(&plan);
+                self.realm.replan(&plan.calls.registrar.realm, users(&plan));
                 self.resolver.configure(Offer::new(&plan.listeners), plan.routing.stale_for);
                 self.observer.configure(plan.capacity.refers, Waits::from_t1(plan.timings.t1));
                 self.transactions.configure(plan.timings, plan.capacity.transactions);
                 self.plan = plan;
             }
             Input::Command(command) => {
-                let result = Err(Refused::Unknown);
-                out.push(Output::Control(Event::Reply { ticket: command.ticket, result }));
+                self.with_calls(now, out, |calls, cx| calls.command(cx, *command));
             }
-            Input::Peer(_) => {}
+            Input::Peer(message) => self.peer(now, *message, out),
         }
         self.settle(now, out);
         self.show();
@@ -129,54 +147,44 @@ impl Shard {
         while self.transactions.expire(now, &mut self.fx) {
             self.settle(now, out);
         }
+        self.registrar.expire(now);
         self.show();
+    }
+
+    /// Another shard says something.
+    fn peer(&mut self, now: Time, message: PeerMessage, out: &mut Outbox) {
+        match message {
+            PeerMessage::Sip { flow, bytes } => self.arrived(now, flow, bytes, out),
+            PeerMessage::Locate { from, ticket, user } => {
+                let contacts = self.contacts(now, &user);
+                out.push(Output::Peer(from, Box::new(PeerMessage::Bindings { ticket, contacts })));
+            }
+            PeerMessage::Bindings { ticket, contacts } => {
+                self.with_calls(now, out, |calls, cx| calls.bindings(cx, ticket, contacts));
+            }
+            PeerMessage::Command(command) => {
+                self.with_calls(now, out, |calls, cx| calls.command(cx, *command));
+            }
+            PeerMessage::Claim { .. } | PeerMessage::Moved { .. } | PeerMessage::Forget { .. } => {
+                self.with_calls(now, out, |calls, cx| calls.peer(cx, message));
+            }
+        }
+    }
+
+    /// Where a client of this shard's is.
+    fn contacts(&self, now: Time, user: &str) -> Vec<(Bytes, Destination)> {
+        let contacts = self.registrar.lookup(now, user).into_iter();
+        contacts.map(|contact| (contact.uri, contact.destination)).collect()
     }
 
     /// When [`Shard::expire`] must be called next, at the latest.
     pub fn next_deadline(&self) -> Option<Time> {
-        self.transactions.next_deadline()
+        self.transactions.next_deadline().into_iter().chain(self.registrar.deadline()).min()
     }
 
     /// Everything that is kept beyond one input: zero when the last timer has fired.
     pub fn remains(&self) -> usize {
-        self.transactions.len() + self.proxy.len() + self.observer.len()
-    }
-
-    fn message(&mut self, now: Time, flow: Flow, bytes: Bytes, out: &mut Outbox) {
-        self.counters.message();
-        self.counters.bytes(Dir::In, bytes.len());
-        let message = match Message::parse(bytes, &self.plan.limits) {
-            Ok(message) => message,
-            Err(error) => return self.counters.malformed(flow.transport, error.kind),
-        };
-        match message.ready() {
-            Ok(ready) if message.is_request() => {
-                self.with_proxy(now, out, |proxy, cx| {
-                    if let Some(handed) = proxy.request(cx, &message, &ready, &flow, false) {
-                        proxy.decline(cx, &handed, &message, &flow, 503);
-                    }
-                });
-            }
-            Ok(ready) => self.with_proxy(now, out, |proxy, cx| proxy.response(cx, &message, &ready)),
-            Err(error) => self.unsound(now, &flow, &message, error, out),
-        }
-    }
-
-    /// A message that cannot be worked with: answered where that can help, and only to known
-    /// sources (C-213).
-    fn unsound(&mut self, now: Time, flow: &Flow, message: &Message, error: ParseError, out: &mut Outbox) {
-        self.counters.malformed(flow.transport, error.kind);
-        if !message.is_request() {
-            return;
-        }
-        match error.kind.answer() {
-            Answer::Drop => {}
-            Answer::Status(status, reason) => self.with_proxy(now, out, |proxy, cx| {
-                if cx.plan.sources.find(flow).is_some() {
-                    proxy.answer_malformed(cx, message, flow, status, reason);
-                }
-            }),
-        }
+        self.transactions.len() + self.proxy.len() + self.observer.len() + self.calls.len()
     }
 
     /// Carries out what the transactions ask for, until nothing is left.
@@ -186,6 +194,17 @@ impl Shard {
                 Effect::Send { to, bytes, tag } => {
                     self.counters.bytes(Dir::Out, bytes.len());
                     out.push(Output::Send { to, bytes, tag });
+                }
+                Effect::ClientTimedOut { id, owner } if is_owned(owner) => {
+                    self.with_calls(now, out, |calls, cx| calls.timed_out(cx, id, owner));
+                }
+                Effect::ClientFailed { id, owner } if is_owned(owner) => {
+                    self.with_calls(now, out, |calls, cx| calls.unsendable(cx, id, owner));
+                }
+                Effect::ClientEnded { owner, .. } if is_owned(owner) => self.calls.client_ended(owner),
+                Effect::ServerEnded { owner, .. } if is_owned(owner) => self.calls.server_ended(owner),
+                Effect::TuTimer(key) if key & (PROXY_TIMER | OWNED_TIMER) == OWNED_TIMER => {
+                    self.with_calls(now, out, |calls, cx| calls.timer(cx, key));
                 }
                 Effect::ClientTimedOut { id, owner } => {
                     self.with_proxy(now, out, |proxy, cx| proxy.timed_out(cx, id, owner));
@@ -221,8 +240,41 @@ impl Shard {
         work(&mut self.proxy, &mut cx);
     }
 
+    /// Works with the calls, and on what comes of it within this shard.
+    fn with_calls(&mut self, now: Time, out: &mut Outbox, work: impl FnOnce(&mut Calls, &mut Cx<'_>)) {
+        let mut cx = Cx {
+            now,
+            plan: &self.plan,
+            place: self.place,
+            transactions: &mut self.transactions,
+            fx: &mut self.fx,
+            resolver: &mut self.resolver,
+            observer: &mut self.observer,
+            rng: &mut self.rng,
+            counters: &self.counters,
+            out,
+        };
+        work(&mut self.calls, &mut cx);
+        self.calls.settle(&mut cx);
+        while let Some((ticket, user)) = self.calls.next_lookup() {
+            let contacts = self.registrar.lookup(now, &user).into_iter();
+            let contacts = contacts.map(|contact| (contact.uri, contact.destination)).collect();
+            self.calls.bindings(&mut cx, ticket, contacts);
+            self.calls.settle(&mut cx);
+        }
+    }
+
     /// Shows the sizes of the tables.
     fn show(&mut self) {
         self.transactions.show(&self.counters);
     }
+}
+
+/// Whether a transaction's owner is a leg of ours rather than the proxy.
+fn is_owned(owner: u32) -> bool {
+    owner & OWNER != 0 && owner != NONE
+}
+
+fn users(plan: &Plan) -> impl Iterator<Item = &Credentials> + Clone {
+    plan.calls.clients.values().map(|client| &*client.credentials)
 }

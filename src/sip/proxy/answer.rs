@@ -5,7 +5,7 @@ use crate::sip::flow::Flow;
 use crate::sip::message::{HeaderId, Message, Method, Ready, write};
 use crate::sip::proxy::context::{Context, Progress};
 use crate::sip::proxy::request::reply_flow;
-use crate::sip::proxy::{Cx, Handed, Proxy};
+use crate::sip::proxy::{Cx, Proxy};
 use crate::sip::transaction::ServerId;
 use bytes::Bytes;
 use siphasher::sip::SipHasher13;
@@ -47,9 +47,9 @@ impl Proxy {
     }
 
     /// Refuses what was handed on: there is no room for it, or nobody to take it.
-    pub fn decline(&mut self, cx: &mut Cx<'_>, handed: &Handed, request: &Message, flow: &Flow, status: u16) {
+    pub fn decline(&mut self, cx: &mut Cx<'_>, server: ServerId, request: &Message, flow: &Flow, status: u16) {
         let extra = if status == 503 { Extra::RetryAfter } else { Extra::None };
-        self.answer(cx, handed.server, request, flow, status, extra);
+        self.answer(cx, server, request, flow, status, extra);
     }
 
     /// Answers without a transaction: what cannot be admitted or kept (C-213).
@@ -65,6 +65,22 @@ impl Proxy {
             let bytes = self.write_answer(cx, request, flow, status, extra);
             send_back(cx.out, request, flow, bytes);
         }
+    }
+
+    /// Answers without a transaction, with header fields of the caller's.
+    pub fn answer_with(
+        &mut self,
+        cx: &mut Cx<'_>,
+        request: &Message,
+        flow: &Flow,
+        status: u16,
+        headers: &[(&str, &[u8])],
+    ) {
+        let tag = self.to_tag(request);
+        self.scratch.clear();
+        write::response(&mut self.scratch, request, Some(flow.remote), status, "", Some(&tag), headers);
+        let bytes = Bytes::copy_from_slice(&self.scratch);
+        send_back(cx.out, request, flow, bytes);
     }
 
     /// Answers a request that is not sound: 400 and its kin, without a transaction.
@@ -189,7 +205,7 @@ fn send_back(out: &mut Outbox, request: &Message, flow: &Flow, bytes: Bytes) {
 }
 
 /// 64 bits as lower-case hex.
-pub(super) fn hex16(bits: u64) -> [u8; 16] {
+pub(crate) fn hex16(bits: u64) -> [u8; 16] {
     let mut text = [0u8; 16];
     for (n, byte) in text.iter_mut().enumerate() {
         let nibble = (bits >> (60 - 4 * n)) & 0xf;

@@ -31,6 +31,7 @@ pub(crate) mod testing;
 pub mod token;
 
 pub use forward::PROXY_TIMER;
+pub(crate) use answer::hex16;
 pub(crate) use forward::{hop_of, hop_to, retarget};
 pub use handed::{Handed, Owned};
 pub use itself::Itself;

@@ -99,6 +99,11 @@ impl Transactions {
         self.servers.get(slot).map(|server| ServerId { slot, generation: server.generation })
     }
 
+    /// Whether a request was seen before, and its transaction is still there.
+    pub fn has_server(&self, message: &Message, ready: &Ready<'_>) -> bool {
+        self.find(self.keyring.of(message, ready)).is_some()
+    }
+
     /// Sends the user's response, as far as the state allows it. `bytes` are kept as they are where
     /// they may be sent again, so they should not be a part of something larger.
     pub fn respond(&mut self, now: Time, id: ServerId, status: u16, bytes: Bytes, fx: &mut Effects) {

@@ -1,0 +1,143 @@
+//! A message arrives: whose it is.
+//!
+//! Everything is the proxy's unless a call of Baton's own or the registrar claims it. In this order:
+//!
+//! ```text
+//! request ─► moved to another shard? ─► its INVITE or its dialog is a call's own? ─► REGISTER?
+//!         ─► a client, or who claims to be one? ─► proxy ─► what begins a call of Baton's own: calls
+//! response ─► by its transaction's owner: calls or proxy
+//! ```
+
+use super::{Output, PeerMessage, Shard};
+use crate::shard::Outbox;
+use crate::shard::counters::Dir;
+use crate::sip::call::Arrival;
+use crate::sip::flow::Flow;
+use crate::sip::message::{Answer, Message, Method, ParseError, Ready};
+use crate::sip::time::Time;
+use crate::sip::transaction::Received;
+use bytes::Bytes;
+
+impl Shard {
+    pub(super) fn arrived(&mut self, now: Time, flow: Flow, bytes: Bytes, out: &mut Outbox) {
+        self.counters.message();
+        self.counters.bytes(Dir::In, bytes.len());
+        let message = match Message::parse(bytes, &self.plan.limits) {
+            Ok(message) => message,
+            Err(error) => return self.counters.malformed(flow.transport, error.kind),
+        };
+        match message.ready() {
+            Ok(ready) if message.is_request() => self.request(now, &flow, &message, &ready, out),
+            Ok(ready) => self.response(now, &message, &ready, out),
+            Err(error) => self.unsound(now, &flow, &message, error, out),
+        }
+    }
+
+    fn request(&mut self, now: Time, flow: &Flow, message: &Message, ready: &Ready<'_>, out: &mut Outbox) {
+        // Without a call of our own, a proxied message pays nothing for there being such.
+        if !self.calls.is_empty() && self.owned(now, flow, message, ready, out) {
+            return;
+        }
+        if message.method() == Method::Register && !self.plan.calls.clients.is_empty() {
+            return self.register(now, flow, message, ready, out);
+        }
+        let client = match self.client(now, flow, message, ready, out) {
+            Ok(client) => client,
+            // It was challenged.
+            Err(()) => return,
+        };
+        let mut handed = None;
+        self.with_proxy(now, out, |proxy, cx| {
+            handed = proxy.request(cx, message, ready, flow, client.is_some());
+        });
+        let Some(handed) = handed else { return };
+        let (server, origin) = (handed.server, handed.origin);
+        let mut refused = None;
+        self.with_calls(now, out, |calls, cx| {
+            let arrival =
+                Arrival { server, message, ready, flow, origin, client: client.as_deref(), to: handed.to };
+            refused = calls.incoming(cx, arrival).err();
+        });
+        if let Some(status) = refused {
+            self.with_proxy(now, out, |proxy, cx| proxy.decline(cx, server, message, flow, status));
+        }
+    }
+
+    /// Whether a request concerns a call of Baton's own that there is; it has it then.
+    fn owned(
+        &mut self,
+        now: Time,
+        flow: &Flow,
+        message: &Message,
+        ready: &Ready<'_>,
+        out: &mut Outbox,
+    ) -> bool {
+        // What repeats or ends the setting up of such a call: the branch is proof enough, only the
+        // sender of the INVITE knows it.
+        let invite = self.transactions.find_invite(ready).filter(|&invite| {
+            self.transactions.server_owner(invite).is_some_and(super::is_owned)
+        });
+        if let Some(invite) = invite
+            && matches!(message.method(), Method::Invite | Method::Ack | Method::Cancel)
+        {
+            let reply = crate::sip::proxy::reply_flow(flow, &ready.via);
+            let received = self.transactions.receive_request(now, message, ready, &reply, &mut self.fx);
+            if let Received::New(server) = received
+                && message.method() == Method::Cancel
+            {
+                self.with_calls(now, out, |calls, cx| calls.cancel_in(cx, server, invite, message, flow));
+            }
+            return true;
+        }
+        if let Some(shard) = self.calls.redirect(ready.call_id) {
+            // What this shard has answered it goes on answering; the rest follows the call, in order.
+            if self.transactions.has_server(message, ready) {
+                return false;
+            }
+            let sip = PeerMessage::Sip { flow: *flow, bytes: message.bytes().clone() };
+            out.push(Output::Peer(shard, Box::new(sip)));
+            return true;
+        }
+        if !self.calls.owns(message, ready) {
+            return false;
+        }
+        // C-211: a dialog's identifiers alone are no pass.
+        if !self.calls.admits(&self.plan, message, ready, flow) {
+            self.counters.rejected(None, crate::shard::Rejection::Acl);
+            return true;
+        }
+        self.counters.request(Dir::In, message.method(), flow.transport, self.plan.sources.find(flow));
+        self.with_calls(now, out, |calls, cx| calls.request_in(cx, message, ready, flow));
+        true
+    }
+
+    fn response(&mut self, now: Time, message: &Message, ready: &Ready<'_>, out: &mut Outbox) {
+        let owner = self.transactions.response_owner(ready);
+        if owner.is_some_and(super::is_owned) {
+            let received = self.transactions.receive_response(now, message, ready, &mut self.fx);
+            if let Some((client, owner)) = received {
+                self.counters.response(Dir::In, message.method(), message.status(), None);
+                self.with_calls(now, out, |calls, cx| calls.response_in(cx, client, owner, message, ready));
+            }
+            return;
+        }
+        self.with_proxy(now, out, |proxy, cx| proxy.response(cx, message, ready));
+    }
+
+    /// A message that cannot be worked with: answered where that can help, and only to known
+    /// sources (C-213).
+    fn unsound(&mut self, now: Time, flow: &Flow, message: &Message, error: ParseError, out: &mut Outbox) {
+        self.counters.malformed(flow.transport, error.kind);
+        if !message.is_request() {
+            return;
+        }
+        match error.kind.answer() {
+            Answer::Drop => {}
+            Answer::Status(status, reason) => self.with_proxy(now, out, |proxy, cx| {
+                if cx.plan.sources.find(flow).is_some() {
+                    proxy.answer_malformed(cx, message, flow, status, reason);
+                }
+            }),
+        }
+    }
+}
