@@ -102,7 +102,7 @@ impl Shard {
             return false;
         }
         // C-211: a dialog's identifiers alone are no pass.
-        if !self.calls.admits(&self.plan, message, ready, flow) {
+        if !self.calls.admits(&self.plan, ready, flow) {
             self.counters.rejected(None, crate::shard::Rejection::Acl);
             return true;
         }

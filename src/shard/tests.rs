@@ -5,7 +5,7 @@ mod rules;
 
 use super::*;
 use crate::sip::event::{CallStatus, Event, ReferReason, ReferStatus};
-use crate::sip::flow::{ListenerId, Transport};
+use crate::sip::flow::{Flow, ListenerId, Transport};
 use crate::sip::plan::{Action, Fork, Mode, Origin, ReferMode, Route, TrunkIx, UserMatch};
 use crate::sip::proxy::testing::{plan_with, target, trunk};
 use proptest::prelude::*;

@@ -12,6 +12,7 @@
 //!
 //! What happens is told by [`Legs::next_event`]; nothing calls back.
 
+mod admit;
 mod asked;
 mod attempt;
 mod calling;

@@ -167,7 +167,7 @@ impl World {
     }
 
     fn run(mut self) -> Vec<String> {
-        let fine = self.dice_is_fine();
+        let fine = self.net.is_clean();
         self.run_until(START + CALM);
         self.agents.iter_mut().for_each(|agent| agent.calm = true);
         self.run_until(START + SETTLED);
@@ -191,11 +191,6 @@ impl World {
         self.run_until(START + LONGEST);
         self.check_end();
         self.faults
-    }
-
-    /// Whether the network was made without faults.
-    fn dice_is_fine(&self) -> bool {
-        self.net.is_clean()
     }
 
     fn run_until(&mut self, until: Time) {
@@ -358,7 +353,10 @@ impl World {
         }
         let sid = alive[self.dice.below(alive.len() as u64) as usize];
         let other = alive[self.dice.below(alive.len() as u64) as usize];
+        // Who is parked by the API talks to nobody: then nothing can be said of who talks to whom.
+        let fine = self.net.is_clean();
         let action = match self.dice.below(8) {
+            2 | 4 if fine => Action::Resume,
             0 => Action::Hangup { status: None, reason: None },
             1 => Action::Cancel,
             2 => Action::Hold,
@@ -390,7 +388,7 @@ impl World {
                 no_subscription: false,
                 bye_after: self.dice.chance(500).then(|| Duration::from_secs(1)),
                 force: self.dice.chance(500),
-                hold: self.dice.chance(300),
+                hold: !fine && self.dice.chance(300),
             })),
         };
         self.order(sid.shard(), Order::Leg(sid, action));
