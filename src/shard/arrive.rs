@@ -74,9 +74,10 @@ impl Shard {
     ) -> bool {
         // What repeats or ends the setting up of such a call: the branch is proof enough, only the
         // sender of the INVITE knows it.
-        let invite = self.transactions.find_invite(ready).filter(|&invite| {
-            self.transactions.server_owner(invite).is_some_and(super::is_owned)
-        });
+        let invite = self
+            .transactions
+            .find_invite(ready)
+            .filter(|&invite| self.transactions.server_owner(invite).is_some_and(super::is_owned));
         if let Some(invite) = invite
             && matches!(message.method(), Method::Invite | Method::Ack | Method::Cancel)
         {

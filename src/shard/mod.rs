@@ -11,9 +11,9 @@
 //! expire ─► transactions' timers, the proxy's, the calls', the observer's, bindings
 //! ```
 
+mod arrive;
 pub mod counters;
 mod input;
-mod arrive;
 mod outbox;
 pub mod owner;
 pub mod peer;
@@ -34,10 +34,10 @@ mod tests;
 
 use crate::sip::auth::Realm;
 use crate::sip::call::Calls;
+use crate::sip::dialog::{OWNED_TIMER, OWNER};
 use crate::sip::flow::Destination;
 use crate::sip::plan::{Credentials, Plan};
 use crate::sip::proxy::token::TokenKey;
-use crate::sip::dialog::{OWNED_TIMER, OWNER};
 use crate::sip::proxy::{Cx, Keys, PROXY_TIMER, Proxy};
 use crate::sip::refer::{Observer, ReferHandle, Waits};
 use crate::sip::registrar::Registrar;

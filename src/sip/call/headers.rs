@@ -91,7 +91,7 @@ const PASSING_OTHERS: &[&str] = &[
 /// that are to be kept private (C-186), `believed`: whether the one that sent it may assert one (C-185).
 pub(super) fn passing(message: &Message, believed: bool, trusted: bool) -> Headers {
     let method = message.method();
-    let private = !trusted && message.lists(HeaderId::Privacy, "id") || !trusted && private_id(message);
+    let private = !trusted && (message.lists(HeaderId::Privacy, "id") || private_id(message));
     message
         .headers()
         .filter(|line| match line.id {

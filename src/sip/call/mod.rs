@@ -21,6 +21,7 @@
 #![allow(dead_code)]
 
 mod across;
+mod admit;
 mod arrival;
 mod dial;
 mod ending;

@@ -186,7 +186,7 @@ impl Calls {
         let account = party.account.clone();
         let unanswered = party.phase == Phase::Offered;
         let from = match &dial.from {
-            Some(from) => self.from_value(from, None)?,
+            Some(from) => self.caller_value(from, None)?,
             None => self.facts(sid).map(|facts| facts.remote.into()).ok_or(Refused::Unknown)?,
         };
         let offer = if dial.join {

@@ -147,7 +147,7 @@ impl Calls {
     }
 
     /// From's value for a caller who is a number, a user or a whole URI.
-    pub(super) fn from_value(&self, from: &str, name: Option<&str>) -> Result<Box<[u8]>, Refused> {
+    pub(super) fn caller_value(&self, from: &str, name: Option<&str>) -> Result<Box<[u8]>, Refused> {
         let whole = Uri::parse(from.as_bytes()).ok().filter(|uri| uri.scheme != Scheme::Other);
         let uri = match whole {
             Some(uri) => uri.raw.into(),
@@ -174,7 +174,7 @@ impl Calls {
         let targets = self.locate(cx, &order.to)?;
         let body = order.sdp.map_or_else(|| media::nothing(cx.random()), Body::sdp);
         let template = Template {
-            from: self.from_value(&order.from, order.caller_name.as_deref())?,
+            from: self.caller_value(&order.from, order.caller_name.as_deref())?,
             to: None,
             offer: Offer::Given(body),
             ring: order.timeout,

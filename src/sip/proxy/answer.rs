@@ -47,7 +47,14 @@ impl Proxy {
     }
 
     /// Refuses what was handed on: there is no room for it, or nobody to take it.
-    pub fn decline(&mut self, cx: &mut Cx<'_>, server: ServerId, request: &Message, flow: &Flow, status: u16) {
+    pub fn decline(
+        &mut self,
+        cx: &mut Cx<'_>,
+        server: ServerId,
+        request: &Message,
+        flow: &Flow,
+        status: u16,
+    ) {
         let extra = if status == 503 { Extra::RetryAfter } else { Extra::None };
         self.answer(cx, server, request, flow, status, extra);
     }

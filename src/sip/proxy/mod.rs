@@ -30,8 +30,8 @@ pub mod target;
 pub(crate) mod testing;
 pub mod token;
 
-pub use forward::PROXY_TIMER;
 pub(crate) use answer::hex16;
+pub use forward::PROXY_TIMER;
 pub(crate) use forward::{hop_of, hop_to, retarget};
 pub use handed::{Handed, Owned};
 pub use itself::Itself;

@@ -16,7 +16,11 @@ const GIVE_UP: Duration = Duration::from_secs(32);
 /// What a phone may do of its own accord, and when.
 #[derive(Clone, Debug)]
 pub enum Act {
-    Dial { whom: String, replaces: Option<String>, reports: Option<usize> },
+    Dial {
+        whom: String,
+        replaces: Option<String>,
+        reports: Option<usize>,
+    },
     Answer(usize, u16),
     HangUp(usize),
     Cancel(usize),
@@ -209,8 +213,13 @@ impl Agent {
         let (call_id, tag) = (self.fresh("call"), self.fresh("tag"));
         let target =
             if whom.starts_with("sip:") { whom.to_owned() } else { format!("sip:{whom}@{}", self.baton) };
-        let mut dialog =
-            Dialog::new(call_id, tag, format!("<sip:{}@{}>", self.user, self.addr), format!("<{target}>"), target);
+        let mut dialog = Dialog::new(
+            call_id,
+            tag,
+            format!("<sip:{}@{}>", self.user, self.addr),
+            format!("<{target}>"),
+            target,
+        );
         dialog.reports = reports;
         dialog.caller = true;
         self.dialogs.push(dialog);
@@ -265,7 +274,8 @@ impl Agent {
         if anew {
             dialog.version += 1;
         }
-        Sdp { user: &self.user, ip: self.addr.ip(), version: dialog.version, direction: dialog.direction }.text()
+        Sdp { user: &self.user, ip: self.addr.ip(), version: dialog.version, direction: dialog.direction }
+            .text()
     }
 
     fn request(&mut self, now: Time, n: usize, method: &str, extra: &str, body: &str) {
@@ -431,9 +441,7 @@ impl Agent {
             }
             return;
         }
-        if let Some(server) =
-            self.servers.iter().find(|s| s.branch == text.branch() && s.method == method)
-        {
+        if let Some(server) = self.servers.iter().find(|s| s.branch == text.branch() && s.method == method) {
             if !server.last.is_empty() {
                 let last = server.last.clone();
                 self.out.push(last);
@@ -453,7 +461,9 @@ impl Agent {
             _ if method == "INVITE" && text.tag("To").is_none() => self.called(now, text, dice),
             _ if method == "OPTIONS" && text.tag("To").is_none() => self.respond(now, text, 200, "", "", ""),
             // A BYE that crossed ours, a NOTIFY for a call that is over.
-            Some(_) if matches!(method.as_str(), "BYE" | "NOTIFY") => self.respond(now, text, 200, "", "", ""),
+            Some(_) if matches!(method.as_str(), "BYE" | "NOTIFY") => {
+                self.respond(now, text, 200, "", "", "")
+            }
             _ => self.respond(now, text, 481, "", "", ""),
         }
     }
@@ -483,7 +493,9 @@ impl Agent {
         if !replaces.is_empty() {
             let id = replaces.split(';').next().unwrap_or("");
             let old = self.dialogs.iter().position(|d| {
-                d.call_id == id && d.phase == Phase::Up && replaces.contains(&format!("to-tag={}", d.near_tag))
+                d.call_id == id
+                    && d.phase == Phase::Up
+                    && replaces.contains(&format!("to-tag={}", d.near_tag))
             });
             return match old {
                 Some(old) => {
@@ -522,9 +534,10 @@ impl Agent {
     }
 
     fn cancelled(&mut self, now: Time, text: &Text) {
-        let found = self.dialogs.iter().position(|d| {
-            d.invite.as_ref().is_some_and(|invite| invite.branch() == text.branch())
-        });
+        let found = self
+            .dialogs
+            .iter()
+            .position(|d| d.invite.as_ref().is_some_and(|invite| invite.branch() == text.branch()));
         self.respond(now, text, if found.is_some() { 200 } else { 481 }, "", "", "");
         if let Some(n) = found {
             self.answer(now, n, 487);
@@ -595,7 +608,12 @@ impl Agent {
         let to = uri_of(text.get("Refer-To"));
         let (uri, headers) = to.split_once('?').unwrap_or((to, ""));
         let replaces = headers.split('&').find_map(|h| h.strip_prefix("Replaces=")).map(|value| {
-            value.replace("%3B", ";").replace("%3D", "=").replace("%40", "@").replace("%3b", ";").replace("%3d", "=")
+            value
+                .replace("%3B", ";")
+                .replace("%3D", "=")
+                .replace("%40", "@")
+                .replace("%3b", ";")
+                .replace("%3d", "=")
         });
         let whom = uri.to_owned();
         self.agenda.push((now + dice.millis(0, 500), Act::Dial { whom, replaces, reports: Some(n) }));
@@ -606,7 +624,8 @@ impl Agent {
         self.keep(request, &text);
         if status >= 300 && request.method() == "INVITE" {
             let branch = request.branch();
-            if let Some(server) = self.servers.iter_mut().find(|s| s.branch == branch && s.method == "INVITE") {
+            if let Some(server) = self.servers.iter_mut().find(|s| s.branch == branch && s.method == "INVITE")
+            {
                 server.repeat = Some((now + T1, T1));
                 server.end = now + GIVE_UP;
             }

@@ -100,7 +100,8 @@ impl World {
                 (Link::any(&mut dice), Link::any(&mut dice))
             };
             net.join(addr, baton, there, back);
-            let refer = [ReferMode::Terminate, ReferMode::Terminate, ReferMode::Relay][dice.below(3) as usize];
+            let refer =
+                [ReferMode::Terminate, ReferMode::Terminate, ReferMode::Relay][dice.below(3) as usize];
             phones.push((user.to_owned(), addr, refer));
             agents.push(Agent::new(user, addr, baton, manners(&mut dice, fine)));
         }
@@ -181,7 +182,8 @@ impl World {
             }
         }
         // What the API called and nobody has ended.
-        let alive: Vec<CallSid> = self.calls.iter().filter(|(_, s)| !s.is_final()).map(|(sid, _)| *sid).collect();
+        let alive: Vec<CallSid> =
+            self.calls.iter().filter(|(_, s)| !s.is_final()).map(|(sid, _)| *sid).collect();
         self.run_until(now + Duration::from_secs(60));
         for sid in alive {
             if self.calls.get(&sid).is_some_and(|s| !s.is_final()) {
@@ -333,7 +335,8 @@ impl World {
 
     /// The API does something to somebody.
     fn random_order(&mut self) {
-        let alive: Vec<CallSid> = self.calls.iter().filter(|(_, s)| !s.is_final()).map(|(sid, _)| *sid).collect();
+        let alive: Vec<CallSid> =
+            self.calls.iter().filter(|(_, s)| !s.is_final()).map(|(sid, _)| *sid).collect();
         let whom = self.anybody(self.agents.len() - 1);
         if alive.is_empty() || self.dice.chance(300) {
             let shard = self.dice.below(u64::from(SHARDS)) as u16;
@@ -405,7 +408,10 @@ impl World {
                 }
                 let mine = agent.addr.ip();
                 let back = self.agents.iter().filter(|other| other.addr.ip() == *ip).any(|other| {
-                    other.up().iter().any(|&d| other.dialogs[d].media.as_ref().is_some_and(|(ip, _)| *ip == mine))
+                    other
+                        .up()
+                        .iter()
+                        .any(|&d| other.dialogs[d].media.as_ref().is_some_and(|(ip, _)| *ip == mine))
                 });
                 if !back {
                     self.faults.push(format!(
@@ -454,10 +460,5 @@ fn manners(dice: &mut Dice, fine: bool) -> Manners {
         _ => OnRefer::Eager,
     };
     let answer = [200, 200, 200, 200, 486, 404, 603, 0][dice.below(8) as usize];
-    Manners {
-        ring: dice.millis(0, 6_000),
-        answer,
-        refer,
-        stubborn: if fine { 0 } else { dice.below(100) },
-    }
+    Manners { ring: dice.millis(0, 6_000), answer, refer, stubborn: if fine { 0 } else { dice.below(100) } }
 }
