@@ -1,0 +1,115 @@
+//! Role S: parties leave while a transfer is under way, or are let go when it is over (R-058 to R-060,
+//!
+
+use super::super::Calls;
+use super::super::ending::End;
+use super::table::{Kind, Role, TransferId};
+use crate::sip::dialog::Headers;
+use crate::sip::event::{CallSid, EndedBy, ReferStatus};
+use crate::sip::proxy::Cx;
+use crate::sip::refer::policy::Release;
+use crate::sip::refer::state::{Event, State};
+
+impl Calls {
+    /// The party to be moved has left.
+    pub(super) fn survivor_left(&mut self, cx: &mut Cx<'_>, id: TransferId) {
+        if let Some(role) = self.transfers.substitute(id) {
+            role.closing = true;
+        }
+        self.call_off(cx, id, 487, Event::PartyLeft);
+    }
+
+    /// A party of the transfer has left; true keeps whom it talked to.
+    pub(super) fn substitute_left(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: TransferId,
+        at: CallSid,
+        by: EndedBy,
+    ) -> bool {
+        let Some(transfer) = self.transfers.get_mut(id) else { return false };
+        let over = transfer.life.is_over();
+        let pending = transfer.life.state() == State::Pending;
+        let Role::Substitute(role) = &mut transfer.role else { return false };
+        if role.referrer == at {
+            // it may go; nothing can be told to it any more.
+            role.gone = true;
+            role.notifier.drop_it();
+            self.stop_timer(cx, id, Kind::Release);
+            if pending {
+                self.live(cx, id, |life, now| life.on(now, Event::CallEnded));
+                return false;
+            }
+            return !over;
+        }
+        if role.survivor == at {
+            let taken = role.taken;
+            if over {
+                return role.closing;
+            }
+            self.survivor_left(cx, id);
+            if taken {
+                self.dial_lost(cx, at, by, None);
+            }
+            return true;
+        }
+        if role.consultation == Some(at) && !over && role.target.is_some() && self.other_is_target(id) {
+            // its far half is on its way to somebody else.
+            self.dial_lost(cx, at, by, None);
+            return true;
+        }
+        false
+    }
+
+    /// Whether the target is the far half of the consultation, answered.
+    fn other_is_target(&self, id: TransferId) -> bool {
+        let Some(Role::Substitute(role)) = self.transfers.role(id) else { return false };
+        role.target.is_some_and(|target| self.phase(target).is_answered())
+    }
+
+    /// The Refer has its result.
+    pub(super) fn substitute_done(&mut self, cx: &mut Cx<'_>, id: TransferId, success: bool) {
+        self.stop_timer(cx, id, Kind::Start);
+        let code = self.transfers.get(id).and_then(|t| t.life.notify_code()).unwrap_or(480);
+        let Some(role) = self.transfers.substitute(id) else { return };
+        let (survivor, gone, closing) = (role.survivor, role.gone, role.closing);
+        let consultation = role.consultation.filter(|_| success);
+        if let Some(consultation) = consultation {
+            // what the referrer has of it is not needed any more.
+            self.end(cx, consultation, End::bye(EndedBy::Baton, Headers::new()));
+        }
+        let alone = self.party(survivor).is_some_and(|party| party.talks_to.is_none() && !party.steered);
+        if !success && gone && !closing && alone {
+            //
+            let reason = vec![("Reason".into(), format!("SIP;cause={code}").into_bytes().into())];
+            self.end(cx, survivor, End::bye(EndedBy::OtherLeg, reason));
+        }
+    }
+
+    /// The last NOTIFY is answered: the referrer's leg, by the trunk's wish.
+    pub(super) fn release_referrer(&mut self, cx: &mut Cx<'_>, id: TransferId) {
+        let Some(transfer) = self.transfers.get_mut(id) else { return };
+        let outcome = transfer.life.outcome();
+        let Role::Substitute(role) = &mut transfer.role else { return };
+        let Some(outcome) = outcome else { return };
+        if role.gone || std::mem::replace(&mut role.released, true) {
+            return;
+        }
+        let success = outcome.status == ReferStatus::Completed;
+        match (role.closing, success, role.policy.release) {
+            (true, _, _) | (false, true, Release::AtOnce) => self.end_referrer(cx, id),
+            (false, true, Release::Wait) => {
+                let after = role.policy.release_after;
+                self.transfer_timer(cx, id, Kind::Release, after);
+            }
+            (false, true, Release::Never) | (false, false, _) => {}
+        }
+    }
+
+    /// The referrer is ended by Baton.
+    pub(super) fn end_referrer(&mut self, cx: &mut Cx<'_>, id: TransferId) {
+        if let Some(at) = self.transfers.substitute(id).map(|role| role.referrer) {
+            self.end(cx, at, End::bye(EndedBy::Baton, Headers::new()));
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Role R on calls of Baton's own: the REFER goes to the other party in its own dialog, and the NOTIFYs
+//! come back in the referrer's.
+
+use super::super::{Calls, Purpose};
+use super::table::{Role, TransferId};
+use crate::sip::dialog::{Asked, Body, Headers, RequestId};
+use crate::sip::event::{CallSid, ReferRole};
+use crate::sip::message::uri::{Place, decode, put_uri};
+use crate::sip::message::{HeaderId, Message, Uri};
+use crate::sip::proxy::Cx;
+use crate::sip::refer::NotifyFacts;
+use crate::sip::refer::life::Subject;
+use crate::sip::refer::replaces::{Named, escape};
+use crate::sip::refer::state::Event;
+use smallvec::SmallVec;
+
+/// A REFER that was passed on.
+#[derive(Debug)]
+pub(super) struct Relay {
+    /// The referrer's leg.
+    pub(super) near: CallSid,
+    /// The leg of the party that acts on it.
+    pub(super) far: CallSid,
+    /// CSeq of the REFER as it came: the `id` that the referrer knows.
+    pub(super) near_cseq: u32,
+    /// CSeq of the REFER as it went, once it is answered: the `id` that the referee knows.
+    pub(super) far_cseq: Option<u32>,
+    asked: Option<Asked>,
+    request: Option<RequestId>,
+    /// Requests passed on whose answers are due to somebody.
+    passed: SmallVec<[(RequestId, CallSid, Asked); 2]>,
+}
+
+impl Calls {
+    /// Passes a REFER to the other party.
+    pub(super) fn relay_refer(&mut self, cx: &mut Cx<'_>, subject: Subject, asked: Asked, message: &Message) {
+        let near = subject.call;
+        let Some(far) = self.other(near) else {
+            return self.respond(cx, near, asked, 603, &Headers::new(), None);
+        };
+        let trunk = self.party(near).and_then(|party| party.trunk);
+        let role = Relay {
+            near,
+            far,
+            near_cseq: message.cseq().map_or(0, |cseq| cseq.number),
+            far_cseq: None,
+            asked: Some(asked),
+            request: None,
+            passed: SmallVec::new(),
+        };
+        let subject = Subject { role: ReferRole::Relay, ..subject };
+        let id = self.begin_transfer(cx, subject, trunk, Role::Relay(Box::new(role)));
+        self.involve(id, far);
+        self.pass_refer(cx, id, message);
+    }
+
+    /// A REFER that an application did not decide about is passed on after all.
+    pub(super) fn become_relay(&mut self, cx: &mut Cx<'_>, id: TransferId) {
+        let Some(transfer) = self.transfers.get_mut(id) else { return };
+        let Role::Substitute(role) = &mut transfer.role else { return };
+        let Some((asked, message)) = role.asked.take() else { return };
+        let (near, far) = (role.referrer, role.survivor);
+        transfer.role = Role::Relay(Box::new(Relay {
+            near,
+            far,
+            near_cseq: message.cseq().map_or(0, |cseq| cseq.number),
+            far_cseq: None,
+            asked: Some(asked),
+            request: None,
+            passed: SmallVec::new(),
+        }));
+        transfer.life.subject.role = ReferRole::Relay;
+        let trunk = transfer.trunk;
+        cx.counters.refer_active(trunk, ReferRole::Substitute, -1);
+        cx.counters.refer_active(trunk, ReferRole::Relay, 1);
+        self.pass_refer(cx, id, &message);
+    }
+
+    fn pass_refer(&mut self, cx: &mut Cx<'_>, id: TransferId, message: &Message) {
+        let Some(role) = self.transfers.relay(id) else { return };
+        let (near, far) = (role.near, role.far);
+        let mut headers = self.seen_by(far, near, message);
+        if let Some(to) = self.refer_to_translated(message) {
+            for (name, value) in &mut headers {
+                if matches!(HeaderId::from_bytes(name.as_bytes()), HeaderId::ReferTo) {
+                    *value = to.clone();
+                }
+            }
+        }
+        let sent = self.send(cx, far, "REFER", headers, Body::of(message), None, Purpose::Transfer(id));
+        match sent {
+            Ok(request) => {
+                if let Some(role) = self.transfers.relay(id) {
+                    role.request = Some(request);
+                }
+                self.live(cx, id, |life, now| life.on(now, Event::Sent));
+            }
+            Err(_) => {
+                self.answer_refer(cx, id, 480, None);
+                self.live(cx, id, |life, now| life.answered(now, 480, Event::Unanswered));
+            }
+        }
+    }
+
+    /// A dialog of Baton's that Refer-To names becomes the one that its far half has: that is
+    /// what the receiver of the coming INVITE knows. `None`: nothing in it is Baton's.
+    fn refer_to_translated(&self, message: &Message) -> Option<Box<[u8]>> {
+        let refer_to = message.refer_to().ok().flatten()?;
+        let uri = refer_to.uri().ok()?;
+        let replaces = |name: &[u8]| HeaderId::from_bytes(&decode(name)) == HeaderId::Replaces;
+        let (_, value) = uri.header_fields().find(|(name, _)| replaces(name))?;
+        let named = Named::parse(&decode(value))?;
+        let ours = self.find_dialog(&named.call_id, &named.to_tag, &named.from_tag)?;
+        let far = self.facts(self.other(ours)?)?;
+        let theirs = Named {
+            call_id: far.call_id.into(),
+            to_tag: far.remote_tag.into(),
+            from_tag: far.local_tag.as_slice().into(),
+            early_only: named.early_only,
+        };
+        let mut out = Vec::from(b"<");
+        put_uri(&mut out, &Uri::parse(far.remote_target).ok()?, Place::RequestUri);
+        theirs.put_into_uri(&mut out);
+        for (name, value) in uri.header_fields().filter(|(name, _)| !replaces(name)) {
+            out.push(b'&');
+            escape(&mut out, &decode(name));
+            out.push(b'=');
+            escape(&mut out, &decode(value));
+        }
+        out.push(b'>');
+        Some(out.into())
+    }
+
+    fn answer_refer(&mut self, cx: &mut Cx<'_>, id: TransferId, status: u16, message: Option<&Message>) {
+        let Some(role) = self.transfers.relay(id) else { return };
+        let (near, far) = (role.near, role.far);
+        let Some(asked) = role.asked.take() else { return };
+        let headers = message.map(|message| self.seen_by(near, far, message)).unwrap_or_default();
+        self.respond(cx, near, asked, status, &headers, None);
+    }
+
+    /// A request that was passed on has its final response.
+    pub(super) fn relay_answered(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: TransferId,
+        at: CallSid,
+        request: RequestId,
+        status: u16,
+        message: Option<&Message>,
+    ) {
+        let Some(role) = self.transfers.relay(id) else { return };
+        if role.request != Some(request) {
+            let Some(place) = role.passed.iter().position(|(passed, _, _)| *passed == request) else {
+                return;
+            };
+            let (_, to, asked) = role.passed.remove(place);
+            let headers = message.map(|message| self.seen_by(to, at, message)).unwrap_or_default();
+            return self.respond(cx, to, asked, status, &headers, None);
+        }
+        role.request = None;
+        role.far_cseq = message.and_then(|message| message.cseq().ok()).map(|cseq| cseq.number);
+        self.answer_refer(cx, id, status, message);
+        let event = match message {
+            Some(_) => Event::Answered(status),
+            None if status == 487 => Event::Cut,
+            None => Event::Unanswered,
+        };
+        self.live(cx, id, |life, now| life.answered(now, status, event));
+        if matches!(status, 401 | 407) {
+            // The leg has no credentials for it, and a new REFER of the referrer's is a new Refer.
+            self.live(cx, id, |life, now| life.on(now, Event::Deadline));
+        }
+    }
+
+    /// A NOTIFY of the referee goes back in the referrer's dialog, under the `id` it knows.
+    pub(super) fn notify_back(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: TransferId,
+        asked: Asked,
+        message: &Message,
+        facts: &NotifyFacts,
+    ) {
+        let Some(role) = self.transfers.relay(id) else { return };
+        let (near, far, near_cseq) = (role.near, role.far, role.near_cseq);
+        let event = match facts.id {
+            Some(_) => format!("refer;id={near_cseq}"),
+            None => "refer".to_owned(),
+        };
+        let headers = self.with_event(near, far, message, event);
+        let sent = self.send(cx, near, "NOTIFY", headers, Body::of(message), None, Purpose::Transfer(id));
+        match (sent, self.transfers.relay(id)) {
+            (Ok(request), Some(role)) => role.passed.push((request, far, asked)),
+            // the referrer has left; the referee need not know.
+            (Ok(_) | Err(_), _) => self.respond(cx, far, asked, 200, &Headers::new(), None),
+        }
+        if let Some(code) = facts.code {
+            self.live(cx, id, |life, now| life.on(now, Event::Reported(code)));
+        }
+        if facts.terminated {
+            self.live(cx, id, |life, now| life.on(now, Event::SubscriptionEnded));
+        } else if let Some(expires) = facts.expires {
+            self.live(cx, id, |life, now| {
+                life.subscription_lasts(now, expires);
+                None
+            });
+        }
+    }
+
+    /// A SUBSCRIBE of the referrer's goes on, under the `id` that the referee knows.
+    pub(super) fn subscribe_on(&mut self, cx: &mut Cx<'_>, id: TransferId, asked: Asked, message: &Message) {
+        let Some(role) = self.transfers.relay(id) else { return };
+        let (near, far, far_cseq) = (role.near, role.far, role.far_cseq);
+        let event = far_cseq.map_or_else(|| "refer".to_owned(), |cseq| format!("refer;id={cseq}"));
+        let headers = self.with_event(far, near, message, event);
+        let sent = self.send(cx, far, "SUBSCRIBE", headers, None, None, Purpose::Transfer(id));
+        match (sent, self.transfers.relay(id)) {
+            (Ok(request), Some(role)) => role.passed.push((request, near, asked)),
+            (Ok(_) | Err(_), _) => self.respond(cx, near, asked, 481, &Headers::new(), None),
+        }
+    }
+
+    /// What passes of a message, with another Event.
+    fn with_event(&self, to: CallSid, from: CallSid, message: &Message, event: String) -> Headers {
+        let mut headers = self.seen_by(to, from, message);
+        headers.retain(|(name, _)| HeaderId::from_bytes(name.as_bytes()) != HeaderId::Event);
+        headers.push(("Event".into(), event.into_bytes().into()));
+        headers
+    }
+}

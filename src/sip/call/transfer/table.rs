@@ -1,0 +1,348 @@
+//! The transfers of a shard: one Refer each, the parties it involves, and its waits.
+
+use super::super::Calls;
+use super::super::timers::{Timer, TimerKey};
+use super::relay::Relay;
+use super::substitute::Substitute;
+use super::transferor::Transferor;
+use crate::sip::event::{CallSid, Event as Told, ReferRole, ReferSid, ReferSnapshot, ReferStatus};
+use crate::sip::plan::{Plan, TrunkIx};
+use crate::sip::proxy::Cx;
+use crate::sip::refer::life::{Life, Subject};
+use crate::sip::refer::policy::Policy;
+use crate::sip::refer::rate::Rate;
+use crate::sip::refer::state::Leniency;
+use crate::sip::refer::subscriber::Candidate;
+use crate::sip::refer::{Outcome, Waits};
+use crate::sip::time::Time;
+use hashbrown::{HashMap, HashSet};
+use smallvec::SmallVec;
+use std::time::Duration;
+
+/// A transfer of this shard.
+pub(in crate::sip::call) type TransferId = u32;
+
+/// The transfers under way, and those that linger.
+#[derive(Debug, Default)]
+pub(in crate::sip::call) struct Transfers {
+    table: HashMap<TransferId, Transfer>,
+    /// The transfers of a party, oldest first.
+    parties: HashMap<CallSid, SmallVec<[TransferId; 2]>>,
+    /// Parties that answered REFER with 405 or 501.
+    deaf: HashSet<CallSid>,
+    /// Parties of which a REFER was accepted.
+    served: HashSet<CallSid>,
+    pub(super) rate: Rate,
+    last: TransferId,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Transfer {
+    /// The Refer.
+    pub(super) life: Life,
+    /// What is particular to its role.
+    pub(super) role: Role,
+    /// The trunk of the leg that the REFER goes or came on.
+    pub(super) trunk: Option<TrunkIx>,
+    parties: SmallVec<[CallSid; 4]>,
+    timers: SmallVec<[(Kind, TimerKey); 2]>,
+    /// For when the life's timer is set.
+    armed: Time,
+}
+
+/// Who performs it.
+#[derive(Debug)]
+pub(super) enum Role {
+    /// Baton sends REFER.
+    Transferor(Box<Transferor>),
+    /// Baton calls the target.
+    Substitute(Box<Substitute>),
+    /// The other party does, told by a REFER of its own.
+    Relay(Box<Relay>),
+}
+
+/// What a transfer waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The deadline of its state.
+    Life,
+    /// REFER is sent once more.
+    Again,
+    /// BYE after success.
+    Bye,
+    /// A NOTIFY that may go now.
+    Notify,
+    /// A subscription to be refreshed.
+    Refresh,
+    /// The referrer is ended.
+    Release,
+    /// What an unfinished exchange holds up.
+    Start,
+}
+
+impl Kind {
+    const ALL: [Kind; 7] =
+        [Kind::Life, Kind::Again, Kind::Bye, Kind::Notify, Kind::Refresh, Kind::Release, Kind::Start];
+
+    /// The kind behind the number that a timer brings.
+    pub(super) fn of(number: u8) -> Option<Kind> {
+        Kind::ALL.get(usize::from(number)).copied()
+    }
+}
+
+impl Transfers {
+    /// How many there are; zero when all is over.
+    pub(in crate::sip::call) fn len(&self) -> usize {
+        self.table.len() + self.parties.len() + self.deaf.len() + self.served.len()
+    }
+
+    pub(super) fn get(&self, id: TransferId) -> Option<&Transfer> {
+        self.table.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: TransferId) -> Option<&mut Transfer> {
+        self.table.get_mut(&id)
+    }
+
+    pub(super) fn role(&self, id: TransferId) -> Option<&Role> {
+        self.table.get(&id).map(|transfer| &transfer.role)
+    }
+
+    pub(super) fn transferor(&mut self, id: TransferId) -> Option<&mut Transferor> {
+        match &mut self.table.get_mut(&id)?.role {
+            Role::Transferor(role) => Some(role),
+            Role::Substitute(_) | Role::Relay(_) => None,
+        }
+    }
+
+    pub(super) fn substitute(&mut self, id: TransferId) -> Option<&mut Substitute> {
+        match &mut self.table.get_mut(&id)?.role {
+            Role::Substitute(role) => Some(role),
+            Role::Transferor(_) | Role::Relay(_) => None,
+        }
+    }
+
+    pub(super) fn relay(&mut self, id: TransferId) -> Option<&mut Relay> {
+        match &mut self.table.get_mut(&id)?.role {
+            Role::Relay(role) => Some(role),
+            Role::Transferor(_) | Role::Substitute(_) => None,
+        }
+    }
+
+    /// The transfers of a party, oldest first.
+    pub(super) fn of(&self, party: CallSid) -> SmallVec<[TransferId; 2]> {
+        self.parties.get(&party).cloned().unwrap_or_default()
+    }
+
+    /// Whether a party takes part in one that has no result yet.
+    pub(super) fn active(&self, party: CallSid) -> bool {
+        self.of(party).iter().any(|id| self.table.get(id).is_some_and(|t| !t.life.is_over()))
+    }
+
+    /// The Refer with this identifier.
+    pub(super) fn find(&self, refer: ReferSid) -> Option<TransferId> {
+        self.table.iter().find(|(_, t)| t.life.subject.sid == refer).map(|(id, _)| *id)
+    }
+
+    /// The Refers about which a party may notify, oldest first.
+    pub(super) fn subscribed(&self, party: CallSid) -> Vec<(TransferId, Candidate)> {
+        self.of(party)
+            .into_iter()
+            .filter_map(|id| {
+                let transfer = self.table.get(&id)?;
+                let cseq = match &transfer.role {
+                    Role::Transferor(role) if role.at == party => role.subscriber.cseq(),
+                    Role::Relay(role) if role.far == party => role.far_cseq,
+                    Role::Transferor(_) | Role::Relay(_) | Role::Substitute(_) => return None,
+                };
+                Some((id, Candidate { cseq, active: !transfer.life.is_over() }))
+            })
+            .collect()
+    }
+
+    /// Whether a REFER of this party was accepted before; from now on it was.
+    pub(super) fn serves_again(&mut self, party: CallSid) -> bool {
+        !self.served.insert(party)
+    }
+
+    /// A party does not know REFER.
+    pub(super) fn deafen(&mut self, party: CallSid) {
+        self.deaf.insert(party);
+    }
+
+    pub(super) fn is_deaf(&self, party: CallSid) -> bool {
+        self.deaf.contains(&party)
+    }
+
+    /// A party is no more.
+    pub(super) fn departed(&mut self, party: CallSid) {
+        self.deaf.remove(&party);
+        self.served.remove(&party);
+    }
+
+    /// A timer has fired: it runs no more.
+    pub(super) fn fired(&mut self, id: TransferId, kind: Kind) {
+        if let Some(transfer) = self.table.get_mut(&id) {
+            transfer.timers.retain(|(running, _)| *running != kind);
+            if kind == Kind::Life {
+                transfer.armed = Time::ZERO;
+            }
+        }
+    }
+}
+
+impl Calls {
+    /// Room for one more.
+    pub(super) fn transfers_full(&self, plan: &Plan) -> bool {
+        self.transfers.table.len() >= plan.capacity.refers
+    }
+
+    /// A new transfer.
+    pub(super) fn begin_transfer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        subject: Subject,
+        trunk: Option<TrunkIx>,
+        role: Role,
+    ) -> TransferId {
+        let policy = policy_of(cx.plan, trunk);
+        let lenient = match subject.role {
+            ReferRole::Transferor => {
+                Leniency { bye: policy.bye_is_success, silence: policy.silence_is_success }
+            }
+            ReferRole::Relay | ReferRole::Substitute => Leniency::default(),
+        };
+        let waits = Waits::from_t1(cx.plan.timings.t1).ringing(cx.plan.calls.ring_time);
+        let who = subject.role;
+        let at = subject.call;
+        self.transfers.last = self.transfers.last.wrapping_add(1);
+        let id = self.transfers.last;
+        let life = Life::new(cx.now, subject, lenient, waits);
+        let transfer = Transfer {
+            life,
+            role,
+            trunk,
+            parties: SmallVec::new(),
+            timers: SmallVec::new(),
+            armed: Time::ZERO,
+        };
+        self.transfers.table.insert(id, transfer);
+        cx.counters.refer_active(trunk, who, 1);
+        self.involve(id, at);
+        self.arm(cx, id);
+        id
+    }
+
+    /// A party takes part in a transfer.
+    pub(super) fn involve(&mut self, id: TransferId, sid: CallSid) {
+        let Some(transfer) = self.transfers.table.get_mut(&id) else { return };
+        if transfer.parties.contains(&sid) {
+            return;
+        }
+        transfer.parties.push(sid);
+        self.transfers.parties.entry(sid).or_default().push(id);
+        if let Some(party) = self.party_mut(sid) {
+            party.transfer = Some(id);
+        }
+    }
+
+    /// Something happened to a Refer: told, timed, and, with a result, acted upon.
+    pub(super) fn live(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: TransferId,
+        step: impl FnOnce(&mut Life, Time) -> Option<Box<ReferSnapshot>>,
+    ) {
+        let now = cx.now;
+        let Some(transfer) = self.transfers.table.get_mut(&id) else { return };
+        let before = transfer.life.is_over();
+        let snapshot = step(&mut transfer.life, now);
+        let outcome = transfer.life.outcome().filter(|_| !before);
+        if let Some(snapshot) = snapshot {
+            self.tell(cx, Told::Refer(snapshot));
+        }
+        self.arm(cx, id);
+        if let Some(outcome) = outcome {
+            self.has_result(cx, id, outcome);
+        }
+    }
+
+    /// A Refer has its result.
+    fn has_result(&mut self, cx: &mut Cx<'_>, id: TransferId, outcome: Outcome) {
+        let Some(transfer) = self.transfers.table.get(&id) else { return };
+        let (role, trunk) = (transfer.life.subject.role, transfer.trunk);
+        let took = cx.now.since(transfer.life.created());
+        cx.counters.refer_active(trunk, role, -1);
+        cx.counters.refer(trunk, role, outcome.status, outcome.reason);
+        cx.counters.refer_seconds(role, outcome.status, took);
+        for sid in transfer.parties.clone() {
+            if let Some(party) = self.party_mut(sid).filter(|party| party.transfer == Some(id)) {
+                party.transfer = None;
+            }
+        }
+        let success = outcome.status == ReferStatus::Completed;
+        match self.transfers.role(id) {
+            Some(Role::Transferor(_)) => self.transferor_done(cx, id, success),
+            Some(Role::Substitute(_)) => self.substitute_done(cx, id, success),
+            Some(Role::Relay(_)) | None => {}
+        }
+    }
+
+    /// Sets the timer of a Refer's present state, unless it runs already.
+    pub(super) fn arm(&mut self, cx: &mut Cx<'_>, id: TransferId) {
+        let Some(transfer) = self.transfers.table.get(&id) else { return };
+        let at = transfer.life.deadline();
+        if transfer.armed != at {
+            self.transfer_timer(cx, id, Kind::Life, at.since(cx.now));
+            if let Some(transfer) = self.transfers.table.get_mut(&id) {
+                transfer.armed = at;
+            }
+        }
+    }
+
+    /// Sets one of a transfer's timers anew.
+    pub(super) fn transfer_timer(&mut self, cx: &mut Cx<'_>, id: TransferId, kind: Kind, after: Duration) {
+        self.stop_timer(cx, id, kind);
+        if !self.transfers.table.contains_key(&id) {
+            return;
+        }
+        let key = self.wait(cx, after, Timer::Transfer(id, kind as u8));
+        if let Some(transfer) = self.transfers.table.get_mut(&id) {
+            transfer.timers.push((kind, key));
+        }
+    }
+
+    /// Stops one.
+    pub(super) fn stop_timer(&mut self, cx: &mut Cx<'_>, id: TransferId, kind: Kind) {
+        let Some(transfer) = self.transfers.table.get_mut(&id) else { return };
+        let Some(at) = transfer.timers.iter().position(|(running, _)| *running == kind) else { return };
+        let (_, key) = transfer.timers.remove(at);
+        self.timers.cancel(cx, key);
+    }
+
+    /// A finished Refer has lingered long enough.
+    pub(super) fn forget_transfer(&mut self, cx: &mut Cx<'_>, id: TransferId) {
+        let Some(transfer) = self.transfers.table.remove(&id) else { return };
+        for (_, key) in transfer.timers {
+            self.timers.cancel(cx, key);
+        }
+        for sid in transfer.parties {
+            if let Some(ids) = self.transfers.parties.get_mut(&sid) {
+                ids.retain(|known| *known != id);
+                if ids.is_empty() {
+                    self.transfers.parties.remove(&sid);
+                }
+            }
+            // It may have moved to another shard.
+            if self.party(sid).is_none() {
+                self.transfers.departed(sid);
+            }
+        }
+    }
+}
+
+/// The knobs of a trunk; those of nobody in particular are the defaults.
+pub(super) fn policy_of(plan: &Plan, trunk: Option<TrunkIx>) -> Policy {
+    trunk.and_then(|ix| plan.trunk(ix)).map(|trunk| trunk.owned.policy.clone()).unwrap_or_default()
+}

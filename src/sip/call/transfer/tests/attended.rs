@@ -1,0 +1,133 @@
+use super::stage::Stage;
+use crate::sip::event::{ReferReason, ReferStatus};
+use crate::sip::message::{HeaderId, Method};
+use crate::sip::plan::ReferMode;
+use crate::sip::refer::Policy;
+use crate::sip::refer::policy::ReplacesMode;
+
+/// A Refer-To that names the dialog of that name, as its phone knows it.
+fn replacing(stage: &Stage, name: &str) -> String {
+    let dialog = stage.dialog(name);
+    format!(
+        "<sip:300@example.com?Replaces={}%3Bto-tag%3D{}%3Bfrom-tag%3D{}>",
+        dialog.call_id.replace('@', "%40"),
+        dialog.baton,
+        dialog.tag
+    )
+}
+
+/// Two calls through Baton become one: no INVITE, both of the referrer's legs go.
+#[test]
+fn a_consultation_is_joined() {
+    let (mut stage, _, bob) = Stage::talking();
+    let consultation = stage.calls("consult", "300");
+    let carol = stage.other(consultation);
+    stage.log.clear();
+    stage.requests.clear();
+    let to = replacing(&stage, "consult");
+    stage.refers("alice", &to);
+    stage.pass_s(1);
+    assert!(stage.together(bob, carol), "{:#?}", stage.log);
+    assert!(stage.sent("carol", Method::Invite).iter().all(|m| m.to().expect("To").tag().is_some()));
+    assert_eq!(stage.count("alice NOTIFY 200"), 1);
+    assert_eq!(stage.count("consult BYE"), 1);
+    assert_eq!(stage.ended(), (ReferStatus::Completed, None, Some(202), Some(200)));
+    stage.pass_s(6);
+    assert_eq!(stage.count("alice BYE"), 1);
+    assert!(stage.together(bob, carol));
+    stage.end();
+}
+
+/// The consultation still rings: its ringing branch becomes the target.
+#[test]
+fn a_ringing_consultation() {
+    let (mut stage, _, bob) = Stage::talking();
+    stage.manner("carol").invite = None;
+    stage.calls("consult", "300");
+    let to = replacing(&stage, "consult");
+    stage.refers("alice", &to);
+    assert_eq!(stage.count("carol INVITE"), 1, "no second INVITE");
+    stage.cancels("consult");
+    assert_eq!(stage.count("carol CANCEL"), 0);
+    stage.picks_up("carol");
+    stage.pass_s(2);
+    let carol = stage.leg(&stage.dialog("carol").call_id);
+    assert!(stage.together(bob, carol), "{:#?}", stage.log);
+    assert_eq!(stage.ended().0, ReferStatus::Completed);
+    stage.end();
+}
+
+/// The consultation is no more: accepted, and the final NOTIFY says 481.
+#[test]
+fn a_consultation_that_is_no_more() {
+    let policy = Policy { replaces: ReplacesMode::LocalOnly, ..Policy::default() };
+    let (mut stage, alice, bob) = Stage::talking_with(ReferMode::Terminate, policy);
+    stage.calls("consult", "300");
+    let to = replacing(&stage, "consult");
+    stage.request("consult", "BYE", "", "");
+    stage.refers("alice", &to);
+    assert_eq!(stage.count("alice REFER 202"), 1);
+    assert_eq!(stage.count("alice NOTIFY 481"), 1);
+    let rejected = Some(ReferReason::TargetRejected);
+    assert_eq!(stage.ended(), (ReferStatus::Failed, rejected, Some(202), Some(481)));
+    assert!(stage.together(alice, bob));
+    stage.end();
+}
+
+/// A dialog that is not Baton's: INVITE with Replaces, decoded once.
+#[test]
+fn a_dialog_of_somebody_else() {
+    let (mut stage, _, _) = Stage::talking();
+    stage.refers(
+        "alice",
+        "<sip:300@example.com?Replaces=x%2540y%40host%3Bto-tag%3D1%3Bfrom-tag%3D2&Require=replaces>",
+    );
+    let invite = stage.sent("carol", Method::Invite)[0];
+    assert_eq!(invite.header(HeaderId::Replaces), Some(&b"x%40y@host;to-tag=1;from-tag=2"[..]));
+    assert!(invite.lists(HeaderId::Require, "replaces"));
+    assert_eq!(stage.ended().0, ReferStatus::Completed);
+    stage.end();
+}
+
+/// Replaces that names the very call: 482.
+#[test]
+fn the_call_itself() {
+    let (mut stage, alice, bob) = Stage::talking();
+    let to = replacing(&stage, "alice");
+    stage.refers("alice", &to);
+    assert_eq!(stage.count("alice REFER 482"), 1);
+    assert!(stage.together(alice, bob));
+    stage.end();
+}
+
+/// Role T: Refer-To names the consultation's far party and its dialog.
+#[test]
+fn a_refer_with_replaces() {
+    let (mut stage, alice, _) = Stage::talking();
+    let consultation = stage.calls("consult", "300");
+    let carol = stage.other(consultation);
+    stage
+        .refer(alice, |order| {
+            order.to = String::new();
+            order.replaces = Some(carol);
+        })
+        .expect("taken");
+    let dialog = stage.dialog("carol");
+    let refer = stage.sent("alice", Method::Refer)[0];
+    let to = String::from_utf8_lossy(refer.header(HeaderId::ReferTo).expect("Refer-To")).into_owned();
+    let expected = format!(
+        "<sip:carol@{}?Replaces={}%3Bto-tag%3D{}%3Bfrom-tag%3D{}>",
+        dialog.address,
+        dialog.call_id.replace('@', "%40"),
+        dialog.tag,
+        dialog.baton
+    );
+    assert_eq!(to, expected);
+    // The Contact cannot be reached: once more by the address of record.
+    stage.notifies("alice", 404, "terminated;reason=noresource");
+    assert_eq!(stage.count("alice REFER"), 2);
+    assert_eq!(stage.ended().0, ReferStatus::InProgress);
+    stage.notifies("alice", 404, "terminated;reason=noresource");
+    assert_eq!(stage.ended(), (ReferStatus::Failed, Some(ReferReason::TargetRejected), Some(202), Some(404)));
+    stage.end();
+}

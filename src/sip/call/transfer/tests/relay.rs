@@ -1,0 +1,104 @@
+use super::stage::{Stage, text};
+use crate::sip::event::{ReferReason, ReferRole, ReferStatus};
+use crate::sip::message::{HeaderId, Method};
+use crate::sip::plan::ReferMode;
+use crate::sip::refer::Policy;
+
+fn relaying() -> Stage {
+    Stage::talking_with(ReferMode::Relay, Policy::default()).0
+}
+
+/// The REFER goes on in the other dialog, its NOTIFYs come back in this one.
+#[test]
+fn passed_on_and_back() {
+    let mut stage = relaying();
+    stage.refers("alice", "<sip:300@example.com;method=INVITE;x=y?X-A=1>");
+    let refer = stage.sent("bob", Method::Refer)[0].clone();
+    assert_eq!(text(&refer, HeaderId::ReferTo), "<sip:300@example.com;method=INVITE;x=y?X-A=1>");
+    assert_eq!(text(&refer, HeaderId::CallId), stage.dialog("bob").call_id);
+    assert_eq!(stage.count("alice REFER 202"), 1);
+    stage.notifies("bob", 100, "active;expires=60");
+    let far = refer.cseq().expect("CSeq").number;
+    stage.request(
+        "bob",
+        "NOTIFY",
+        &format!("Event: refer;id={far}\nSubscription-State: terminated;reason=noresource\nContent-Type: message/sipfrag\n"),
+        "SIP/2.0 200 OK\n",
+    );
+    assert_eq!(stage.count("bob NOTIFY 200"), 2, "answered when the referrer has answered");
+    let notifies = stage.sent("alice", Method::Notify);
+    assert_eq!(text(notifies[0], HeaderId::Event), "refer");
+    let near = stage.dialog("alice").cseq;
+    assert_eq!(text(notifies[1], HeaderId::Event), format!("refer;id={near}"));
+    assert_eq!(text(notifies[1], HeaderId::SubscriptionState), "terminated;reason=noresource");
+    assert_eq!(stage.ended(), (ReferStatus::Completed, None, Some(202), Some(200)));
+    assert!(stage.told().iter().all(|refer| refer.role == ReferRole::Relay));
+    stage.end();
+}
+
+/// A refusal comes back with its code.
+#[test]
+fn refused_by_the_other_party() {
+    for code in [603, 405, 407] {
+        let mut stage = relaying();
+        stage.manner("bob").refer = Some(code);
+        stage.refers("alice", "<sip:300@example.com>");
+        assert_eq!(stage.count(&format!("alice REFER {code}")), 1);
+        assert_eq!(stage.ended(), (ReferStatus::Failed, Some(ReferReason::ReferRejected), Some(code), None));
+        stage.end();
+    }
+}
+
+/// A BYE ends the call, not the Refer; the grace, then canceled.
+#[test]
+fn a_bye_in_between() {
+    let mut stage = relaying();
+    stage.refers("alice", "<sip:300@example.com>");
+    stage.notifies("bob", 180, "active;expires=60");
+    stage.request("alice", "BYE", "", "");
+    assert_eq!(stage.count("bob BYE"), 1);
+    stage.pass_s(1);
+    stage.notifies("bob", 200, "terminated;reason=noresource");
+    assert_eq!(stage.ended(), (ReferStatus::Completed, None, Some(202), Some(200)));
+    stage.end();
+}
+
+/// A Replaces that names a leg of Baton's becomes what the receiver of the INVITE knows.
+#[test]
+fn replaces_is_translated() {
+    let mut stage = relaying();
+    stage.calls("consult", "300");
+    let ours = stage.dialog("consult");
+    stage.refers(
+        "alice",
+        &format!(
+            "<sip:300@127.0.0.1?Replaces={}%3Bto-tag%3D{}%3Bfrom-tag%3D{}&Require=replaces>",
+            ours.call_id, ours.baton, ours.tag
+        ),
+    );
+    let theirs = stage.dialog("carol");
+    let refer = stage.sent("bob", Method::Refer)[0];
+    let expected = format!(
+        "<sip:carol@{}?Replaces={}%3Bto-tag%3D{}%3Bfrom-tag%3D{}&Require=replaces>",
+        theirs.address,
+        theirs.call_id.replace('@', "%40"),
+        theirs.tag,
+        theirs.baton
+    );
+    assert_eq!(text(refer, HeaderId::ReferTo), expected);
+    stage.end();
+}
+
+/// SUBSCRIBE goes on under the id that the referee knows.
+#[test]
+fn subscribe_goes_on() {
+    let mut stage = relaying();
+    stage.refers("alice", "<sip:300@example.com>");
+    let far = stage.sent("bob", Method::Refer)[0].cseq().expect("CSeq").number;
+    stage.request("alice", "SUBSCRIBE", "Event: refer\nExpires: 0\n", "");
+    let subscribe = stage.sent("bob", Method::Subscribe)[0];
+    assert_eq!(text(subscribe, HeaderId::Event), format!("refer;id={far}"));
+    assert_eq!(text(subscribe, HeaderId::Expires), "0");
+    assert_eq!(stage.count("alice SUBSCRIBE 200"), 1);
+    stage.end();
+}

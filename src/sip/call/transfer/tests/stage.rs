@@ -1,0 +1,670 @@
+//! A shard's calls without the shard, and three phones behind a trunk each: Alice, Bob and Carol answer
+//! what comes by themselves, as their [`Manner`] says; everything that crosses is in the log.
+
+use crate::shard::{Counters, Outbox, Output, Place};
+use crate::sip::call::{Arrival, Calls};
+use crate::sip::command::{Action, Command, Order, ReferOrder};
+use crate::sip::event::{CallSid, Event, ReferReason, ReferSid, ReferSnapshot, ReferStatus};
+use crate::sip::flow::{Flow, ListenerId, Transport};
+use crate::sip::message::{HeaderId, Limits, Message, Method};
+use crate::sip::plan::{
+    Action as RouteAction, Fork, Mode, Origin, Plan, ReferMode, Route, TrunkIx, UserMatch,
+};
+use crate::sip::proxy::target::candidates;
+use crate::sip::proxy::testing::{plan_with, target, trunk};
+use crate::sip::proxy::{Cx, Owned};
+use crate::sip::refer::{Observer, Policy, Waits};
+use crate::sip::resolve::{Offer, Resolver};
+use crate::sip::time::Time;
+use crate::sip::transaction::{Effect, Effects, Received, Transactions};
+use bytes::Bytes;
+use hashbrown::HashMap;
+use rand_chacha::ChaCha12Rng;
+use rand_core::SeedableRng;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+const PHONES: [(&str, &str); 3] = [("alice", "10.0.0.1"), ("bob", "10.0.1.1"), ("carol", "10.0.2.1")];
+
+/// How a phone behaves.
+#[derive(Clone, Debug)]
+pub(super) struct Manner {
+    /// The final answer to a new INVITE; `None`: it rings.
+    pub(super) invite: Option<u16>,
+    /// The answer to a REFER; `None`: none.
+    pub(super) refer: Option<u16>,
+    /// Header fields of that answer.
+    pub(super) refer_headers: &'static str,
+    /// The answer to a NOTIFY; `None`: none.
+    pub(super) notify: Option<u16>,
+    /// The answer to a re-INVITE.
+    pub(super) reinvite: u16,
+    /// The payload types it speaks.
+    pub(super) codecs: &'static str,
+    /// What its Allow lists.
+    pub(super) allow: &'static str,
+}
+
+/// A dialog, seen from its phone.
+#[derive(Clone, Debug)]
+pub(super) struct Dialog {
+    pub(super) name: String,
+    pub(super) address: String,
+    pub(super) call_id: String,
+    pub(super) tag: String,
+    pub(super) baton: String,
+    pub(super) uri: String,
+    pub(super) cseq: u32,
+}
+
+/// The stage.
+pub(super) struct Stage {
+    pub(super) plan: Plan,
+    pub(super) calls: Calls,
+    pub(super) now: Time,
+    transactions: Transactions,
+    fx: Effects,
+    resolver: Resolver,
+    observer: Observer,
+    rng: ChaCha12Rng,
+    counters: Counters,
+    out: Outbox,
+    queue: VecDeque<(String, Message)>,
+    /// Requests as `name METHOD …`, responses to the phones as `name 202`.
+    pub(super) log: Vec<String>,
+    /// All requests that left, by name and method.
+    pub(super) requests: Vec<(String, Message)>,
+    pub(super) events: Vec<Event>,
+    pub(super) manners: HashMap<&'static str, Manner>,
+    /// By Call-ID.
+    dialogs: HashMap<String, Dialog>,
+    /// INVITEs to phones that ring.
+    ringing: HashMap<&'static str, Message>,
+    serial: u32,
+}
+
+/// What a REFER ended as: status, reason, code of its answer, last code reported.
+pub(super) type Ended = (ReferStatus, Option<ReferReason>, Option<u16>, Option<u16>);
+
+impl Stage {
+    /// Alice's trunk treats REFER so; numbers beginning with 2 go to Bob, with 3 to Carol.
+    pub(super) fn new(mode: ReferMode) -> Stage {
+        Stage::with_policy(mode, Policy::default())
+    }
+
+    pub(super) fn with_policy(mode: ReferMode, policy: Policy) -> Stage {
+        let mut plan = plan_with(vec![
+            trunk("alpha", vec![target("10.0.0.1", 0, 1)]),
+            trunk("bravo", vec![target("10.0.1.1", 0, 1)]),
+            trunk("charlie", vec![target("10.0.2.1", 0, 1)]),
+        ]);
+        for trunk in &mut plan.trunks {
+            trunk.refer = mode;
+            trunk.owned.policy = policy.clone();
+            trunk.owned.session = crate::sip::plan::SessionTimer { interval: 0, min: 90 };
+        }
+        let to = |n| RouteAction::Trunks { to: vec![TrunkIx(n)], fork: Fork::Serial, mode: Mode::B2bua };
+        let route = |prefix: &str, n| Route {
+            from: vec![Origin::Trunk(TrunkIx(0)), Origin::Trunk(TrunkIx(1))],
+            user: UserMatch::Prefix(prefix.into()),
+            action: to(n),
+        };
+        plan.routes = vec![route("2", 1), route("3", 2), route("+", 2)];
+        let manner = Manner {
+            invite: Some(200),
+            refer: Some(202),
+            refer_headers: "",
+            notify: Some(200),
+            reinvite: 200,
+            codecs: "0 8",
+            allow: "Allow: INVITE, ACK, BYE, CANCEL, REFER, NOTIFY, OPTIONS\nSupported: replaces\n",
+        };
+        Stage {
+            calls: Calls::new(&plan, [7; 16]),
+            now: Time::from_millis(1_700_000_000_000),
+            transactions: Transactions::new([1; 16], plan.timings, 10_000),
+            fx: Effects::new(),
+            resolver: Resolver::new(Offer::new(&plan.listeners), Duration::from_secs(3_600)),
+            observer: Observer::new(10, Waits::from_t1(plan.timings.t1)),
+            rng: ChaCha12Rng::from_seed([9; 32]),
+            counters: Counters::new(3),
+            out: Outbox::new(),
+            queue: VecDeque::new(),
+            log: Vec::new(),
+            requests: Vec::new(),
+            events: Vec::new(),
+            manners: PHONES.iter().map(|(name, _)| (*name, manner.clone())).collect(),
+            dialogs: HashMap::new(),
+            ringing: HashMap::new(),
+            serial: 0,
+            plan,
+        }
+    }
+
+    pub(super) fn manner(&mut self, name: &str) -> &mut Manner {
+        self.manners.get_mut(name).expect("a phone")
+    }
+
+    /// Works with the calls, then lets everything happen that follows at once.
+    pub(super) fn with<T>(&mut self, work: impl FnOnce(&mut Calls, &mut Cx<'_>) -> T) -> T {
+        let result = self.quietly(work);
+        self.run();
+        result
+    }
+
+    fn quietly<T>(&mut self, work: impl FnOnce(&mut Calls, &mut Cx<'_>) -> T) -> T {
+        let mut cx = Cx {
+            now: self.now,
+            plan: &self.plan,
+            place: Place::alone(),
+            transactions: &mut self.transactions,
+            fx: &mut self.fx,
+            resolver: &mut self.resolver,
+            observer: &mut self.observer,
+            rng: &mut self.rng,
+            counters: &self.counters,
+            out: &mut self.out,
+        };
+        let result = work(&mut self.calls, &mut cx);
+        self.calls.settle(&mut cx);
+        self.effects();
+        result
+    }
+
+    fn effects(&mut self) {
+        loop {
+            let outputs: Vec<Output> = self.out.drain().collect();
+            for output in outputs {
+                match output {
+                    Output::Send { to, bytes, .. } => self.note(to.remote.to_string(), bytes),
+                    Output::Control(event) => self.events.push(event),
+                    Output::Resolve(_) | Output::Close(_) | Output::Event(_) | Output::Peer(..) => {}
+                }
+            }
+            let Some(effect) = self.fx.pop() else { return };
+            match effect {
+                Effect::Send { to, bytes, .. } => self.note(to.remote.to_string(), bytes),
+                Effect::ClientTimedOut { id, owner } => {
+                    self.quietly(|calls, cx| calls.timed_out(cx, id, owner))
+                }
+                Effect::ClientFailed { id, owner } => {
+                    self.quietly(|calls, cx| calls.unsendable(cx, id, owner))
+                }
+                Effect::ClientEnded { owner, .. } => self.calls.client_ended(owner),
+                Effect::ServerEnded { owner, .. } => self.calls.server_ended(owner),
+                Effect::TuTimer(key) => self.quietly(|calls, cx| calls.timer(cx, key)),
+            }
+        }
+    }
+
+    fn note(&mut self, to: String, bytes: Bytes) {
+        let message = Message::parse(bytes, &Limits::default()).expect("a message");
+        message.ready().expect("a sound message");
+        self.queue.push_back((to, message));
+    }
+
+    /// The phones do what they do until nothing is left to do.
+    fn run(&mut self) {
+        while let Some((to, message)) = self.queue.pop_front() {
+            self.arrives(&to, &message);
+        }
+    }
+
+    fn arrives(&mut self, to: &str, message: &Message) {
+        let call_id = text(message, HeaderId::CallId);
+        let phone = PHONES.iter().find(|(_, ip)| to.starts_with(ip)).expect("a phone").0;
+        let name = self.dialogs.get(&call_id).map_or(phone.to_owned(), |dialog| dialog.name.clone());
+        if !message.is_request() {
+            return self.answered(&name, &call_id, message);
+        }
+        let method = message.method();
+        let mut line = format!("{name} {}", method.as_str());
+        if method == Method::Notify {
+            let body = String::from_utf8_lossy(message.body()).trim().to_owned();
+            let state = text(message, HeaderId::SubscriptionState);
+            line = format!(
+                "{line} {} {}",
+                body.trim_start_matches("SIP/2.0 "),
+                state.split(';').next().unwrap_or("")
+            );
+        }
+        self.log.push(line);
+        self.requests.push((name, message.clone()));
+        let manner = self.manners.get(phone).expect("a phone").clone();
+        let sdp = format!("Contact: <sip:{phone}@{to}>\n{}", manner.allow);
+        let new = !text(message, HeaderId::To).contains(";tag=");
+        match method {
+            Method::Ack => {}
+            Method::Invite if new => {
+                self.serial += 1;
+                let tag = format!("{phone}{}", self.serial);
+                let dialog = Dialog {
+                    name: phone.into(),
+                    address: to.into(),
+                    call_id: call_id.clone(),
+                    tag,
+                    baton: tag_of(&text(message, HeaderId::From)),
+                    uri: contact(message),
+                    cseq: 100,
+                };
+                self.dialogs.insert(call_id, dialog.clone());
+                match manner.invite {
+                    Some(200) => self.reply(message, 200, &dialog.tag, &sdp, &self.sdp(phone)),
+                    Some(code) => self.reply(message, code, &dialog.tag, "", ""),
+                    None => {
+                        self.ringing.insert(phone, message.clone());
+                        self.reply(message, 180, &dialog.tag, &sdp, "");
+                    }
+                }
+            }
+            Method::Invite => match manner.reinvite {
+                200 => self.reply(message, 200, "", &sdp, &self.sdp(phone)),
+                code => self.reply(message, code, "", "", ""),
+            },
+            Method::Cancel => {
+                self.reply(message, 200, "", "", "");
+                if let Some(invite) = self.ringing.remove(phone) {
+                    self.reply(&invite, 487, "gone", "", "");
+                }
+            }
+            Method::Refer => {
+                if let Some(code) = manner.refer {
+                    self.reply(message, code, "", manner.refer_headers, "");
+                }
+            }
+            Method::Notify => {
+                if let Some(code) = manner.notify {
+                    self.reply(message, code, "", "", "");
+                }
+            }
+            _ => self.reply(message, 200, "", "", ""),
+        }
+    }
+
+    /// A response to a phone.
+    fn answered(&mut self, name: &str, call_id: &str, message: &Message) {
+        let (method, status) = (message.method(), message.status());
+        if status == 100 {
+            return;
+        }
+        self.log.push(format!("{name} {} {status}", method.as_str()));
+        if method == Method::Invite
+            && (101..200).contains(&status)
+            && let Some(dialog) = self.dialogs.get_mut(call_id)
+        {
+            dialog.baton = tag_of(&text(message, HeaderId::To));
+        }
+        if method == Method::Invite && (200..300).contains(&status) {
+            if let Some(dialog) = self.dialogs.get_mut(call_id) {
+                dialog.baton = tag_of(&text(message, HeaderId::To));
+                dialog.uri = contact(message);
+            }
+            let cseq = message.cseq().expect("CSeq").number;
+            let ack = self.text_of(call_id, "ACK", cseq, "", "");
+            self.receive(call_id, &ack);
+        }
+    }
+
+    /// A phone that rings picks up.
+    pub(super) fn picks_up(&mut self, phone: &'static str) {
+        let invite = self.ringing.remove(phone).expect("it rings");
+        let dialog = self.dialogs.get(&text(&invite, HeaderId::CallId)).expect("a dialog").clone();
+        let headers = format!("Contact: <sip:{phone}@{}>\n{}", dialog.address, self.manners[phone].allow);
+        self.reply(&invite, 200, &dialog.tag, &headers, &self.sdp(phone));
+        self.run();
+    }
+
+    /// A phone that rings refuses.
+    pub(super) fn refuses(&mut self, phone: &'static str, code: u16) {
+        let invite = self.ringing.remove(phone).expect("it rings");
+        self.reply(&invite, code, "refused", "", "");
+        self.run();
+    }
+
+    fn sdp(&self, phone: &str) -> String {
+        let codecs = self.manners[phone].codecs;
+        let ip = PHONES.iter().find(|(name, _)| *name == phone).expect("a phone").1;
+        let serial = self.serial;
+        format!(
+            "v=0\no={phone} 1 {serial} IN IP4 {ip}\ns=-\nc=IN IP4 {ip}\nt=0 0\nm=audio 4000 RTP/AVP {codecs}\n"
+        )
+    }
+
+    fn reply(&mut self, request: &Message, status: u16, tag: &str, headers: &str, body: &str) {
+        let get = |id| text(request, id);
+        let to = get(HeaderId::To);
+        let to = if to.contains(";tag=") || tag.is_empty() { to } else { format!("{to};tag={tag}") };
+        let text = format!(
+            "SIP/2.0 {status} Whatever\nVia: {}\nFrom: {}\nTo: {to}\nCall-ID: {}\nCSeq: {}\n{headers}{}",
+            get(HeaderId::Via),
+            get(HeaderId::From),
+            get(HeaderId::CallId),
+            get(HeaderId::CSeq),
+            ending(body)
+        );
+        let message = parsed(&text);
+        let ready = message.ready().expect("a sound message");
+        let found = self.transactions.receive_response(self.now, &message, &ready, &mut self.fx);
+        match found {
+            Some((client, owner)) => {
+                self.quietly(|calls, cx| calls.response_in(cx, client, owner, &message, &ready));
+            }
+            None => self.effects(),
+        }
+    }
+
+    /// Alice calls, or a second time: her dialog's name is given.
+    pub(super) fn calls(&mut self, name: &str, number: &str) -> CallSid {
+        self.serial += 1;
+        let call_id = format!("call-{}-of-{name}", self.serial);
+        let dialog = Dialog {
+            name: name.into(),
+            address: "10.0.0.1:5060".into(),
+            call_id: call_id.clone(),
+            tag: format!("{name}-tag"),
+            baton: String::new(),
+            uri: format!("sip:{number}@127.0.0.1"),
+            cseq: 1,
+        };
+        self.dialogs.insert(call_id.clone(), dialog);
+        let known: Vec<CallSid> = self.sids();
+        let headers = format!("Contact: <sip:alice@10.0.0.1:5060>\n{}", self.manners["alice"].allow);
+        let invite = self.text_of(&call_id, "INVITE", 1, &headers, &self.sdp("alice"));
+        self.receive(&call_id, &invite);
+        self.run();
+        self.sids().into_iter().find(|sid| !known.contains(sid)).expect("a call")
+    }
+
+    fn sids(&self) -> Vec<CallSid> {
+        self.events
+            .iter()
+            .filter_map(|e| if let Event::CallStarted(c) = e { Some(c.sid) } else { None })
+            .collect()
+    }
+
+    /// Alice talks to Bob: the sid of Alice's leg, and of Bob's.
+    pub(super) fn talking() -> (Stage, CallSid, CallSid) {
+        Stage::talking_with(ReferMode::Terminate, Policy::default())
+    }
+
+    pub(super) fn talking_with(mode: ReferMode, policy: Policy) -> (Stage, CallSid, CallSid) {
+        let mut stage = Stage::with_policy(mode, policy);
+        let alice = stage.calls("alice", "200");
+        let bob = stage.other(alice);
+        stage.log.clear();
+        stage.requests.clear();
+        (stage, alice, bob)
+    }
+
+    /// Whom a leg talks to.
+    pub(super) fn other(&self, sid: CallSid) -> CallSid {
+        let joined = |e: &Event| match e {
+            Event::Joined(a, b) if *a == sid => Some(*b),
+            Event::Joined(a, b) if *b == sid => Some(*a),
+            _ => None,
+        };
+        self.events.iter().rev().find_map(joined).expect("it talks to somebody")
+    }
+
+    /// Whether two legs talk to each other at the end of all that was told.
+    pub(super) fn together(&self, a: CallSid, b: CallSid) -> bool {
+        let mut joined = false;
+        for event in &self.events {
+            match event {
+                Event::Joined(x, y) if (*x, *y) == (a, b) || (*x, *y) == (b, a) => joined = true,
+                Event::Parted(x, y) if (*x, *y) == (a, b) || (*x, *y) == (b, a) => joined = false,
+                Event::Ended(x, _) if *x == a || *x == b => joined = false,
+                _ => {}
+            }
+        }
+        joined
+    }
+
+    /// The leg of a phone's latest dialog that the records know.
+    pub(super) fn leg(&self, call_id: &str) -> CallSid {
+        let found = self.events.iter().find_map(|e| match e {
+            Event::CallStarted(c) if c.call_id == call_id => Some(c.sid),
+            _ => None,
+        });
+        found.expect("a leg")
+    }
+
+    /// The latest dialog of that name.
+    pub(super) fn dialog(&self, name: &str) -> Dialog {
+        self.dialogs
+            .values()
+            .filter(|d| d.name == name)
+            .max_by_key(|d| d.tag.clone())
+            .expect("a dialog")
+            .clone()
+    }
+
+    /// A request of a phone's in its dialog.
+    pub(super) fn request(&mut self, name: &str, method: &str, headers: &str, body: &str) {
+        let call_id = self.dialog(name).call_id;
+        let dialog = self.dialogs.get_mut(&call_id).expect("a dialog");
+        dialog.cseq += 1;
+        let cseq = dialog.cseq;
+        let text = self.text_of(&call_id, method, cseq, headers, body);
+        self.receive(&call_id, &text);
+        self.run();
+    }
+
+    /// A phone gives its unanswered INVITE up.
+    pub(super) fn cancels(&mut self, name: &str) {
+        let dialog = self.dialog(name);
+        let text = format!(
+            "CANCEL {} SIP/2.0\nVia: SIP/2.0/UDP {};branch=z9hG4bKINVITE1{}\nMax-Forwards: 70\n\
+             From: <sip:{}@example.com>;tag={}\nTo: <sip:baton@example.com>\nCall-ID: {}\nCSeq: 1 CANCEL\n{}",
+            dialog.uri,
+            dialog.address,
+            dialog.call_id,
+            dialog.name,
+            dialog.tag,
+            dialog.call_id,
+            ending("")
+        );
+        self.receive(&dialog.call_id, &text);
+        self.run();
+    }
+
+    /// A phone refers its party to this.
+    pub(super) fn refers(&mut self, name: &str, to: &str) {
+        self.request(name, "REFER", &format!("Refer-To: {to}\nReferred-By: <sip:{name}@example.com>\n"), "");
+    }
+
+    /// A phone reports about a REFER that it has got.
+    pub(super) fn notifies(&mut self, name: &str, code: u16, state: &str) {
+        self.request(
+            name,
+            "NOTIFY",
+            &format!(
+                "Event: refer\nSubscription-State: {state}\nContent-Type: message/sipfrag;version=2.0\n"
+            ),
+            &format!("SIP/2.0 {code} Whatever\n"),
+        );
+    }
+
+    fn text_of(&self, call_id: &str, method: &str, cseq: u32, headers: &str, body: &str) -> String {
+        let dialog = self.dialogs.get(call_id).expect("a dialog");
+        let baton = if dialog.baton.is_empty() { String::new() } else { format!(";tag={}", dialog.baton) };
+        let kind = if headers.contains("Content-Type") || body.is_empty() {
+            ""
+        } else {
+            "Content-Type: application/sdp\n"
+        };
+        format!(
+            "{method} {} SIP/2.0\nVia: SIP/2.0/UDP {};branch=z9hG4bK{method}{cseq}{call_id}\nMax-Forwards: 70\n\
+             From: <sip:{}@example.com>;tag={}\nTo: <sip:baton@example.com>{baton}\nCall-ID: {call_id}\n\
+             CSeq: {cseq} {method}\n{headers}{kind}{}",
+            dialog.uri,
+            dialog.address,
+            dialog.name,
+            dialog.tag,
+            ending(body)
+        )
+    }
+
+    fn receive(&mut self, call_id: &str, text: &str) {
+        let address = self.dialogs.get(call_id).expect("a dialog").address.clone();
+        let flow = Flow {
+            listener: ListenerId(0),
+            transport: Transport::Udp,
+            remote: address.parse().expect("an address"),
+            connection: None,
+        };
+        let message = parsed(text);
+        let ready = message.ready().expect("a sound message");
+        if message.method() != Method::Cancel && self.calls.owns(&message, &ready) {
+            return self.quietly(|calls, cx| calls.request_in(cx, &message, &ready, &flow));
+        }
+        let received = self.transactions.receive_request(self.now, &message, &ready, &flow, &mut self.fx);
+        match received {
+            Received::New(server) if message.method() == Method::Cancel => {
+                let invite = self.transactions.find_invite(&ready).expect("an INVITE to cancel");
+                self.quietly(|calls, cx| calls.cancel_in(cx, server, invite, &message, &flow));
+            }
+            Received::New(server) if message.method() == Method::Invite => {
+                let number = String::from_utf8_lossy(message.request_uri()).into_owned();
+                let route = self
+                    .plan
+                    .routes
+                    .iter()
+                    .find(|route| route.user.matches(number.trim_start_matches("sip:").as_bytes()));
+                let action = route.expect("a route").action.clone();
+                let to = Owned::Trunks(candidates(&self.plan, &action, || 0));
+                let origin = Origin::Trunk(TrunkIx(0));
+                self.quietly(|calls, cx| {
+                    let arrival = Arrival {
+                        server,
+                        message: &message,
+                        ready: &ready,
+                        flow: &flow,
+                        origin,
+                        client: None,
+                        to,
+                    };
+                    calls.incoming(cx, arrival).expect("it is taken");
+                });
+            }
+            Received::New(_) | Received::Absorbed | Received::Ack2xx | Received::Full => self.effects(),
+        }
+    }
+
+    /// An order of the control plane.
+    pub(super) fn order(&mut self, order: Order) -> Result<(), crate::sip::command::Refused> {
+        self.with(|calls, cx| calls.command(cx, Command { ticket: 1, order }));
+        let reply = |e: &Event| if let Event::Reply { result, .. } = e { Some(*result) } else { None };
+        self.events.iter().rev().find_map(reply).expect("a reply")
+    }
+
+    /// The control plane has a leg's party referred.
+    pub(super) fn refer(
+        &mut self,
+        at: CallSid,
+        change: impl FnOnce(&mut ReferOrder),
+    ) -> Result<(), crate::sip::command::Refused> {
+        let mut order = ReferOrder {
+            sid: ReferSid(77),
+            to: "sip:300@example.com".into(),
+            referred_by: None,
+            replaces: None,
+            headers: Vec::new(),
+            credentials: None,
+            no_subscription: false,
+            bye_after: Some(Duration::ZERO),
+            force: false,
+            hold: false,
+        };
+        change(&mut order);
+        self.order(Order::Leg(at, Action::Refer(Box::new(order))))
+    }
+
+    /// Lets time go by, firing what is due.
+    pub(super) fn pass(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some(at) = self.transactions.next_deadline().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            while self.transactions.expire(self.now, &mut self.fx) {
+                self.effects();
+                self.run();
+            }
+        }
+        self.now = end;
+    }
+
+    pub(super) fn pass_s(&mut self, seconds: u64) {
+        self.pass(Duration::from_secs(seconds));
+    }
+
+    /// What was told of the Refers.
+    pub(super) fn told(&self) -> Vec<&ReferSnapshot> {
+        self.events.iter().filter_map(|e| if let Event::Refer(r) = e { Some(&**r) } else { None }).collect()
+    }
+
+    /// The last word about the last Refer.
+    pub(super) fn ended(&self) -> Ended {
+        let last = *self.told().last().expect("a Refer");
+        (last.status, last.reason, last.refer_code, last.notify_code)
+    }
+
+    /// The requests of a method that left for a phone.
+    pub(super) fn sent(&self, name: &str, method: Method) -> Vec<&Message> {
+        self.requests.iter().filter(|(to, m)| to == name && m.method() == method).map(|(_, m)| m).collect()
+    }
+
+    /// Where in the log a line stands.
+    pub(super) fn at(&self, line: &str) -> usize {
+        self.log
+            .iter()
+            .position(|l| l.starts_with(line))
+            .unwrap_or_else(|| panic!("no {line}: {:#?}", self.log))
+    }
+
+    pub(super) fn count(&self, line: &str) -> usize {
+        self.log.iter().filter(|l| l.starts_with(line)).count()
+    }
+
+    /// Everybody hangs up; each Refer has had one result, in sequence, and nothing is left.
+    pub(super) fn end(mut self) {
+        let mut sids: Vec<ReferSid> = self.told().iter().map(|r| r.sid).collect();
+        sids.dedup();
+        let legs: Vec<CallSid> = self.sids();
+        for leg in legs {
+            let hangup = Action::Hangup { status: None, reason: None };
+            let _ = self.order(Order::Leg(leg, hangup));
+        }
+        self.pass_s(1_000);
+        for sid in sids {
+            let of: Vec<&ReferSnapshot> = self.told().into_iter().filter(|r| r.sid == sid).collect();
+            let finals = of.iter().filter(|r| r.status != ReferStatus::InProgress).count();
+            assert_eq!(finals, 1, "{sid}: {of:#?}");
+            assert!(of.iter().map(|r| r.seq).eq(0..of.len() as u32), "{sid}: {of:#?}");
+        }
+        assert_eq!(self.calls.len(), 0, "something is left: {:#?}", self.calls);
+        assert_eq!(self.transactions.timers(), 0, "timers remain");
+    }
+}
+
+pub(super) fn text(message: &Message, id: HeaderId) -> String {
+    message.header(id).map_or(String::new(), |value| String::from_utf8_lossy(value).into_owned())
+}
+
+fn contact(message: &Message) -> String {
+    let contact = message.contacts().next().expect("a Contact").expect("a sound one");
+    String::from_utf8_lossy(contact.uri).into_owned()
+}
+
+fn tag_of(value: &str) -> String {
+    value.split(";tag=").nth(1).unwrap_or("").to_string()
+}
+
+fn parsed(text: &str) -> Message {
+    let text = text.replace("\r\n", "\n").replace('\n', "\r\n");
+    Message::parse(Bytes::from(text.into_bytes()), &Limits::default()).expect("a message")
+}
+
+fn ending(body: &str) -> String {
+    let length = body.replace("\r\n", "\n").replace('\n', "\r\n").len();
+    format!("Content-Length: {length}\n\n{body}")
+}

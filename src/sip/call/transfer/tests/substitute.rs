@@ -1,0 +1,278 @@
+use super::stage::{Stage, text};
+use crate::sip::event::{ReferReason, ReferStatus};
+use crate::sip::message::{HeaderId, Method};
+use crate::sip::plan::ReferMode;
+use crate::sip::refer::Policy;
+
+/// [R-001] [R-002] [R-052] [R-053] [R-056] [R-061] A blind transfer,
+/// from REFER to the released referrer.
+#[test]
+fn a_blind_transfer() {
+    let (mut stage, _, bob) = Stage::talking();
+    stage.manner("carol").invite = None;
+    stage.refers("alice", "<sip:300@example.com>");
+    assert!(stage.at("alice REFER 202") < stage.at("alice NOTIFY 100 Trying active"));
+    assert_eq!(stage.count("carol INVITE"), 1);
+    assert_eq!(stage.count("bob INVITE"), 0, "the original call is not touched while it rings");
+    stage.pass_s(2);
+    stage.picks_up("carol");
+    let carol = stage.leg(&stage.dialog("carol").call_id);
+    assert!(stage.together(bob, carol));
+    assert!(stage.at("carol ACK") < stage.at("bob INVITE"));
+    assert_eq!(stage.count("alice NOTIFY 180"), 1);
+    assert_eq!(stage.count("alice NOTIFY 200 OK terminated"), 1);
+    assert_eq!(stage.count("alice BYE"), 0);
+    stage.pass_s(6);
+    assert_eq!(stage.count("alice BYE"), 1, "it did not go by itself");
+    assert_eq!(stage.ended(), (ReferStatus::Completed, None, Some(202), Some(200)));
+    assert!(stage.together(bob, carol));
+    stage.end();
+}
+
+/// A target that refuses: told, the original call stays, and another REFER is taken.
+#[test]
+fn a_target_that_refuses() {
+    for (code, status, reason) in [
+        (486, ReferStatus::Busy, ReferReason::TargetBusy),
+        (600, ReferStatus::Busy, ReferReason::TargetBusy),
+        (480, ReferStatus::NoAnswer, ReferReason::TargetNoAnswer),
+        (404, ReferStatus::Failed, ReferReason::TargetRejected),
+        (603, ReferStatus::Failed, ReferReason::TargetRejected),
+    ] {
+        let (mut stage, alice, bob) = Stage::talking();
+        stage.manner("carol").invite = Some(code);
+        stage.refers("alice", "<sip:300@example.com>");
+        assert_eq!(stage.ended(), (status, Some(reason), Some(202), Some(code)));
+        assert_eq!(stage.count(&format!("alice NOTIFY {code}")), 1);
+        assert_eq!(stage.count("bob INVITE"), 0);
+        assert!(stage.together(alice, bob));
+        // The second REFER's NOTIFYs name it.
+        stage.manner("carol").invite = Some(200);
+        stage.refers("alice", "<sip:300@example.com>");
+        let cseq = stage.dialog("alice").cseq;
+        let notifies = stage.sent("alice", Method::Notify);
+        assert_eq!(text(notifies[0], HeaderId::Event), "refer");
+        assert_eq!(text(notifies.last().expect("one"), HeaderId::Event), format!("refer;id={cseq}"));
+        assert_eq!(stage.ended().0, ReferStatus::Completed);
+        stage.end();
+    }
+}
+
+/// What the trunk could not call by INVITE it cannot reach by REFER:
+/// refused in the response, told once, nothing called.
+#[test]
+fn toll_control() {
+    for (to, code) in [
+        ("<sip:900@example.com>", 404),
+        ("<sip:%39%30%30@127.0.0.1>", 404),
+        ("<tel:900>", 404),
+        ("<mailto:x@y>", 416),
+        ("<sip:300@example.com;method=BYE>", 403),
+        ("<sip:300@example.com?X=%0d%0aRoute%3A%20y>", 400),
+        ("<sip:bob@10.0.1.1:5060>", 482),
+    ] {
+        let (mut stage, alice, bob) = Stage::talking();
+        stage.refers("alice", to);
+        assert_eq!(stage.count(&format!("alice REFER {code}")), 1, "{to}: {:?}", stage.log);
+        assert_eq!(stage.count("carol") + stage.count("bob") + stage.count("alice NOTIFY"), 0);
+        assert_eq!(stage.ended(), (ReferStatus::Failed, Some(ReferReason::Policy), Some(code), None));
+        assert!(stage.together(alice, bob));
+        stage.end();
+    }
+}
+
+/// [R-016] Section 5.4: what the new INVITE says.
+#[test]
+fn the_new_invite() {
+    let (mut stage, _, _) = Stage::talking();
+    let long = "x".repeat(1_200);
+    let to = format!(
+        "<sip:300@example.com;a={long}?User-to-User=77%3Bencoding%3Dhex&Route=%3Csip%3Aevil%3E&X-Y=1>"
+    );
+    let by = format!("<sip:alice@example.com;p={long}>;cid=\"1@x\"");
+    stage.request("alice", "REFER", &format!("Refer-To: {to}\nReferred-By: {by}\nX-Secret: 1\n"), "");
+    let invite = stage.sent("carol", Method::Invite)[0].clone();
+    let uri = String::from_utf8_lossy(invite.request_uri()).into_owned();
+    assert!(uri.starts_with("sip:300@") && uri.ends_with(&format!(";a={long}")), "{uri}");
+    assert_eq!(text(&invite, HeaderId::ReferredBy), by);
+    assert_eq!(text(&invite, HeaderId::UserToUser), "77;encoding=hex");
+    assert_eq!(text(&invite, HeaderId::MaxForwards), "69");
+    assert!(text(&invite, HeaderId::To).starts_with("<sip:300@example.com"));
+    assert!(text(&invite, HeaderId::From).contains("baton") || text(&invite, HeaderId::From).contains("200"));
+    assert!(!invite.has(HeaderId::Route) && invite.other_header("X-Y").is_none());
+    assert!(invite.other_header("X-Secret").is_none());
+    stage.end();
+}
+
+/// The referrer hangs up right after the 202: it gets its 200, the transfer goes on.
+#[test]
+fn the_referrer_goes_at_once() {
+    let (mut stage, _, bob) = Stage::talking();
+    stage.manner("carol").invite = None;
+    stage.refers("alice", "<sip:300@example.com>");
+    stage.request("alice", "BYE", "", "");
+    assert_eq!(stage.count("alice BYE 200"), 1);
+    assert_eq!(stage.count("bob BYE"), 0);
+    stage.picks_up("carol");
+    let carol = stage.leg(&stage.dialog("carol").call_id);
+    assert!(stage.together(bob, carol));
+    assert_eq!(stage.ended().0, ReferStatus::Completed);
+    stage.end();
+}
+
+/// The referrer has left and the target fails: the survivor is ended, with the reason.
+#[test]
+fn nobody_left_to_talk_to() {
+    let (mut stage, _, _) = Stage::talking();
+    stage.manner("carol").invite = None;
+    stage.refers("alice", "<sip:300@example.com>");
+    stage.request("alice", "BYE", "", "");
+    stage.refuses("carol", 486);
+    let bye = stage.sent("bob", Method::Bye)[0];
+    assert!(text(bye, HeaderId::Reason).contains("cause=486"));
+    assert_eq!(stage.ended(), (ReferStatus::Busy, Some(ReferReason::TargetBusy), Some(202), Some(486)));
+    stage.end();
+}
+
+/// The survivor hangs up while the target rings: CANCEL, NOTIFY 487, BYE to the referrer.
+#[test]
+fn the_survivor_goes_while_the_target_rings() {
+    let (mut stage, _, _) = Stage::talking();
+    stage.manner("carol").invite = None;
+    stage.refers("alice", "<sip:300@example.com>");
+    stage.pass_s(2);
+    stage.request("bob", "BYE", "", "");
+    assert_eq!(stage.count("carol CANCEL"), 1);
+    assert!(stage.at("alice NOTIFY 487 Request Terminated terminated") < stage.at("alice BYE"));
+    assert_eq!(stage.ended(), (ReferStatus::Canceled, Some(ReferReason::CallEnded), Some(202), Some(487)));
+    stage.end();
+}
+
+/// Ring time over: CANCEL, 487 to the referrer, no answer; the original call stays.
+#[test]
+fn ring_time_over() {
+    let (mut stage, alice, bob) = Stage::talking();
+    stage.manner("carol").invite = None;
+    stage.refers("alice", "<sip:300@example.com>");
+    stage.pass_s(59);
+    assert_eq!(stage.count("carol CANCEL"), 0);
+    stage.pass_s(2);
+    assert_eq!(stage.count("carol CANCEL"), 1);
+    assert_eq!(stage.count("alice NOTIFY 487"), 1);
+    assert!(stage.together(alice, bob));
+    let no_answer = Some(ReferReason::TargetNoAnswer);
+    assert_eq!(stage.ended(), (ReferStatus::NoAnswer, no_answer, Some(202), Some(487)));
+    stage.end();
+}
+
+/// No common codec, or a survivor that refuses: 488, and all is as it was.
+#[test]
+fn a_join_that_fails() {
+    for refusal in [488, 500] {
+        let (mut stage, alice, bob) = Stage::talking();
+        stage.manner("bob").reinvite = refusal;
+        stage.refers("alice", "<sip:300@example.com>");
+        stage.pass_s(1);
+        assert_eq!(stage.count("carol BYE"), 1);
+        assert_eq!(stage.count("alice NOTIFY 488"), 1);
+        let bridge = Some(ReferReason::BridgeFailed);
+        assert_eq!(stage.ended(), (ReferStatus::Failed, bridge, Some(202), Some(488)));
+        assert!(stage.together(alice, bob));
+        stage.end();
+    }
+}
+
+/// NOTIFYs that nobody answers, or that get 481, end the subscription only.
+#[test]
+fn notifies_that_fail() {
+    for answer in [None, Some(481)] {
+        let (mut stage, _, bob) = Stage::talking();
+        stage.manner("alice").notify = answer;
+        stage.manner("carol").invite = None;
+        stage.refers("alice", "<sip:300@example.com>");
+        stage.pass_s(40);
+        assert!(stage.count("alice NOTIFY 180") == 0);
+        stage.picks_up("carol");
+        let carol = stage.leg(&stage.dialog("carol").call_id);
+        assert!(stage.together(bob, carol));
+        assert_eq!(stage.ended().0, ReferStatus::Completed);
+        stage.end();
+    }
+}
+
+/// Refer-Sub: false is granted: no NOTIFY, and every change is told all the same.
+#[test]
+fn no_subscription() {
+    let (mut stage, _, _) = Stage::talking();
+    stage.request("alice", "REFER", "Refer-To: <sip:300@example.com>\nRefer-Sub: false\n", "");
+    assert_eq!(stage.count("alice REFER 202"), 1);
+    assert_eq!(stage.count("alice NOTIFY"), 0);
+    assert_eq!(stage.ended().0, ReferStatus::Completed);
+    stage.pass_s(6);
+    assert_eq!(stage.count("alice BYE"), 1);
+    stage.end();
+}
+
+/// SUBSCRIBE refreshes or ends a subscription there is; one there is not gets 403.
+#[test]
+fn subscribes() {
+    let (mut stage, _, _) = Stage::talking();
+    stage.request("alice", "SUBSCRIBE", "Event: refer\nExpires: 60\n", "");
+    assert_eq!(stage.count("alice SUBSCRIBE 403"), 1);
+    stage.manner("carol").invite = None;
+    stage.refers("alice", "<sip:300@example.com>");
+    stage.pass_s(3);
+    stage.request("alice", "SUBSCRIBE", "Event: refer\nExpires: 70\n", "");
+    assert_eq!(stage.count("alice SUBSCRIBE 200"), 1);
+    assert_eq!(stage.count("alice NOTIFY 180"), 2);
+    stage.request("alice", "SUBSCRIBE", "Event: refer\nExpires: 0\n", "");
+    stage.pass_s(2);
+    assert_eq!(stage.count("alice NOTIFY 180 Ringing terminated"), 1);
+    assert_eq!(stage.count("carol CANCEL"), 0);
+    stage.picks_up("carol");
+    assert_eq!(stage.ended().0, ReferStatus::Completed);
+    stage.end();
+}
+
+/// A second REFER while one is active: 491. Too many transfers of one call: 403.
+#[test]
+fn too_many() {
+    let (mut stage, _, _) =
+        Stage::talking_with(ReferMode::Terminate, Policy { max_transfers: 0, ..Policy::default() });
+    stage.refers("alice", "<sip:300@example.com>");
+    assert_eq!(stage.count("alice REFER 403"), 1);
+    stage.end();
+    let (mut stage, _, _) = Stage::talking();
+    stage.manner("carol").invite = None;
+    stage.refers("alice", "<sip:300@example.com>");
+    stage.refers("alice", "<sip:300@example.com>");
+    assert_eq!(stage.count("alice REFER 491"), 1);
+    stage.end();
+}
+
+/// The trunk's mode is to refuse.
+#[test]
+fn refused_by_mode() {
+    let (mut stage, _, _) = Stage::talking_with(ReferMode::Reject(405), Policy::default());
+    stage.refers("alice", "<sip:300@example.com>");
+    assert_eq!(stage.count("alice REFER 405"), 1);
+    assert_eq!(stage.ended(), (ReferStatus::Failed, Some(ReferReason::Policy), Some(405), None));
+    stage.end();
+}
+
+/// After a transfer the two are an ordinary call, and either may transfer again.
+#[test]
+fn another_transfer_after_one() {
+    let (mut stage, _, bob) = Stage::talking();
+    stage.refers("alice", "<sip:300@example.com>");
+    stage.pass_s(6);
+    let carol = stage.leg(&stage.dialog("carol").call_id);
+    assert!(stage.together(bob, carol));
+    stage.request("bob", "INFO", "", "");
+    assert_eq!(stage.count("carol INFO"), 1);
+    stage.refers("bob", "<sip:200@example.com>");
+    stage.pass_s(6);
+    assert_eq!(stage.ended().0, ReferStatus::Completed);
+    stage.request("carol", "BYE", "", "");
+    stage.end();
+}
