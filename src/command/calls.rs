@@ -4,6 +4,7 @@ use super::api::{Access, Api, Problem};
 use super::table::{Columns, lines, member, moment, table};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// What `baton calls` was asked.
@@ -157,7 +158,8 @@ enum Child {
 pub(super) fn run(calls: &Calls) -> ExitCode {
     match act(calls) {
         Ok(text) => {
-            print!("{text}");
+            // Nobody may be reading to the end.
+            let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
         Err(problem) => problem.report("calls"),
@@ -168,7 +170,7 @@ fn act(calls: &Calls) -> Result<String, Problem> {
     let api = Api::new(&calls.access)?;
     let json = calls.access.json;
     let listing = matches!(calls.what, None | Some(What::List(_)));
-    if calls.list != List::default() && !matches!(calls.what, None) {
+    if calls.list != List::default() && calls.what.is_some() {
         let text = if listing {
             "write the filters behind `list`"
         } else {

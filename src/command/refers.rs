@@ -4,6 +4,7 @@ use super::api::{Access, Api, Problem};
 use super::table::{Columns, lines, member, moment, table};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// What `baton refers` was asked.
@@ -65,7 +66,8 @@ enum Status {
 pub(super) fn run(refers: &Refers) -> ExitCode {
     match act(refers) {
         Ok(text) => {
-            print!("{text}");
+            // Nobody may be reading to the end.
+            let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
         Err(problem) => problem.report("refers"),
@@ -75,7 +77,7 @@ pub(super) fn run(refers: &Refers) -> ExitCode {
 fn act(refers: &Refers) -> Result<String, Problem> {
     let api = Api::new(&refers.access)?;
     let json = refers.access.json;
-    if refers.list != List::default() && !matches!(refers.what, None) {
+    if refers.list != List::default() && refers.what.is_some() {
         return Err(Problem::Usage("write the filters behind `list`".to_owned()));
     }
     match &refers.what {

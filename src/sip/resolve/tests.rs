@@ -221,6 +221,20 @@ fn what_cannot_be_used_is_passed_over() {
     assert_eq!(found, ["udp 192.0.2.1:5060"]);
 }
 
+/// [C-062] Browsers name themselves by hosts that exist nowhere: nobody is asked about them.
+#[test]
+fn nobody_is_asked_about_invalid_hosts() {
+    let mut resolver = Resolver::new(Offer::ALL, HOUR);
+    for host in ["df7jal23ls0d.invalid", "A.INVALID.", "invalid"] {
+        for transport in [None, Some(Transport::Ws), Some(Transport::Udp)] {
+            let hop = Hop { host: host.as_bytes(), port: None, transport, secure: false };
+            let mut queries = Vec::new();
+            assert_eq!(resolver.locate(at(0), &hop, 1, &mut queries), Located::Failed, "{host}");
+            assert!(queries.is_empty(), "{host}: {queries:?}");
+        }
+    }
+}
+
 /// [C-121] Priority decides first; within a priority, weight decides the share of first places.
 #[test]
 fn srv_priority_and_weight() {
