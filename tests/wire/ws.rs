@@ -35,7 +35,7 @@ fn connect(addr: SocketAddr) -> TcpStream {
 fn browser<S: Read + Write>(stream: S, uri: &str) -> WebSocket<S> {
     let mut request = uri.into_client_request().unwrap();
     request.headers_mut().insert("Sec-WebSocket-Protocol", "sip".parse().unwrap());
-    let (socket, response) = tungstenite::client(request, stream).ok().expect("an upgrade");
+    let (socket, response) = tungstenite::client(request, stream).expect("an upgrade");
     assert_eq!(response.headers()["Sec-WebSocket-Protocol"], "sip");
     socket
 }
