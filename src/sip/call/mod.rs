@@ -40,6 +40,11 @@ mod transfer;
 pub use arrival::Arrival;
 pub use moving::MovedCall;
 
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
 use crate::sip::command::Refused;
 use crate::sip::dialog::{Asked, Body, Headers, LegEvent, LegFacts, LegId, Legs, NotNow, RequestId};
 use crate::sip::event::CallSid;

@@ -1,0 +1,6 @@
+//! Calls from end to end, phones on virtual time.
+
+mod back_to_back;
+mod joins;
+mod moves;
+mod ordered;

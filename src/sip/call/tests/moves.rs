@@ -1,0 +1,127 @@
+//! Calls on two shards that meet (law 2).
+
+use crate::shard::owner::HashKey;
+use crate::shard::{PeerMessage, Place};
+use crate::sip::call::testing::*;
+use crate::sip::command::{Action, Command, Order};
+use crate::sip::event::Event;
+use crate::sip::message::Method;
+use crate::sip::proxy::Owned;
+use std::time::Duration;
+
+fn place(index: u16) -> Place {
+    Place { index, shards: 2, key: HashKey::new([3; 16]) }
+}
+
+/// Gives each shard what the other says, until both are quiet.
+fn talk(shards: &mut [Bench; 2]) {
+    loop {
+        let said: Vec<(u16, PeerMessage)> =
+            shards.iter_mut().flat_map(|bench| std::mem::take(&mut bench.peers)).collect();
+        if said.is_empty() {
+            return;
+        }
+        for (to, message) in said {
+            shards[usize::from(to)].with(|calls, cx| calls.peer(cx, message));
+        }
+    }
+}
+
+/// Two shards; Alice talks to Bob on the first, and Carol's INVITE, which replaces Bob's leg, comes to
+/// the second.
+fn apart() -> ([Bench; 2], Phone, Phone, Phone) {
+    let mut shards = [Bench::at(place(0)), Bench::at(place(1))];
+    let (mut alice, mut bob) = (Phone::new(A, "alice"), Phone::new(B, "bob"));
+    alice.call_id = (0..).map(|n| format!("alice-{n}")).find(|id| place(0).owns(id.as_bytes())).expect("one");
+    shards[0].connected(&mut alice, &mut bob, 1);
+    assert!(place(0).owns(bob.call_id.as_bytes()), "its legs have Call-IDs that come here");
+    let mut carol = Phone::new(C, "carol");
+    let headers = super::joins::replaces(&bob, &bob.tag());
+    shards[1].call(&mut carol, Owned::Replaces, &headers, &sdp("carol", 6_000, "0"));
+    assert_eq!(shards[1].refused, None);
+    (shards, alice, bob, carol)
+}
+
+/// The call moves whole, goes on there, and its old shard sends after it what comes for it, orders too,
+/// until it is over.
+#[test]
+fn a_call_moves() {
+    let (mut shards, mut alice, bob, mut carol) = apart();
+    talk(&mut shards);
+    assert_eq!(shards[0].calls.redirect(alice.call_id.as_bytes()), Some(1));
+    assert_eq!(shards[0].calls.redirect(bob.call_id.as_bytes()), Some(1));
+    assert_eq!(shards[0].calls.legs(), 0);
+    let there = &mut shards[1];
+    let (offer, _) = there.reinvited(&mut alice, &sdp("alice", 4_000, "0"));
+    assert!(offer.text().contains("m=audio 6000"));
+    let ok = there.at_phone(&carol);
+    carol.heard(&ok);
+    there.ack(&mut carol, "");
+    there.hung_up(&bob);
+    let a = shards[0].started()[0];
+    assert!(shards[1].events.iter().any(|e| matches!(e, Event::Joined(joined, _) if *joined == a)));
+    let order = Order::Leg(a, Action::Hangup { status: None, reason: None });
+    shards[0].with(|calls, cx| calls.command(cx, Command { ticket: 5, order }));
+    talk(&mut shards);
+    assert!(shards[1].has(&Event::Reply { ticket: 5, result: Ok(()) }));
+    shards[1].hung_up(&alice);
+    shards[1].hung_up(&carol);
+    shards[1].pass(Duration::from_secs(300));
+    talk(&mut shards);
+    for bench in &mut shards {
+        bench.pass(Duration::from_secs(300));
+        assert_eq!(bench.calls.len(), 0);
+        assert_eq!(bench.transactions.len(), 0);
+        assert_eq!(bench.transactions.timers(), 0);
+    }
+}
+
+/// A call with something under way stays until that is over; one that never comes to rest stays for good.
+#[test]
+fn only_a_quiet_call_moves() {
+    let (mut shards, mut alice, bob, carol) = apart();
+    shards[0].request(&mut alice, "INFO", "", "");
+    let info = shards[0].at_phone(&bob);
+    talk(&mut shards);
+    shards[0].pass(Duration::from_millis(200));
+    talk(&mut shards);
+    assert_eq!(shards[0].calls.redirect(alice.call_id.as_bytes()), None);
+    shards[0].reply(&bob, &info, 200, "", "");
+    shards[0].pass(Duration::from_millis(60));
+    talk(&mut shards);
+    assert_eq!(shards[0].calls.redirect(alice.call_id.as_bytes()), Some(1));
+    assert_eq!(shards[1].at_phone(&alice).method(), Method::Invite);
+    drop(carol);
+
+    let (mut shards, mut alice, mut bob, carol) = apart();
+    shards[0].request(&mut alice, "INFO", "", "");
+    shards[0].at_phone(&bob);
+    talk(&mut shards);
+    for _ in 0..50 {
+        for bench in &mut shards {
+            bench.pass(Duration::from_millis(100));
+        }
+        talk(&mut shards);
+    }
+    assert!(shards[1].waiting().iter().any(|line| line.contains(" 481 ")), "{}", carol.name);
+    shards[1].sent.clear();
+    shards[0].request(&mut bob, "BYE", "", "");
+    shards[0].sent.retain(|sent| sent.method() == Method::Bye);
+    shards[0].hung_up(&alice);
+    shards[0].sent.clear();
+    shards[0].end();
+    shards[1].end();
+}
+
+/// A dialog that nobody has.
+#[test]
+fn nothing_to_move() {
+    let mut shards = [Bench::at(place(0)), Bench::at(place(1))];
+    let elsewhere = (0..).map(|n| format!("x-{n}")).find(|id| place(0).owns(id.as_bytes())).expect("one");
+    let mut carol = Phone::new(C, "carol");
+    let headers = format!("Replaces: {elsewhere};to-tag=1;from-tag=2\n");
+    shards[1].call(&mut carol, Owned::Replaces, &headers, &sdp("carol", 6_000, "0"));
+    talk(&mut shards);
+    assert!(shards[1].at_phone(&carol).start().starts_with("481"));
+    shards[1].end();
+}
