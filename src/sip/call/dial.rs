@@ -93,8 +93,6 @@ pub(super) enum DialFor {
 pub(super) enum DialNews {
     /// A provisional response, 101 to 199.
     Progress {
-        /// The leg.
-        target: CallSid,
         /// The code.
         code: u16,
     },
@@ -193,9 +191,7 @@ impl Calls {
             }
         }
         match why {
-            DialFor::Transfer(transfer) => {
-                self.on_dial(cx, transfer, DialNews::Progress { target: sid, code })
-            }
+            DialFor::Transfer(transfer) => self.on_dial(cx, transfer, DialNews::Progress { code }),
             DialFor::Route | DialFor::Order { join: true } => {
                 let Some(leg) = self.leg_of(parent).filter(|_| self.phase(parent) == Phase::Offered) else {
                     return;

@@ -17,9 +17,6 @@
 //!
 //! [`CallPlan::capacity`]: crate::sip::plan::CallPlan::capacity
 
-// What transfers will ask for is here before they are.
-#![allow(dead_code)]
-
 mod across;
 mod admit;
 mod arrival;

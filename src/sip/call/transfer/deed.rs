@@ -185,7 +185,7 @@ impl Calls {
     /// What came of the call to the target.
     pub(super) fn target_news(&mut self, cx: &mut Cx<'_>, id: TransferId, news: DialNews) {
         match news {
-            DialNews::Progress { code, .. } => {
+            DialNews::Progress { code } => {
                 self.live(cx, id, |life, now| life.on(now, Event::Reported(code)));
                 self.progressed(cx, id, code);
             }
