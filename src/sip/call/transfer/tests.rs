@@ -1,6 +1,7 @@
 //! Transfers between phones that behave, and phones that do not: all roles, on virtual time.
 
 mod attended;
+mod random;
 mod relay;
 mod stage;
 mod substitute;

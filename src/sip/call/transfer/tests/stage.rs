@@ -429,6 +429,16 @@ impl Stage {
         found.expect("a leg")
     }
 
+    /// Whether a phone has a dialog of that name that Baton has answered.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.dialogs.values().any(|dialog| dialog.name == name) && !self.dialog(name).baton.is_empty()
+    }
+
+    /// Whether a phone rings.
+    pub(super) fn rings(&self, phone: &str) -> bool {
+        self.ringing.contains_key(phone)
+    }
+
     /// The latest dialog of that name.
     pub(super) fn dialog(&self, name: &str) -> Dialog {
         self.dialogs
