@@ -33,6 +33,12 @@ impl Legs {
                     }),
                 }
             }
+            Received::New(server) if message.method() == Method::Refer && self.is_strange(cx, id, flow) => {
+                // RFC 3515 §5.2, R-103: only the party of a dialog may move its other party.
+                self.with(cx, id, |leg, cx, desk| {
+                    leg.answer_request(cx, desk, server, message, source, Fork(0), 403, &[]);
+                });
+            }
             Received::New(server) => {
                 cx.transactions.set_server_owner(server, OWNER | id.slot);
                 self.with(cx, id, |leg, cx, desk| {
@@ -44,6 +50,13 @@ impl Legs {
                 });
             }
         }
+    }
+
+    /// Whether a path is neither that of the leg's party nor one of its trunk.
+    fn is_strange(&self, cx: &Cx<'_>, id: LegId, flow: &Flow) -> bool {
+        let Some(leg) = self.table.get(id.slot).filter(|leg| leg.id == id) else { return true };
+        let trunk = leg.trunk.is_some() && cx.plan.sources.find(flow) == leg.trunk;
+        !trunk && leg.flow.remote.ip().to_canonical() != flow.remote.ip().to_canonical()
     }
 
     /// A CANCEL for an INVITE that belongs to a leg.

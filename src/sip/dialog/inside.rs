@@ -102,7 +102,9 @@ impl Leg {
         body: Option<Body>,
         credentials: Option<Arc<Credentials>>,
     ) -> Result<RequestId, NotNow> {
-        if self.has_ended() || self.bye.is_some() {
+        // RFC 5057 §4: the subscription of a REFER outlives the call, while the leg lingers.
+        let late = matches!(self.state, State::Ended { .. }) && method == "NOTIFY";
+        if !late && (self.has_ended() || self.bye.is_some()) {
             return Err(NotNow::Ended);
         }
         match Method::from_bytes(method.as_bytes()) {

@@ -208,10 +208,13 @@ impl Proxy {
         }
         let Some(origin) = origin else { return Err(Refusal::Unknown) };
         let trunk_in = trunk_of_origin(Some(origin));
-        if message.method() == Method::Refer
-            && let Some(ReferMode::Reject(code)) = trunk_in.and_then(|ix| cx.plan.trunk(ix)).map(|t| t.refer)
-        {
-            return Err(Refusal::Refer(code));
+        if message.method() == Method::Refer {
+            match trunk_in.and_then(|ix| cx.plan.trunk(ix)).map(|t| t.refer) {
+                Some(ReferMode::Reject(code)) => return Err(Refusal::Refer(code)),
+                // what Baton performs itself belongs to a dialog of its own.
+                Some(ReferMode::Terminate) => return Err(Refusal::Refer(403)),
+                Some(ReferMode::Relay) | None => {}
+            }
         }
         let user = uri::decode(user.unwrap_or(b""));
         let route = target::route(cx.plan, origin, &user).ok_or(Refusal::NoRoute)?;

@@ -196,6 +196,14 @@ impl Notifier {
         }
     }
 
+    /// The subscriber's call has ended: it is told the result, and nothing before it.
+    pub fn only_result(&mut self) {
+        self.detail = NotifyDetail::Final;
+        if self.last_sent.is_some() {
+            self.due = false;
+        }
+    }
+
     /// There is no way to send any more: the dialog is gone.
     pub fn drop_it(&mut self) {
         self.phase = Phase::Over;
@@ -423,6 +431,20 @@ mod tests {
         n.progress(180);
         n.result(200);
         assert!(n.is_over() && n.poll(at(9_000)).is_none());
+    }
+
+    /// After the subscriber's BYE only the result is told.
+    #[test]
+    fn only_the_result() {
+        let mut n = notifier();
+        n.poll(T0);
+        n.answered(200);
+        n.progress(180);
+        n.only_result();
+        n.progress(183);
+        assert_eq!(n.poll(at(5_000)), None);
+        n.result(200);
+        assert_eq!(said(n.poll(at(5_000))), Some((200, true)));
     }
 
     /// Nothing but the status line.

@@ -32,9 +32,12 @@ impl Calls {
         let pending = transfer.life.state() == State::Pending;
         let Role::Substitute(role) = &mut transfer.role else { return false };
         if role.referrer == at {
-            // it may go; nothing can be told to it any more.
+            // it may go, and may still be told the result.
             role.gone = true;
-            role.notifier.drop_it();
+            match role.policy.notify_after_bye {
+                true => role.notifier.only_result(),
+                false => role.notifier.drop_it(),
+            }
             self.stop_timer(cx, id, Kind::Release);
             if pending {
                 self.live(cx, id, |life, now| life.on(now, Event::CallEnded));

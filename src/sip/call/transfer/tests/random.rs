@@ -1,6 +1,6 @@
 use super::stage::Stage;
 use crate::sip::command::{Action, Order};
-use crate::sip::event::ReferSid;
+use crate::sip::event::{ReferReason, ReferRole, ReferSid, ReferStatus};
 use crate::sip::plan::ReferMode;
 use crate::sip::refer::Policy;
 use crate::sip::refer::policy::{NotifyDetail, Release};
@@ -27,13 +27,38 @@ impl Dice {
 /// and nothing is left when all is over.
 #[test]
 fn any_order_of_everything() {
+    let mut seen = Vec::new();
     for seed in 1..=400_u64 {
         let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        play(&mut dice);
+        for result in play(&mut dice) {
+            if !seen.contains(&result) {
+                seen.push(result);
+            }
+        }
+    }
+    // The scripts go everywhere.
+    use ReferRole::{Relay, Substitute, Transferor};
+    for (role, reason) in [
+        (Transferor, None),
+        (Transferor, Some(ReferReason::ReferRejected)),
+        (Transferor, Some(ReferReason::NotifyTimeout)),
+        (Transferor, Some(ReferReason::CallEnded)),
+        (Transferor, Some(ReferReason::ApiCancel)),
+        (Relay, None),
+        (Relay, Some(ReferReason::TargetBusy)),
+        (Substitute, None),
+        (Substitute, Some(ReferReason::TargetBusy)),
+        (Substitute, Some(ReferReason::TargetNoAnswer)),
+        (Substitute, Some(ReferReason::BridgeFailed)),
+        (Substitute, Some(ReferReason::CallEnded)),
+        (Substitute, Some(ReferReason::ApiCancel)),
+        (Substitute, Some(ReferReason::Policy)),
+    ] {
+        assert!(seen.contains(&(role, reason)), "{role:?} {reason:?}: {seen:?}");
     }
 }
 
-fn play(dice: &mut Dice) {
+fn play(dice: &mut Dice) -> Vec<(ReferRole, Option<ReferReason>)> {
     let policy = Policy {
         notify: dice.pick(&[NotifyDetail::All, NotifyDetail::Initial, NotifyDetail::Final]),
         release: dice.pick(&[Release::Wait, Release::AtOnce, Release::Never]),
@@ -69,7 +94,8 @@ fn play(dice: &mut Dice) {
                 let (sid, held) = (ReferSid(next), dice.roll(3) == 0);
                 let at = dice.pick(&[alice, bob]);
                 let replaces = consultation.filter(|_| dice.roll(3) == 0);
-                let _ = stage.refer(at, |order| (order.sid, order.hold, order.replaces) = (sid, held, replaces));
+                let _ =
+                    stage.refer(at, |order| (order.sid, order.hold, order.replaces) = (sid, held, replaces));
             }
             7 | 8 if stage.has(name) => {
                 let code = dice.pick(&[100, 180, 200, 486, 404]);
@@ -105,5 +131,8 @@ fn play(dice: &mut Dice) {
             _ => stage.pass(Duration::from_millis(dice.pick(&[10, 300, 1_100, 4_000, 33_000, 70_000]))),
         }
     }
+    let told = stage.told().into_iter().filter(|refer| refer.status != ReferStatus::InProgress);
+    let results = told.map(|refer| (refer.role, refer.reason)).collect();
     stage.end();
+    results
 }

@@ -24,7 +24,8 @@ use rand_core::SeedableRng;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-const PHONES: [(&str, &str); 3] = [("alice", "10.0.0.1"), ("bob", "10.0.1.1"), ("carol", "10.0.2.1")];
+const PHONES: [(&str, &str); 4] =
+    [("alice", "10.0.0.1"), ("bob", "10.0.1.1"), ("carol", "10.0.2.1"), ("alice", "10.0.0.9")];
 
 /// How a phone behaves.
 #[derive(Clone, Debug)]
@@ -212,7 +213,7 @@ impl Stage {
 
     fn arrives(&mut self, to: &str, message: &Message) {
         let call_id = text(message, HeaderId::CallId);
-        let phone = PHONES.iter().find(|(_, ip)| to.starts_with(ip)).expect("a phone").0;
+        let Some((phone, _)) = PHONES.iter().copied().find(|(_, ip)| to.starts_with(ip)) else { return };
         let name = self.dialogs.get(&call_id).map_or(phone.to_owned(), |dialog| dialog.name.clone());
         if !message.is_request() {
             return self.answered(&name, &call_id, message);
@@ -458,6 +459,12 @@ impl Stage {
         let text = self.text_of(&call_id, method, cseq, headers, body);
         self.receive(&call_id, &text);
         self.run();
+    }
+
+    /// A phone's dialog is spoken from another address.
+    pub(super) fn moves(&mut self, name: &str, address: &str) {
+        let call_id = self.dialog(name).call_id;
+        self.dialogs.get_mut(&call_id).expect("a dialog").address = address.into();
     }
 
     /// A phone gives its unanswered INVITE up.

@@ -107,15 +107,41 @@ fn the_new_invite() {
 /// The referrer hangs up right after the 202: it gets its 200, the transfer goes on.
 #[test]
 fn the_referrer_goes_at_once() {
-    let (mut stage, _, bob) = Stage::talking();
+    for told in [true, false] {
+        the_referrer_goes(Policy { notify_after_bye: told, ..Policy::default() }, told);
+    }
+}
+
+fn the_referrer_goes(policy: Policy, told: bool) {
+    let (mut stage, _, bob) = Stage::talking_with(ReferMode::Terminate, policy);
     stage.manner("carol").invite = None;
     stage.refers("alice", "<sip:300@example.com>");
     stage.request("alice", "BYE", "", "");
     assert_eq!(stage.count("alice BYE 200"), 1);
     assert_eq!(stage.count("bob BYE"), 0);
+    stage.pass_s(2);
+    assert_eq!(stage.count("alice NOTIFY 180"), 0);
     stage.picks_up("carol");
     let carol = stage.leg(&stage.dialog("carol").call_id);
     assert!(stage.together(bob, carol));
+    assert_eq!(stage.count("alice NOTIFY 200 OK terminated"), usize::from(told));
+    assert_eq!(stage.ended().0, ReferStatus::Completed);
+    stage.end();
+}
+
+/// A REFER that comes from elsewhere moves nobody, whatever tags it knows.
+#[test]
+fn a_refer_of_a_stranger() {
+    let (mut stage, alice, bob) = Stage::talking();
+    stage.moves("alice", "10.9.9.9:5060");
+    stage.refers("alice", "<sip:300@example.com>");
+    stage.moves("alice", "10.0.0.1:5060");
+    assert_eq!(stage.count("carol"), 0);
+    assert!(stage.told().is_empty());
+    assert!(stage.together(alice, bob));
+    // Another address of its trunk is as good (section 13).
+    stage.moves("alice", "10.0.0.9:5060");
+    stage.refers("alice", "<sip:300@example.com>");
     assert_eq!(stage.ended().0, ReferStatus::Completed);
     stage.end();
 }
