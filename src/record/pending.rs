@@ -9,7 +9,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 /// How many turns of the writer an entry may wait for more to come before it is written.
-const HOLD: u64 = 4;
+const HOLD: u64 = 8;
 
 /// Entries by call and Refer.
 #[derive(Debug, Default)]

@@ -15,8 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-/// How often events are taken out.
-const TICK: Duration = Duration::from_millis(100);
+/// How often events are taken out: what a kill may cost. At 1,000 calls a second the thread spends 9 µs
+/// a call with 100 ms, 17 with 25 ms.
+const TICK: Duration = Duration::from_millis(50);
 /// The least time between two writes that readers ask for.
 const READERS_GAP: Duration = Duration::from_millis(10);
 /// How long nothing is tried after a write failed.
@@ -26,7 +27,7 @@ const HELD: usize = 100_000;
 /// Events taken out at most before what is due is written.
 const TURN: usize = 50_000;
 /// Turns between two looks at what is to be removed: about a second.
-const HOUSEKEEPING: u64 = 10;
+const HOUSEKEEPING: u64 = 20;
 
 /// What the writer may be asked; it answers when it is done.
 #[derive(Debug)]
