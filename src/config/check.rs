@@ -1,9 +1,11 @@
 //! What one table says about another: references, conflicts, and what this version cannot do yet.
 
 use crate::config::read::{At, Context};
-use crate::config::schema::{Config, Destination, Listener, Name, Route, RouteMode, Trunk, UserPattern};
+use crate::config::schema::{
+    ApplicationKind, ClientSecret, Config, Destination, Listener, Name, Route, Trunk, UserPattern,
+};
 use crate::sip::flow::Transport;
-use crate::sip::plan::{ReferMode, Target};
+use crate::sip::plan::{Mode, ReferMode, Target};
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -24,6 +26,7 @@ pub fn check(config: &Config, cx: &Context) {
         self::route(route, config, cx);
     }
     unreachable_routes(config, cx);
+    hashes(config, cx);
     not_yet(config, cx);
 }
 
@@ -67,6 +70,7 @@ fn references(config: &Config, cx: &Context) {
         }
         match &route.to {
             Destination::Trunks(to) => to.iter().for_each(|to| cx.refer("trunk", to, &[CLIENTS])),
+            Destination::Clients => {}
             Destination::Application(name) => cx.refer("application", name, &[]),
             Destination::Reject { .. } => {}
         }
@@ -153,13 +157,6 @@ fn trunk(trunk: &Trunk, config: &Config, cx: &Context) {
     for target in &trunk.targets {
         reachable(target, trunk, config, cx);
     }
-    if trunk.refer.value == ReferMode::Terminate {
-        cx.error(
-            trunk.refer.span.clone(),
-            "trunk.refer.mode = \"terminate\" is not available in this version of Baton",
-            "write \"relay\" or \"reject\"",
-        );
-    }
 }
 
 /// A target needs a listener to send from (C-043).
@@ -214,33 +211,29 @@ fn sources(config: &Config, cx: &Context) {
 }
 
 fn route(route: &Route, config: &Config, cx: &Context) {
+    let mode = &route.mode;
     match &route.to {
-        Destination::Application(name) => cx.error(
-            name.span.clone(),
-            "route.application is not available in this version of Baton",
-            "route to trunks with to = […]",
-        ),
-        Destination::Trunks(to) => {
-            for name in to.iter().filter(|name| &*name.value.0 == CLIENTS) {
+        Destination::Application(name) => {
+            let kind =
+                config.applications.iter().find(|a| *a.name.value == *name.value).map(|a| a.kind.value);
+            if let Some(kind @ (ApplicationKind::Jambonz | ApplicationKind::Telnyx)) = kind {
                 cx.error(
                     name.span.clone(),
-                    "route.to = [\"clients\"] is not available in this version of Baton",
-                    "name trunks or groups",
+                    format!(
+                        "route.application names {:?}, and kind \"{}\" is not available in this version of Baton",
+                        &*name.value,
+                        kind.word()
+                    ),
+                    "name one of kind \"rcml\"",
                 );
             }
+            never_proxied(mode, "an application", cx);
         }
-        Destination::Reject { .. } => {}
-    }
-    match route.mode.value {
-        RouteMode::B2bua => cx.error(
-            route.mode.span.clone(),
-            "route.mode = \"b2bua\" is not available in this version of Baton",
-            "write \"auto\" or \"proxy\"",
-        ),
-        RouteMode::Proxy => {
-            if let Some(trunk) = terminating(route, config) {
+        Destination::Clients => never_proxied(mode, "clients", cx),
+        Destination::Trunks(_) => {
+            if let Some(trunk) = terminating(route, config).filter(|_| mode.value == Mode::Proxy) {
                 cx.error(
-                    route.mode.span.clone(),
+                    mode.span.clone(),
                     format!(
                         "route.mode = \"proxy\" contradicts refer.mode = \"terminate\" of the trunk {trunk:?}"
                     ),
@@ -248,7 +241,15 @@ fn route(route: &Route, config: &Config, cx: &Context) {
                 );
             }
         }
-        RouteMode::Auto => {}
+        Destination::Reject { .. } => {}
+    }
+    let clients = route.to == Destination::Clients || route.from.iter().any(|from| &*from.value.0 == CLIENTS);
+    if clients && !cx.declares("client") {
+        cx.warn(
+            route.span.clone(),
+            "this route is about clients, and nobody may register",
+            "add a [[client]] with user and password",
+        );
     }
     for from in &route.from {
         let trunk = config.trunks.iter().find(|t| *t.name.value == *from.value);
@@ -259,13 +260,17 @@ fn route(route: &Route, config: &Config, cx: &Context) {
                 "add match = { source = [\"ADDRESS\"] } to it",
             );
         }
-        if [CLIENTS, API].contains(&&*from.value.0) {
-            cx.warn(
-                from.span.clone(),
-                format!("no call comes from {:?} in this version of Baton", &*from.value),
-                "the route waits for a later one",
-            );
-        }
+    }
+}
+
+/// Such calls are Baton's own whatever is written.
+fn never_proxied(mode: &At<Mode>, whose: &str, cx: &Context) {
+    if mode.value == Mode::Proxy {
+        cx.error(
+            mode.span.clone(),
+            format!("route.mode = \"proxy\" cannot be for calls to {whose}, which Baton owns"),
+            "remove mode",
+        );
     }
 }
 
@@ -273,15 +278,19 @@ fn route(route: &Route, config: &Config, cx: &Context) {
 fn terminating<'c>(route: &Route, config: &'c Config) -> Option<&'c str> {
     let to: &[At<Name>] = match &route.to {
         Destination::Trunks(to) => to,
-        Destination::Application(_) | Destination::Reject { .. } => &[],
+        Destination::Application(_) | Destination::Clients | Destination::Reject { .. } => &[],
     };
     let named = |trunk: &Trunk| {
-        route.from.iter().chain(to).any(|name| {
-            *name.value == *trunk.name.value
-                || config.groups.iter().any(|g| {
-                    *g.name.value == *name.value && g.members.iter().any(|m| *m.value == *trunk.name.value)
-                })
-        })
+        // Without `from` its own calls come here, too.
+        let comes = route.from.is_empty() && !trunk.sources.is_empty();
+        comes
+            || route.from.iter().chain(to).any(|name| {
+                *name.value == *trunk.name.value
+                    || config.groups.iter().any(|g| {
+                        *g.name.value == *name.value
+                            && g.members.iter().any(|m| *m.value == *trunk.name.value)
+                    })
+            })
     };
     config.trunks.iter().find(|t| t.refer.value == ReferMode::Terminate && named(t)).map(|t| &*t.name.value.0)
 }
@@ -298,20 +307,35 @@ fn unreachable_routes(config: &Config, cx: &Context) {
     }
 }
 
+/// A hash goes with one realm: whoever made it must know which.
+fn hashes(config: &Config, cx: &Context) {
+    if config.registrar.realm.is_some() || !config.registrar.domains.is_empty() {
+        return;
+    }
+    let hashed = |secret: &ClientSecret| matches!(secret, ClientSecret::Ha1 { .. });
+    for client in config.clients.iter().filter(|client| hashed(&client.secret)) {
+        cx.warn(
+            client.user.span.clone(),
+            format!(
+                "the hash of the client {:?} holds for the realm {:?} only",
+                client.user.value.0,
+                config.realm()
+            ),
+            "write registrar.realm, so that it stays what it is",
+        );
+    }
+}
+
 /// Tables that are checked but not acted on: said, not ignored.
 fn not_yet(config: &Config, cx: &Context) {
     for application in &config.applications {
-        cx.warn(
-            application.name.span.clone(),
-            format!("the application {:?} is checked only", &*application.name.value),
-            "it waits for a later version of Baton",
-        );
-    }
-    for client in &config.clients {
-        cx.warn(
-            client.user.span.clone(),
-            format!("the client {:?} is checked only and cannot register", client.user.value),
-            "it waits for a later version of Baton",
-        );
+        match application.kind.value {
+            ApplicationKind::Rcml => {}
+            ApplicationKind::Jambonz | ApplicationKind::Telnyx => cx.warn(
+                application.name.span.clone(),
+                format!("the application {:?} is checked only", &*application.name.value),
+                "its kind waits for a later version of Baton",
+            ),
+        }
     }
 }

@@ -141,13 +141,24 @@ impl Report {
     }
 }
 
-/// Hides the value of a line that sets a secret, even where the key is misspelt (T-023).
+/// Hides what follows a key that sets a secret, even where the key is misspelt, and also within an
+/// inline table (T-023).
 fn mask(line: &str) -> String {
-    let key = line.trim_start().split(['=', ' ', '\t']).next().unwrap_or("");
-    let secret = nearest(key, &["token", "password", "ha1", "ha1_sha256", "webhook_secret"]).is_some();
-    match (secret, line.find('=')) {
-        (true, Some(equals)) => format!("{}= …", line.get(..equals).unwrap_or("")),
-        _ => line.to_owned(),
+    const SECRETS: [&str; 5] = ["token", "password", "ha1", "ha1_sha256", "webhook_secret"];
+    let mut from = 0;
+    for (at, _) in line.match_indices(['{', ',']).chain([(line.len(), "")]) {
+        let part = line.get(from..at).unwrap_or("");
+        let key = part.trim_start_matches([' ', '\t', '{', ',']).split(['=', ' ', '\t']).next().unwrap_or("");
+        let key = key.rsplit('.').next().unwrap_or(key);
+        if let Some(equals) = part.find('=').filter(|_| nearest(key, &SECRETS).is_some()) {
+            return format!("{}= …", line.get(..from + equals).unwrap_or(""));
+        }
+        from = at;
+    }
+    // A URL may hold user and password.
+    match line.split_once("://").and_then(|(front, rest)| Some((front, rest.split_once('@')?))) {
+        Some((front, (inside, rest))) if !inside.contains(['/', '"']) => format!("{front}://…@{rest}"),
+        Some(_) | None => line.to_owned(),
     }
 }
 
@@ -187,7 +198,14 @@ mod tests {
     /// [T-023] a secret's line is not repeated.
     #[test]
     fn secrets_are_not_shown_in_excerpts() {
-        for line in ["token = \"hidden\"\n", "tokne = \"hidden\"\n", "pasword=\"hidden\"\n"] {
+        for line in [
+            "token = \"hidden\"\n",
+            "tokne = \"hidden\"\n",
+            "pasword=\"hidden\"\n",
+            "auth = { user = \"u\", password = \"hidden\" }\n",
+            "auth.password = \"hidden\"\n",
+            "url = \"https://user:hidden@example.com/\"\n",
+        ] {
             let mut findings = Findings::default();
             findings.error(8..12, "wrong", "write 1");
             let report = Report::new("f.toml", line, findings.into_sorted());

@@ -1,12 +1,16 @@
 //! From a configuration to the snapshot that messages are routed by.
 
 use crate::config::read::At;
-use crate::config::schema::{Config, Destination, Listener, Name, Route, Trunk, UserPattern};
+use crate::config::schema::{
+    Application, Client, Config, Destination, Listener, Name, Route, Trunk, UserPattern,
+};
 use crate::sip::plan::{
-    Action, CallPlan, Listener as PlanListener, Mode, Origin, OwnedTrunk, Plan, Route as PlanRoute, Routing,
+    Action, Application as PlanApplication, CallPlan, Client as PlanClient, Credentials,
+    Listener as PlanListener, Origin, OwnedTrunk, Plan, Registrar, Route as PlanRoute, Routing, Secret,
     Source, SourceTable, Trunk as PlanTrunk, TrunkIx, UserMatch,
 };
 use std::sync::Arc;
+use std::time::Duration;
 
 impl Config {
     /// The snapshot for this node. The configuration has been checked: what does not resolve here
@@ -33,8 +37,42 @@ impl Config {
             routing: Routing { stale_for: self.dns.stale_for, ..self.routing.clone() },
             record_proxied: self.records.proxied,
             unknown_source: self.acl.unknown,
-            calls: CallPlan::default(),
+            calls: self.calls(),
         }
+    }
+
+    fn calls(&self) -> CallPlan {
+        CallPlan {
+            applications: self.applications.iter().map(application).collect(),
+            clients: self.clients.iter().map(client).collect(),
+            registrar: self.registrar(),
+            direct_calls: self.http.direct_calls,
+            ring_time: self.calls.target_ring,
+            capacity: self.calls.legs,
+        }
+    }
+
+    fn registrar(&self) -> Registrar {
+        let own = &self.registrar;
+        let seconds = |d: Duration| u32::try_from(d.as_secs()).unwrap_or(u32::MAX);
+        Registrar {
+            domains: own.domains.iter().map(|d| d.to_ascii_lowercase().into()).collect(),
+            realm: self.realm(),
+            min_expires: seconds(own.min_expires),
+            max_expires: seconds(own.max_expires),
+            default_expires: seconds(own.default_expires),
+            max_bindings: own.max_contacts,
+            max_size: own.max_size,
+            refer: own.refer,
+        }
+    }
+
+    /// The digest realm: as set, else the first domain, else the first listener's host.
+    pub fn realm(&self) -> Box<str> {
+        let own = &self.registrar;
+        let first = || self.listeners.first().map(|l| listener(l).host);
+        let realm = own.realm.clone().or_else(|| own.domains.first().cloned()).or_else(first);
+        realm.unwrap_or(Registrar::default().realm)
     }
 
     fn names(&self) -> Vec<Box<str>> {
@@ -46,10 +84,14 @@ impl Config {
         let action = match &route.to {
             Destination::Trunks(to) => {
                 let to = to.iter().flat_map(|n| self.expand(n)).collect();
-                Action::Trunks { to, fork: route.fork, mode: Mode::Auto }
+                Action::Trunks { to, fork: route.fork, mode: route.mode.value }
             }
+            Destination::Clients => Action::Clients,
             Destination::Reject { code, reason } => Action::Reject { code: *code, reason: reason.clone() },
-            Destination::Application(_) => return None,
+            Destination::Application(name) => {
+                let ix = self.applications.iter().position(|a| *a.name.value == *name.value)?;
+                Action::Application(u16::try_from(ix).ok()?)
+            }
         };
         let user = match &route.user {
             UserPattern::Any => UserMatch::Any,
@@ -113,6 +155,27 @@ fn trunk(trunk: &Trunk) -> PlanTrunk {
         ring_timeout: trunk.ring_timeout,
         udp_max: trunk.udp_max,
         max_duration: trunk.max_duration,
-        owned: OwnedTrunk::default(),
+        owned: OwnedTrunk {
+            credentials: trunk.auth.as_ref().map(|auth| {
+                let secret = Secret::Password(auth.password.expose().into());
+                Arc::new(Credentials { user: auth.user.0.as_str().into(), secret })
+            }),
+            policy: trunk.policy.clone(),
+            session: trunk.session,
+        },
     }
+}
+
+fn application(application: &Application) -> PlanApplication {
+    PlanApplication {
+        name: application.name.value.0.clone(),
+        account: application.account.as_ref().map(|a| Arc::from(a.value.as_str())),
+        decides_refers: application.refer_url.is_some(),
+    }
+}
+
+fn client(client: &Client) -> (Box<str>, PlanClient) {
+    let user: Box<str> = client.user.value.0.as_str().into();
+    let credentials = Arc::new(Credentials { user: user.clone(), secret: client.secret.for_plan() });
+    (user, PlanClient { credentials, account: client.account.as_ref().map(|a| Arc::from(a.value.as_str())) })
 }

@@ -86,6 +86,11 @@ impl Context {
         self.absent(name.span.clone(), format!("there is no {kind} {text:?}"), remedy);
     }
 
+    /// Whether anything of this kind has a name, even if the rest of its table is wrong.
+    pub fn declares(&self, kind: &'static str) -> bool {
+        self.declared.borrow().keys().any(|(k, _)| *k == kind)
+    }
+
     /// Adds a warning.
     pub fn warn(&self, span: Range<usize>, what: impl Into<String>, remedy: impl Into<String>) {
         self.findings.borrow_mut().warn(span, what, remedy);

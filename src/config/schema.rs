@@ -4,18 +4,24 @@
 //! [`crate::config::check`].
 
 mod account;
+mod application;
+mod client;
+mod refer;
 mod route;
 mod service;
 mod transport;
 mod trunk;
 mod tuning;
 
-pub use account::{Account, Application, ApplicationKind, Client, Jambonz, Media, Registrar};
-pub use route::{Destination, Route, RouteMode, UserPattern};
+pub use account::{Account, OrgSid, Sid};
+pub use application::{Application, ApplicationKind, HttpMethod, HttpUrl, Jambonz, Media, MissingMedia};
+pub use client::{Client, ClientSecret, Registrar, User};
+pub use refer::{AuthUser, TrunkAuth};
+pub use route::{Destination, Route, UserPattern};
 pub use service::{Dns, Http, Log, LogFormat, LogLevel, Metrics, Records, Shards, State, Store, Webhook};
 pub use transport::{Listener, Profile};
 pub use trunk::{Group, Trunk};
-pub use tuning::Acl;
+pub use tuning::{Acl, Calls};
 
 use crate::config::read::{At, Context, FromToml, Reader, Value};
 use crate::io::{SocketOptions, StreamOptions};
@@ -64,6 +70,8 @@ pub struct Config {
     pub capacity: Capacity,
     /// `[timers]`
     pub timings: Timings,
+    /// Bounds of calls that Baton owns.
+    pub calls: Calls,
     /// `[log]`
     pub log: Log,
     /// `[webhook]`
@@ -115,8 +123,9 @@ impl Config {
                 "add one with name = \"lan\" and bind = \"udp:127.0.0.1:5060\"",
             );
         }
-        let (limits, capacity) = tuning::read_limits(root.table("limits"));
+        let (limits, capacity, legs) = tuning::read_limits(root.table("limits"));
         let (routing, aliases) = tuning::read_routing(root.table("routing"));
+        let (timings, target_ring) = tuning::read_timings(root.table("timers"));
         let config = Config {
             http: Http::read(root.table("http")),
             metrics: Metrics::read(root.table("metrics")),
@@ -136,7 +145,8 @@ impl Config {
             acl: Acl::read(root.table("acl")),
             limits,
             capacity,
-            timings: tuning::read_timings(root.table("timers")),
+            timings,
+            calls: Calls { target_ring, legs },
             log: Log::read(root.table("log")),
             webhook: Webhook::read(root.table("webhook")),
             dns: Dns::read(root.table("dns")),

@@ -1,8 +1,16 @@
 //! The configuration as a whole: what loads, what is reported, and what the plan makes of it.
 
+use super::schema::HttpMethod;
 use super::*;
-use crate::sip::plan::{Action, Origin, TrunkIx, UserMatch};
+use crate::sip::plan::{
+    Action, CallPlan, Credentials, Mode, Origin, ReferMode, Registrar, Secret as PlanSecret, SessionTimer,
+    TrunkIx, UserMatch,
+};
+use crate::sip::refer::policy::{
+    MissingReferredBy, NotifyDetail, OutOfDialog, Policy, Release, ReplacesMode, TargetRouting, TargetRule,
+};
 use std::path::Path;
+use std::time::Duration;
 
 const LISTENER: &str = "[[listener]]\nname = \"lan\"\nbind = \"udp:127.0.0.1:5060\"\n";
 
@@ -112,7 +120,196 @@ fn proxy_mode_contradicts_terminating_refers() {
          [[route]]\nto = [\"g\"]\nmode = \"proxy\"\n",
     );
     assert!(found.iter().any(|l| l.contains("contradicts refer.mode = \"terminate\"")), "{found:?}");
-    assert!(found.iter().any(|l| l.contains("\"terminate\" is not available")), "{found:?}");
+    // Also where its calls come from anywhere and so from it, and for what is never proxied.
+    let trunk = "[[trunk]]\nname = \"a\"\ntargets = [\"sip:127.0.0.1\"]\nmatch.source = [\"127.0.0.1\"]\n";
+    let other = "[[trunk]]\nname = \"b\"\ntargets = [\"sip:127.0.0.1\"]\n";
+    let open = findings(&format!(
+        "{trunk}refer.mode = \"terminate\"\n{other}[[route]]\nto = [\"b\"]\nmode = \"proxy\"\n"
+    ));
+    assert!(open[0].contains("of the trunk \"a\""), "{open:?}");
+    let clients = findings(
+        "[[client]]\nuser = \"a\"\npassword = \"p\"\n[[route]]\nto = [\"clients\"]\nmode = \"proxy\"\n",
+    );
+    assert!(clients[0].contains("cannot be for calls to clients, which Baton owns"), "{clients:?}");
+}
+
+/// [C-154] [R-020] [R-107] [R-109] What a trunk says about calls that Baton owns.
+#[test]
+fn trunks_say_how_owned_calls_go() {
+    let plan = config(
+        r#"
+[[trunk]]
+name = "a"
+targets = ["sip:127.0.0.1:1"]
+[[trunk]]
+name = "b"
+targets = ["sip:127.0.0.1:2"]
+auth = { user = "b@example.com", password = "p" }
+session_timer = { expires = "0s", min_se = "2m" }
+[trunk.refer]
+mode = "terminate"
+accept_code = 200
+notify = "final"
+notify_on_answer = true
+notify_after_bye = false
+release = "at-once"
+release_after = "1s"
+peer_bye = "completed"
+silence = "completed"
+replaces = "local"
+max_transfers = 2
+max_rate = 9
+deny = ["+1900@"]
+allow = ["+1@Example.com", "@pbx.example"]
+routing = "back"
+referred_by = "refuse"
+headers = ["X-Ticket"]
+strict_headers = true
+out_of_dialog = "target-dialog"
+"#,
+    )
+    .plan(1);
+    let [a, b] = &plan.trunks[..] else { panic!("two trunks") };
+    assert_eq!((a.refer, &a.owned.policy), (ReferMode::Relay, &Policy::default()));
+    assert_eq!(a.owned.session, SessionTimer { interval: 1_800, min: 90 });
+    assert!(a.owned.credentials.is_none());
+    assert_eq!(b.refer, ReferMode::Terminate);
+    assert_eq!(b.owned.session, SessionTimer { interval: 0, min: 120 });
+    let expected = Credentials { user: "b@example.com".into(), secret: PlanSecret::Password("p".into()) };
+    assert!(b.owned.credentials.as_deref() == Some(&expected));
+    let rule = |allow, prefix: &str, domain: &str| TargetRule {
+        allow,
+        domain: domain.into(),
+        prefix: prefix.into(),
+    };
+    let expected = Policy {
+        accept_code: 200,
+        notify: NotifyDetail::Final,
+        release: Release::AtOnce,
+        release_after: Duration::from_secs(1),
+        bye_is_success: true,
+        silence_is_success: true,
+        replaces: ReplacesMode::LocalOnly,
+        max_transfers: 2,
+        max_rate: 9,
+        targets: vec![
+            rule(false, "+1900", ""),
+            rule(true, "+1", "example.com"),
+            rule(true, "", "pbx.example"),
+            rule(false, "", ""),
+        ],
+        routing: TargetRouting::BackToReferrer,
+        referred_by: MissingReferredBy::Refuse,
+        allow_headers: vec!["X-Ticket".into()],
+        strict_headers: true,
+        notify_after_bye: false,
+        notify_on_answer: true,
+        out_of_dialog: OutOfDialog::TargetDialog,
+    };
+    assert_eq!(b.owned.policy, expected);
+}
+
+/// [C-156] [C-160] [C-169] Applications, clients, the registrar, and routes to and from them.
+#[test]
+fn owned_calls_become_a_plan() {
+    let loaded = config(
+        r#"
+[http]
+direct_calls = false
+[timers]
+target_ring = "20s"
+[limits]
+legs = 10
+[registrar]
+domains = ["Example.com", "example.net"]
+min_expires = "2m"
+default_expires = "5m"
+max_expires = "10m"
+max_contacts = 3
+max_size = 1000
+refer = "reject"
+[[account]]
+sid = "AC00000000000000000000000000000001"
+token = "t"
+[[application]]
+name = "plain"
+kind = "rcml"
+url = "https://ivr.example.com"
+[[application]]
+name = "ivr"
+kind = "rcml"
+url = "https://u:p@ivr.example.com/voice"
+method = "GET"
+refer_url = "https://ivr.example.com/refer"
+account = "AC00000000000000000000000000000001"
+[[client]]
+user = "alice"
+password = "p"
+account = "AC00000000000000000000000000000001"
+[[client]]
+user = "bob"
+ha1_sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+[[trunk]]
+name = "a"
+targets = ["sip:127.0.0.1:1"]
+[[route]]
+user = "1000"
+application = "ivr"
+[[route]]
+from = ["clients", "api"]
+to = ["a"]
+mode = "b2bua"
+[[route]]
+to = ["clients"]
+"#,
+    );
+    assert_eq!(loaded.applications[1].method, HttpMethod::Get);
+    assert!(!format!("{:?}", loaded.applications).contains("u:p"));
+    let plan = loaded.plan(1);
+    let calls = &plan.calls;
+    let applications: Vec<_> = calls.applications.iter().map(|a| (&*a.name, a.decides_refers)).collect();
+    assert_eq!(applications, [("plain", false), ("ivr", true)]);
+    assert_eq!(calls.applications[1].account.as_deref(), Some("AC00000000000000000000000000000001"));
+    assert!(matches!(plan.routes[0].action, Action::Application(1)));
+    assert_eq!(plan.routes[1].from, [Origin::Clients, Origin::Api]);
+    assert!(matches!(&plan.routes[1].action, Action::Trunks { mode: Mode::B2bua, .. }));
+    assert!(matches!(plan.routes[2].action, Action::Clients));
+    assert!(calls.clients["alice"].credentials.secret == PlanSecret::Password("p".into()));
+    assert!(matches!(
+        &calls.clients["bob"].credentials.secret,
+        PlanSecret::Ha1 { md5: None, sha256: Some(_) }
+    ));
+    let registrar = &calls.registrar;
+    assert_eq!(registrar.domains, ["example.com".into(), "example.net".into()]);
+    assert_eq!((&*registrar.realm, registrar.refer), ("Example.com", ReferMode::Reject(603)));
+    let lives = (registrar.min_expires, registrar.default_expires, registrar.max_expires);
+    assert_eq!((lives, registrar.max_bindings, registrar.max_size), ((120, 300, 600), 3, 1_000));
+    assert_eq!((calls.direct_calls, calls.ring_time.as_secs(), calls.capacity), (false, 20, 10));
+}
+
+/// What is left out is as the plan has it, except that fewer bindings are allowed.
+#[test]
+fn owned_calls_by_default() {
+    let calls = config("").plan(1).calls;
+    let default = CallPlan::default();
+    let expected = Registrar { realm: "127.0.0.1".into(), max_bindings: 5, ..default.registrar };
+    assert_eq!(calls.registrar, expected);
+    let both = (calls.direct_calls, calls.ring_time, calls.capacity);
+    assert_eq!(both, (default.direct_calls, default.ring_time, default.capacity));
+}
+
+#[test]
+fn a_hash_needs_to_know_its_realm() {
+    let client = format!("[[client]]\nuser = \"a\"\nha1 = \"{}\"\n", "0".repeat(32));
+    let found = findings(&client);
+    assert!(found[0].contains("holds for the realm \"127.0.0.1\" only"), "{found:?}");
+    assert_eq!(findings(&format!("{client}[registrar]\nrealm = \"x\"\n")), Vec::<String>::new());
+}
+
+#[test]
+fn routes_about_clients_need_some() {
+    let found = findings("[[route]]\nfrom = [\"clients\"]\nreject = 403\n");
+    assert!(found[0].contains("nobody may register"), "{found:?}");
 }
 
 /// [T-030] [T-011] routes keep file order; groups expand in order.

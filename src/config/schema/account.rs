@@ -1,10 +1,7 @@
-//! Accounts, and what later versions do for them: applications, clients, registrar, media, jambonz.
+//! `[[account]]`, and how secrets are read.
 
-use super::{Name, named};
 use crate::config::read::{At, ExistingFile, FromToml, Reader, Value};
 use crate::config::secret::Secret;
-use crate::sip::plan::ReferMode;
-use std::time::Duration;
 
 /// `[[account]]`: who may use the API, and whose records are whose.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,26 +30,30 @@ impl Account {
     }
 }
 
-/// `token`, or the first line of `token_file`.
+/// `token`, or the first line of `token_file`; one of them must be there.
 fn read_token(table: &mut Reader<'_>) -> Option<Secret> {
-    let direct = table.value("token");
-    let file = table.value("token_file");
-    match (direct, file) {
+    let secret = secret_or_file(table, "token", "token_file");
+    if secret.is_none() && table.value("token").is_none() && table.value("token_file").is_none() {
+        let span = table.span();
+        table.context().absent(span, "account has no token", "add token = \"…\", or token_file = \"FILE\"");
+    }
+    secret
+}
+
+/// A secret as text or as the first line of a file; both are one too many.
+pub(super) fn secret_or_file(
+    table: &mut Reader<'_>,
+    key: &'static str,
+    file_key: &'static str,
+) -> Option<Secret> {
+    match (table.value(key), table.value(file_key)) {
         (Some(_), Some(file)) => {
-            file.wrong("stands beside account.token", "keep one of the two");
+            file.wrong(format_args!("stands beside {}.{key}", table.path()), "keep one of the two");
             None
         }
         (Some(direct), None) => Secret::from_toml(&direct),
         (None, Some(file)) => read_secret_file(&file),
-        (None, None) => {
-            let span = table.span();
-            table.context().absent(
-                span,
-                "account has no token",
-                "add token = \"…\", or token_file = \"FILE\"",
-            );
-            None
-        }
+        (None, None) => None,
     }
 }
 
@@ -107,191 +108,4 @@ fn sid(value: &Value<'_>, letters: &str) -> Option<String> {
     }
     value.wrong(format_args!("= {text:?} is no identifier of this kind"), format!("write {wanted}"));
     None
-}
-
-/// What an application speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ApplicationKind {
-    /// XML documents.
-    Rcml,
-    /// JSON verbs.
-    Jambonz,
-    /// Commands and events.
-    Telnyx,
-}
-
-impl FromToml for ApplicationKind {
-    fn from_toml(value: &Value<'_>) -> Option<ApplicationKind> {
-        value.word(&[
-            ("rcml", ApplicationKind::Rcml),
-            ("jambonz", ApplicationKind::Jambonz),
-            ("telnyx", ApplicationKind::Telnyx),
-        ])
-    }
-}
-
-/// `[[application]]`: checked, not yet acted on.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Application {
-    /// Its name.
-    pub name: At<Name>,
-    /// What it speaks.
-    pub kind: ApplicationKind,
-    /// The owner of the records of its calls.
-    pub account: Option<At<String>>,
-    /// Where it is asked.
-    pub url: HttpUrl,
-}
-
-impl Application {
-    pub(super) fn read(mut table: Reader<'_>) -> Option<Application> {
-        let name = named(&mut table, "application", "\"ivr\"");
-        let kind = table.need("kind", "\"rcml\"");
-        let url = table.need("url", "\"https://ivr.example.com/voice\"");
-        let account = table.take("account");
-        table.take::<Method>("method");
-        match kind {
-            Some(ApplicationKind::Telnyx) => {
-                table.take::<String>("connection_id");
-                table.take::<HttpUrl>("failover_url");
-            }
-            Some(ApplicationKind::Jambonz) => {
-                table.take::<HttpUrl>("status_url");
-                table.take::<Secret>("webhook_secret");
-            }
-            Some(ApplicationKind::Rcml) => {
-                for key in ["fallback_url", "status_callback", "refer_url"] {
-                    table.take::<HttpUrl>(key);
-                }
-            }
-            // The kind is wrong already; which of these belong here cannot be said.
-            None => {
-                for key in [
-                    "connection_id",
-                    "failover_url",
-                    "status_url",
-                    "webhook_secret",
-                    "fallback_url",
-                    "status_callback",
-                    "refer_url",
-                ] {
-                    table.value(key);
-                }
-            }
-        }
-        table.finish();
-        Some(Application { name: name?, kind: kind?, account, url: url? })
-    }
-}
-
-/// The HTTP method of a webhook.
-struct Method;
-
-impl FromToml for Method {
-    fn from_toml(value: &Value<'_>) -> Option<Method> {
-        value.word(&[("POST", ()), ("GET", ())]).map(|()| Method)
-    }
-}
-
-/// An `http:` or `https:` URL.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpUrl(pub String);
-
-impl FromToml for HttpUrl {
-    fn from_toml(value: &Value<'_>) -> Option<HttpUrl> {
-        let wanted = "a URL such as \"https://ivr.example.com/voice\"";
-        let text = value.string(wanted)?;
-        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-        let host = rest.and_then(|r| r.split(['/', '?', '#']).next()).unwrap_or("");
-        if host.is_empty() || !text.chars().all(|c| c.is_ascii_graphic()) {
-            value.wrong(format_args!("= {text:?} is no http or https URL"), format!("write {wanted}"));
-            return None;
-        }
-        Some(HttpUrl(text.to_owned()))
-    }
-}
-
-/// `[[client]]`: checked, not yet acted on.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Client {
-    /// The user part of its address.
-    pub user: At<String>,
-    /// The owner of the records of its calls.
-    pub account: Option<At<String>>,
-}
-
-impl Client {
-    pub(super) fn read(mut table: Reader<'_>) -> Option<Client> {
-        let user = table.need::<At<String>>("user", "\"alice\"");
-        if let Some(user) = &user {
-            table.context().declare("client", user);
-        }
-        let account = table.take("account");
-        let password = table.take::<Secret>("password").is_some();
-        let file = table.value("password_file").and_then(|v| read_secret_file(&v)).is_some();
-        let ha1 = table.take::<Secret>("ha1").is_some();
-        let ha1_sha256 = table.take::<Secret>("ha1_sha256").is_some();
-        if !(password || file || ha1 || ha1_sha256) {
-            let span = table.span();
-            table.context().absent(
-                span,
-                "client has no password",
-                "add password = \"…\", password_file = \"FILE\" or ha1 = \"…\"",
-            );
-        }
-        table.finish();
-        Some(Client { user: user?, account })
-    }
-}
-
-/// `[registrar]`: checked, not yet acted on; its domains are names of Baton already.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Registrar {
-    /// The domains registered for.
-    pub domains: Vec<String>,
-}
-
-impl Registrar {
-    pub(super) fn read(mut table: Reader<'_>) -> Registrar {
-        let domains = table.or("domains", Vec::new());
-        table.take::<String>("realm");
-        table.value("refer").and_then(|v| {
-            v.word(&[
-                ("relay", ReferMode::Relay),
-                ("terminate", ReferMode::Terminate),
-                ("reject", ReferMode::Reject(603)),
-            ])
-        });
-        for key in ["max_expires", "min_expires", "default_expires"] {
-            table.take::<Duration>(key);
-        }
-        table.int("max_contacts", 1..=1_000);
-        table.later(&["store", "keepalive"]);
-        table.finish();
-        Registrar { domains }
-    }
-}
-
-/// `[media]`: checked, not yet acted on.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Media;
-
-impl Media {
-    pub(super) fn read(mut table: Reader<'_>) -> Media {
-        table.value("missing").and_then(|v| v.word(&[("skip", ()), ("fail", ())]));
-        table.finish();
-        Media
-    }
-}
-
-/// `[jambonz]`: checked, not yet acted on.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Jambonz;
-
-impl Jambonz {
-    pub(super) fn read(mut table: Reader<'_>) -> Jambonz {
-        table.value("event_status").and_then(|v| v.word(&[("string", ()), ("integer", ())]));
-        table.finish();
-        Jambonz
-    }
 }

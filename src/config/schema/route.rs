@@ -2,7 +2,7 @@
 
 use super::Name;
 use crate::config::read::{At, FromToml, Reader, Value};
-use crate::sip::plan::Fork;
+use crate::sip::plan::{Fork, Mode};
 use std::ops::Range;
 use toml::de::DeValue;
 
@@ -18,7 +18,7 @@ pub struct Route {
     /// What is done.
     pub to: Destination,
     /// Whether Baton proxies or owns the call.
-    pub mode: At<RouteMode>,
+    pub mode: At<Mode>,
     /// One trunk after another, or all at once.
     pub fork: Fork,
 }
@@ -46,8 +46,10 @@ pub enum UserPattern {
 /// What a route does with a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Destination {
-    /// Trunks and groups in order, or `clients`.
+    /// Trunks and groups in order.
     Trunks(Vec<At<Name>>),
+    /// The client that the Request-URI's user names.
+    Clients,
     /// An application decides.
     Application(At<Name>),
     /// Refused.
@@ -59,21 +61,9 @@ pub enum Destination {
     },
 }
 
-/// Whether a call is proxied or owned.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RouteMode {
-    /// Owned only where something needs it.
-    #[default]
-    Auto,
-    /// Never owned.
-    Proxy,
-    /// Always owned.
-    B2bua,
-}
-
-impl FromToml for RouteMode {
-    fn from_toml(value: &Value<'_>) -> Option<RouteMode> {
-        value.word(&[("auto", RouteMode::Auto), ("proxy", RouteMode::Proxy), ("b2bua", RouteMode::B2bua)])
+impl FromToml for Mode {
+    fn from_toml(value: &Value<'_>) -> Option<Mode> {
+        value.word(&[("auto", Mode::Auto), ("proxy", Mode::Proxy), ("b2bua", Mode::B2bua)])
     }
 }
 
@@ -107,8 +97,15 @@ impl Route {
         let from = table.or("from", Vec::new());
         let user = read_user(&mut table);
         let to = read_destination(&mut table);
-        let mode = table.or("mode", At { value: RouteMode::Auto, span: table.span() });
+        let mode = table.or("mode", At { value: Mode::Auto, span: table.span() });
         let fork = table.or("fork", Fork::Serial);
+        if let (
+            Some(value),
+            Some(Destination::Clients | Destination::Application(_) | Destination::Reject { .. }),
+        ) = (table.value("fork"), &to)
+        {
+            value.wrong("is about trunks, and this route names none", "remove it");
+        }
         let span = table.span();
         table.later(LATER);
         table.finish();
@@ -158,7 +155,7 @@ fn read_destination(table: &mut Reader<'_>) -> Option<Destination> {
         table.context().absent(
             table.span(),
             "route says neither to, application nor reject",
-            "add to = [\"TRUNK\"], or reject = 403",
+            "add to = [\"TRUNK\"], to = [\"clients\"], or reject = 403",
         );
         return None;
     }
@@ -175,7 +172,15 @@ fn read_destination(table: &mut Reader<'_>) -> Option<Destination> {
             if let Some(value) = table.value("to").filter(Value::is_empty_array) {
                 value.wrong("is empty", "name at least one trunk or group");
             }
-            Some(Destination::Trunks(to))
+            let clients = to.iter().find(|name| &*name.value.0 == "clients");
+            if let Some(name) = clients.filter(|_| to.len() > 1) {
+                table.context().error(
+                    name.span.clone(),
+                    "route.to names \"clients\" beside trunks",
+                    "write a route of its own for clients",
+                );
+            }
+            Some(if clients.is_some() { Destination::Clients } else { Destination::Trunks(to) })
         }
         Some("application") => table.take("application").map(Destination::Application),
         _ => table.value("reject").and_then(|v| read_reject(&v)),

@@ -11,18 +11,25 @@ use std::time::Duration;
 pub struct Http {
     /// Where to listen.
     pub listen: At<SocketAddr>,
+    /// Whether a call to a `sip:` address that no route takes goes to the address's own host.
+    pub direct_calls: bool,
 }
 
 impl Default for Http {
     fn default() -> Http {
-        Http { listen: At { value: SocketAddr::from(([127, 0, 0, 1], 8080)), span: 0..0 } }
+        let listen = At { value: SocketAddr::from(([127, 0, 0, 1], 8080)), span: 0..0 };
+        Http { listen, direct_calls: true }
     }
 }
 
 impl Http {
     pub(super) fn read(mut table: Reader<'_>) -> Http {
-        let http = Http { listen: table.or("listen", Http::default().listen) };
-        table.later(&["tls_profile", "direct_calls"]);
+        let default = Http::default();
+        let http = Http {
+            listen: table.or("listen", default.listen),
+            direct_calls: table.or("direct_calls", default.direct_calls),
+        };
+        table.later(&["tls_profile"]);
         table.finish();
         http
     }
@@ -163,16 +170,54 @@ impl State {
     }
 }
 
-/// `[webhook]`: what Baton may call.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// `[webhook]`: what Baton fetches and whom it notifies by HTTP.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Webhook {
     /// Whether webhooks may reach loopback and private addresses.
     pub allow_private: bool,
+    /// A whole exchange, redirects included, is given up after this.
+    pub timeout: Duration,
+    /// Documents fetched at once; others wait, and their time runs.
+    pub max_fetches: usize,
+    /// Notifications on their way at once.
+    pub max_deliveries: usize,
+    /// Notifications that may wait altogether; further ones are dropped and counted.
+    pub max_waiting: usize,
+    /// Notifications of one call that may wait.
+    pub max_waiting_per_call: usize,
+}
+
+impl Default for Webhook {
+    fn default() -> Webhook {
+        Webhook {
+            allow_private: false,
+            timeout: Duration::from_secs(6),
+            max_fetches: 1_024,
+            max_deliveries: 256,
+            max_waiting: 16_384,
+            max_waiting_per_call: 64,
+        }
+    }
 }
 
 impl Webhook {
     pub(super) fn read(mut table: Reader<'_>) -> Webhook {
-        let webhook = Webhook { allow_private: table.or("allow_private", false) };
+        let d = Webhook::default();
+        let mut most = |key, default| {
+            table.int(key, 1..=1_000_000).and_then(|n| usize::try_from(n).ok()).unwrap_or(default)
+        };
+        let max_fetches = most("max_fetches", d.max_fetches);
+        let max_deliveries = most("max_deliveries", d.max_deliveries);
+        let max_waiting = most("max_waiting", d.max_waiting);
+        let max_waiting_per_call = most("max_waiting_per_call", d.max_waiting_per_call);
+        let webhook = Webhook {
+            allow_private: table.or("allow_private", d.allow_private),
+            timeout: at_least(&mut table, "timeout", Duration::from_millis(100)).unwrap_or(d.timeout),
+            max_fetches,
+            max_deliveries,
+            max_waiting,
+            max_waiting_per_call,
+        };
         table.finish();
         webhook
     }

@@ -1,10 +1,12 @@
 //! `[[trunk]]` and `[[trunk_group]]`.
 
+use super::refer::{TrunkAuth, read_refer, read_session_timer};
 use super::service::at_least;
 use super::{Name, named};
 use crate::config::endpoint::{SourceEntry, parse_target, report};
 use crate::config::read::{At, FromToml, Reader, Value};
-use crate::sip::plan::{ReferMode, Target};
+use crate::sip::plan::{ReferMode, SessionTimer, Target};
+use crate::sip::refer::Policy;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use toml::de::DeValue;
@@ -22,6 +24,12 @@ pub struct Trunk {
     pub account: Option<At<String>>,
     /// What happens to a REFER it sends.
     pub refer: At<ReferMode>,
+    /// How transfers are done (refer-core section 4).
+    pub policy: Policy,
+    /// For challenges by its peer.
+    pub auth: Option<TrunkAuth>,
+    /// Session timers of calls that Baton owns.
+    pub session: SessionTimer,
     /// Larger requests leave over a stream transport where the trunk has one.
     pub udp_max: usize,
     /// An attempt without any response is given up after this (T-061).
@@ -39,7 +47,6 @@ const LATER: &[&str] = &[
     "direction",
     "admin",
     "listener",
-    "auth",
     "allow_preloaded_route",
     "number_plan_in",
     "number_plan_out",
@@ -51,7 +58,6 @@ const LATER: &[&str] = &[
     "passive",
     "connections",
     "limits",
-    "session_timer",
     "nat",
     "topology",
     "headers",
@@ -73,7 +79,9 @@ impl Trunk {
         matched.later(&["tls_names"]);
         matched.finish();
         let account = table.take("account");
-        let refer = read_refer(&mut table);
+        let (refer, policy) = read_refer(&mut table);
+        let auth = TrunkAuth::read(&mut table);
+        let session = read_session_timer(&mut table);
         let udp_max = table.int("udp_max", 200..=65_535).and_then(|n| usize::try_from(n).ok());
         let no_response_timeout = at_least(&mut table, "no_response_timeout", MIN);
         let ring_timeout = at_least(&mut table, "ring_timeout", MIN);
@@ -87,6 +95,9 @@ impl Trunk {
             sources,
             account,
             refer,
+            policy,
+            auth,
+            session,
             udp_max: udp_max.unwrap_or(1_300),
             no_response_timeout: no_response_timeout.unwrap_or(Duration::from_secs(3)),
             ring_timeout: ring_timeout.unwrap_or(Duration::from_secs(180)),
@@ -123,52 +134,6 @@ impl FromToml for Uri {
     fn from_toml(value: &Value<'_>) -> Option<Uri> {
         let text = value.string("a URI such as \"sip:192.0.2.1:5060\"")?;
         report(value, text, parse_target(text, 0, 0)).map(Uri)
-    }
-}
-
-/// `refer = { mode, code }`.
-fn read_refer(table: &mut Reader<'_>) -> At<ReferMode> {
-    const REFUSED: u16 = 603;
-    let mut refer = table.table("refer");
-    let span = refer.value("mode").map_or(refer.span(), |v| v.span());
-    let mode = refer.value("mode").and_then(|v| {
-        v.word(&[
-            ("relay", ReferMode::Relay),
-            ("terminate", ReferMode::Terminate),
-            ("reject", ReferMode::Reject(REFUSED)),
-        ])
-    });
-    let code = refer.take::<At<RefusalCode>>("code");
-    refer.later(&["allow_targets"]);
-    let mode = match (mode.unwrap_or_default(), code) {
-        (ReferMode::Reject(_), Some(code)) => ReferMode::Reject(code.value.0),
-        (mode @ ReferMode::Reject(_), None) => mode,
-        (mode @ (ReferMode::Relay | ReferMode::Terminate), Some(code)) => {
-            refer.context().error(
-                code.span,
-                "trunk.refer.code is the answer of mode \"reject\", which this is not",
-                "remove code, or write mode = \"reject\"",
-            );
-            mode
-        }
-        (mode @ (ReferMode::Relay | ReferMode::Terminate), None) => mode,
-    };
-    refer.finish();
-    At { value: mode, span }
-}
-
-/// 603, 403 or 405 (refer-core section 4).
-struct RefusalCode(u16);
-
-impl FromToml for RefusalCode {
-    fn from_toml(value: &Value<'_>) -> Option<RefusalCode> {
-        match value.int(100..=699)? {
-            code @ (403 | 405 | 603) => u16::try_from(code).ok().map(RefusalCode),
-            code => {
-                value.wrong(format_args!("= {code} is no way to refuse a REFER"), "write 603, 403 or 405");
-                None
-            }
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use super::service::at_least;
 use crate::config::endpoint::HostPort;
 use crate::config::read::{At, FromToml, Reader, Value};
 use crate::sip::message::Limits;
-use crate::sip::plan::{Capacity, Routing, Timings, UnknownSource};
+use crate::sip::plan::{CallPlan, Capacity, Routing, Timings, UnknownSource};
 use std::time::Duration;
 
 /// `[acl]`: who may send requests.
@@ -30,6 +30,22 @@ impl Acl {
         table.later(&["ban", "never_ban", "scanner_agents"]);
         table.finish();
         acl
+    }
+}
+
+/// Bounds of calls that Baton owns: `[timers] target_ring` and `[limits] legs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Calls {
+    /// How long a transfer's target may ring (refer-core section 3).
+    pub target_ring: Duration,
+    /// Legs a shard keeps; past it a new call gets 503.
+    pub legs: usize,
+}
+
+impl Default for Calls {
+    fn default() -> Calls {
+        let plan = CallPlan::default();
+        Calls { target_ring: plan.ring_time, legs: plan.capacity }
     }
 }
 
@@ -82,7 +98,7 @@ pub(super) fn read_routing(mut table: Reader<'_>) -> (Routing, Vec<Box<str>>) {
 }
 
 /// `[limits]`: what a message may contain, and what a shard keeps.
-pub(super) fn read_limits(mut table: Reader<'_>) -> (Limits, Capacity) {
+pub(super) fn read_limits(mut table: Reader<'_>) -> (Limits, Capacity, usize) {
     let d = Limits::default();
     let limits = Limits {
         // A whole datagram must fit (RFC 3261 §18.1.1).
@@ -100,13 +116,14 @@ pub(super) fn read_limits(mut table: Reader<'_>) -> (Limits, Capacity) {
         refers: size(&mut table, "refers", 1..=100_000_000, d.refers),
         events: size(&mut table, "events", 1..=100_000_000, d.events),
     };
+    let legs = size(&mut table, "legs", 2..=100_000_000, Calls::default().legs);
     table.later(&["calls_total", "reject", "per_source"]);
     table.finish();
-    (limits, capacity)
+    (limits, capacity, legs)
 }
 
-/// `[timers]`: RFC 3261 Table 4, and Timer C.
-pub(super) fn read_timings(mut table: Reader<'_>) -> Timings {
+/// `[timers]`: RFC 3261 Table 4, Timer C, and how long a transfer's target may ring.
+pub(super) fn read_timings(mut table: Reader<'_>) -> (Timings, Duration) {
     let d = Timings::default();
     let tick = Duration::from_millis(10);
     let timings = Timings {
@@ -129,8 +146,9 @@ pub(super) fn read_timings(mut table: Reader<'_>) -> Timings {
             "make t2 the longer one; retransmission intervals grow from t1 to t2",
         );
     }
+    let target_ring = at_least(&mut table, "target_ring", Duration::from_secs(1));
     table.finish();
-    timings
+    (timings, target_ring.unwrap_or(Calls::default().target_ring))
 }
 
 /// RFC 3261 §17.2.1: 200 ms at most.
