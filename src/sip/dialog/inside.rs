@@ -68,13 +68,16 @@ pub(super) struct Request {
     pub(super) min_se: u32,
     pub(super) cseq: u32,
     pub(super) places: Places,
+    /// When an INVITE without final answer is cancelled.
+    pub(super) until: Option<Time>,
 }
 
 impl Request {
     pub(super) fn next_deadline(&self) -> Option<Time> {
         match self.stage {
             Stage::Locating(at) | Stage::Glare(at) => Some(at),
-            Stage::Queued | Stage::Sent(_) | Stage::Accepted => None,
+            Stage::Sent(_) => self.until,
+            Stage::Queued | Stage::Accepted => None,
         }
     }
 
@@ -146,6 +149,7 @@ impl Leg {
             min_se: 0,
             cseq: 0,
             places: Places::new(),
+            until: None,
         });
     }
 
@@ -232,7 +236,6 @@ impl Leg {
 
     pub(super) fn transmit(&mut self, at: usize, cx: &mut Cx<'_>, desk: &mut Desk) -> bool {
         let secret = cx.random();
-        let Some(client) = cx.transactions.reserve_client(secret) else { return false };
         let Some(request) = self.requests.get_mut(at) else { return false };
         let (fork, method) = (request.fork, request.method);
         if request.places.is_empty() {
@@ -240,6 +243,9 @@ impl Leg {
         }
         let place = request.places.remove(0);
         let Some(dialog) = self.dialogs.iter_mut().find(|dialog| dialog.fork == fork) else { return false };
+        let Some(client) = cx.transactions.reserve_client(secret) else { return false };
+        // A re-INVITE that only ever gets provisionals must not keep its offer open for ever.
+        request.until = (method == Method::Invite).then_some(cx.now + cx.plan.timings.c);
         request.cseq = dialog.next_cseq();
         request.stage = Stage::Sent(client);
         if request.offers()
@@ -294,9 +300,11 @@ impl Leg {
                     request.stage = Stage::Queued;
                     self.finish(at, cx, desk, 503, None);
                 }
-                Stage::Glare(_) | Stage::Queued | Stage::Sent(_) | Stage::Accepted => {
-                    request.stage = Stage::Queued;
+                Stage::Sent(client) => {
+                    request.until = None;
+                    cx.transactions.cancel_client(now, client, None, cx.fx);
                 }
+                Stage::Glare(_) | Stage::Queued | Stage::Accepted => request.stage = Stage::Queued,
             }
         }
         if !self.requests.is_empty() {
@@ -342,7 +350,8 @@ impl Leg {
         match request.stage {
             // An INVITE's 2xx must still be acknowledged: its transaction keeps its owner.
             Stage::Sent(client) if request.method != Method::Invite => cx.transactions.forget_client(client),
-            Stage::Sent(_) | Stage::Queued | Stage::Locating(_) | Stage::Glare(_) => {}
+            Stage::Sent(client) => cx.transactions.cancel_client(cx.now, client, None, cx.fx),
+            Stage::Queued | Stage::Locating(_) | Stage::Glare(_) => {}
             Stage::Accepted => {
                 let body = self.still_answer();
                 self.push_ack(cx, request.cseq, request.authorization, body);

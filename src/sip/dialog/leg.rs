@@ -258,7 +258,11 @@ impl Leg {
             State::Ended { until } => Some(*until),
             State::Answered(_) | State::Up | State::Dead => None,
         };
-        let session = self.session.as_ref().filter(|_| self.is_up()).and_then(Session::next_deadline);
+        let session = self
+            .session
+            .as_ref()
+            .filter(|_| matches!(self.state, State::Up))
+            .and_then(Session::next_deadline);
         let requests = self.requests.iter().filter_map(|request| request.next_deadline());
         let accepted = self.accepted.iter().map(|accepted| accepted.next.min(accepted.until));
         let acks = self.acks.iter().map(|ack| ack.until);
@@ -275,7 +279,9 @@ impl Leg {
                 }
                 let key =
                     OWNED_TIMER | u64::from(self.id.slot) << 24 | u64::from(self.id.generation) & 0xff_ffff;
-                self.alarm = Some((next, cx.transactions.set_tu_timer(next, key)));
+                // Never at once: a moment that nobody attends to must not stop all others.
+                let at = next.max(cx.now + crate::sip::timer::TICK);
+                self.alarm = Some((next, cx.transactions.set_tu_timer(at, key)));
             }
             (None, Some((_, timer))) => {
                 cx.transactions.cancel_timer(timer);

@@ -209,6 +209,10 @@ impl Bench {
                 self.with(|legs, cx| legs.cancel_in(cx, server, invite, &message, &flow));
                 None
             }
+            Received::New(server) if message.method() != Method::Invite || ready.to_tag.is_some() => {
+                self.transactions.forget_server(server, &mut self.fx);
+                None
+            }
             Received::New(server) => {
                 let options = Incoming { allow_refer: true, ..Incoming::default() };
                 self.with(|legs, cx| legs.incoming(cx, server, &message, &ready, &flow, options)).ok()
@@ -246,7 +250,9 @@ impl Bench {
     /// Nothing is left after the longest timer.
     pub(crate) fn end(&mut self) {
         self.pass(Duration::from_secs(200));
-        assert_eq!(self.legs.len(), 0, "legs remain");
+        let remain: Vec<_> =
+            self.legs.table.iter().map(|(_, leg)| (leg.id, leg.silent, &leg.state)).collect();
+        assert!(remain.is_empty(), "legs remain: {remain:?}");
         assert_eq!(self.legs.desk.index.len(), 0, "tags remain");
         assert_eq!(self.transactions.len(), 0, "transactions remain");
         assert_eq!(self.transactions.timers(), 0, "timers remain");

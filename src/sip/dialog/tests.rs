@@ -7,5 +7,6 @@ mod glare;
 mod reliable;
 mod reoffers;
 mod routing;
+mod storm;
 mod timers;
 mod unset;
