@@ -1,18 +1,24 @@
 //! A running server: shards, record store, HTTP. `serve` and the demo run the same one.
 
 use crate::config::Config;
-use crate::config::schema::{Account as ConfigAccount, Records, Store as StorePlace};
+use crate::config::schema::{
+    Account as ConfigAccount, Application as ConfigApplication, Records, Store as StorePlace,
+};
 use crate::config::state::State;
-use crate::control::{self, Account, ControlConfig, Handle, Readiness};
+use crate::control::{
+    self, Account, Application, ControlConfig, Handle, HttpMethod, Readiness, Steering, WebhookOptions,
+};
 use crate::io::{self, Clock, DnsOptions, IoConfig, Running, TlsContext, TlsProfile, entropy};
 use crate::record::{RecordConfig, Store};
 use crate::shard::owner::HashKey;
 use crate::shard::{Counters, Place, Shard};
+use crate::sip::event::Event;
 use crate::sip::plan::Plan;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc::{Receiver, Sender};
 
 /// Everything that runs. Dropped in this order: first what takes calls, last what others run on.
 #[derive(Debug)]
@@ -37,10 +43,13 @@ impl Server {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = config.shards.threads(cores);
         let counters: Vec<_> = (0..count).map(|_| Arc::new(Counters::new(plan.trunks.len()))).collect();
-        let shards = shards(config, state, plan, &store, &counters)?;
+        let (control, events) = control::events();
+        let steering = Steer { node: plan.node, host: host(&plan), events };
+        let shards = shards(config, state, plan, &store, control, &counters)?;
         names(config, &shards, &runtime);
         let readiness = Readiness::starting();
-        let http = control::serve(http(config, &store, &shards, counters, &readiness), runtime.handle())?;
+        let http = http(config, &store, &shards, counters, steering, &readiness);
+        let http = control::serve(http, runtime.handle())?;
         readiness.ready(Readiness::STARTING);
         Ok(Server { shards, http, store, readiness, runtime })
     }
@@ -76,6 +85,7 @@ fn shards(
     state: &State,
     plan: Plan,
     store: &Store,
+    control: Sender<Event>,
     counters: &[Arc<Counters>],
 ) -> Result<Running, Box<dyn Error>> {
     let plan = Arc::new(plan);
@@ -86,6 +96,7 @@ fn shards(
         shards: u16::try_from(counters.len())?,
         key: HashKey::new(entropy::bytes()?),
         events: store.sender(),
+        control: Some(control),
         sockets: config.sockets,
         streams: config.streams.clone(),
         tls: Arc::new(TlsContext::load(&profiles)?),
@@ -105,14 +116,54 @@ fn shards(
 
 /// Lets the shards resolve names. Without name servers Baton runs on, and serves addresses.
 fn names(config: &Config, shards: &Running, runtime: &Runtime) {
-    let options = DnsOptions {
+    if let Err(error) = shards.resolve_names(runtime.handle(), &dns(config)) {
+        tracing::warn!(event = "dns", %error, "names cannot be resolved; targets that are addresses work");
+    }
+}
+
+fn dns(config: &Config) -> DnsOptions {
+    DnsOptions {
         servers: config.dns.servers.clone(),
         timeout: config.dns.timeout,
         attempts: config.dns.attempts,
         negative_ttl: config.dns.negative_ttl,
+    }
+}
+
+/// What steering calls needs of the plan, which the shards keep.
+struct Steer {
+    node: u128,
+    host: Box<str>,
+    events: Receiver<Event>,
+}
+
+/// The host by which Baton names itself: its first listener's.
+fn host(plan: &Plan) -> Box<str> {
+    plan.listeners.first().map_or_else(|| "localhost".into(), |listener| listener.host.clone())
+}
+
+fn steering(config: &Config, store: &Store, shards: &Running, steer: Steer) -> Steering {
+    let application = |a: &ConfigApplication| Application {
+        name: (*a.name.value.0).into(),
+        url: a.url.0.clone(),
+        method: HttpMethod::Post,
+        fallback_url: None,
+        status_callback: None,
+        refer_url: None,
     };
-    if let Err(error) = shards.resolve_names(runtime.handle(), &options) {
-        tracing::warn!(event = "dns", %error, "names cannot be resolved; targets that are addresses work");
+    Steering {
+        node: steer.node,
+        shards: Arc::new(shards.orders()),
+        events: steer.events,
+        store: store.sender(),
+        applications: config.applications.iter().map(application).collect(),
+        webhook: WebhookOptions {
+            allow_private: config.webhook.allow_private,
+            dns: dns(config),
+            ..WebhookOptions::default()
+        },
+        host: steer.host,
+        media_fails: false,
     }
 }
 
@@ -121,6 +172,7 @@ fn http(
     store: &Store,
     shards: &Running,
     counters: Vec<Arc<Counters>>,
+    steer: Steer,
     readiness: &Readiness,
 ) -> ControlConfig {
     let account = |a: &ConfigAccount| Account {
@@ -140,6 +192,7 @@ fn http(
         readiness: readiness.clone(),
         started: Clock::new().now(),
         max_series: config.metrics.max_series,
+        steering: steering(config, store, shards, steer),
     }
 }
 

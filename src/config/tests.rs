@@ -281,7 +281,7 @@ to = ["clients"]
     ));
     let registrar = &calls.registrar;
     assert_eq!(registrar.domains, ["example.com".into(), "example.net".into()]);
-    assert_eq!((&*registrar.realm, registrar.refer), ("Example.com", ReferMode::Reject(603)));
+    assert_eq!((&*registrar.realm, registrar.refer), ("example.com", ReferMode::Reject(603)));
     let lives = (registrar.min_expires, registrar.default_expires, registrar.max_expires);
     assert_eq!((lives, registrar.max_bindings, registrar.max_size), ((120, 300, 600), 3, 1_000));
     assert_eq!((calls.direct_calls, calls.ring_time.as_secs(), calls.capacity), (false, 20, 10));

@@ -7,6 +7,8 @@
 
 mod text;
 
+use super::engine::Engine;
+use super::webhook::Outcome;
 use super::{App, Readiness};
 use crate::io;
 use crate::record::Stats;
@@ -33,6 +35,7 @@ pub(super) struct Sources {
     pub(super) readiness: Readiness,
     pub(super) started: Time,
     pub(super) max_series: usize,
+    pub(super) engine: Arc<Engine>,
 }
 
 /// Shows them.
@@ -78,13 +81,17 @@ impl Metrics {
         let sum = |count: fn(&io::Counters) -> u64| io().map(|io| count(io)).sum::<u64>();
         Outside {
             handoffs: io().map(|io| io.handed_over.get()).collect(),
-            queue_depth: vec![(Queue::Events, sum(|io| io.events_waiting.get()))],
+            queue_depth: vec![
+                (Queue::Events, sum(|io| io.events_waiting.get())),
+                (Queue::Webhook, self.sources.engine.webhooks.stats().waiting()),
+            ],
             queue_dropped: vec![
                 (Queue::Handoff, sum(|io| io.handover_dropped.get())),
                 (Queue::Events, sum(|io| io.events_dropped.get() + io.events_lost.get())),
                 (Queue::Stream, sum(|io| io.stream_sends_failed.get())),
                 (Queue::Datagram, sum(|io| io.datagrams_failed.get())),
                 (Queue::Dns, sum(|io| io.dns_refused.get())),
+                (Queue::Webhook, self.sources.engine.webhooks.stats().of(Outcome::Dropped)),
             ],
         }
     }
@@ -98,6 +105,7 @@ impl Metrics {
         let draining = self.sources.readiness.stands(Readiness::DRAINING);
         gauge!("baton_draining").set(if draining { 1.0 } else { 0.0 });
         gauge!("baton_metrics_folded_series").set(folded as f64);
+        self.copy_steering();
         for (name, value) in summed(&self.sources.io) {
             match name {
                 "connections" => gauge!("baton_io_connections").set(value as f64),
@@ -105,6 +113,26 @@ impl Metrics {
                 name => counter!("baton_io_total", "what" => name).absolute(value),
             }
         }
+    }
+}
+
+impl Metrics {
+    /// What came of steering calls.
+    fn copy_steering(&self) {
+        let engine = &self.sources.engine;
+        for (outcome, result) in Outcome::ALL {
+            let count = engine.webhooks.stats().of(outcome);
+            counter!("baton_webhook_deliveries_total", "result" => result).absolute(count);
+        }
+        for (result, count) in engine.live.orders().stats().all() {
+            counter!("baton_orders_total", "result" => result).absolute(count);
+        }
+        let (calls, lost) = engine.live.counts();
+        let (steered, skipped) = engine.rcml.counts();
+        gauge!("baton_owned_calls").set(calls as f64);
+        gauge!("baton_steered_calls").set(steered as f64);
+        counter!("baton_steering_events_lost_total").absolute(lost);
+        counter!("baton_media_verbs_skipped_total").absolute(skipped);
     }
 }
 
@@ -136,6 +164,24 @@ fn describe() {
         "baton_metrics_folded_series",
         none,
         "Series that families beyond their bound show as one named other."
+    );
+    describe_counter!(
+        "baton_webhook_deliveries_total",
+        none,
+        "Requests to programs that steer calls or are told of them, by what came of it."
+    );
+    describe_counter!("baton_orders_total", none, "Orders to shards, by what came of them.");
+    describe_gauge!("baton_owned_calls", none, "Legs that Baton owns and the control plane knows of.");
+    describe_gauge!("baton_steered_calls", none, "Calls steered by documents now.");
+    describe_counter!(
+        "baton_steering_events_lost_total",
+        none,
+        "Events that who steers a call did not take in time."
+    );
+    describe_counter!(
+        "baton_media_verbs_skipped_total",
+        none,
+        "Verbs of documents that need media and were skipped."
     );
     describe_gauge!("baton_io_connections", none, "Stream connections open now.");
     describe_gauge!("baton_io_events_waiting", none, "Final events a shard keeps until they are taken.");

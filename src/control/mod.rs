@@ -5,31 +5,42 @@
 //! or hostile client costs one of a limited number of connections, and only for a while.
 //!
 //! A request's way: [`server`] (connection, header) → [`router`] → [`face`] (authentication, path,
-//! query) → [`records`] (a bounded number of readers) → the answer.
+//! query) → [`records`] (a bounded number of readers) → the answer. Who wants something done with a
+//! call goes on to [`engine`]: an order to the call's shard ([`orders`]), and what the shards' events
+//! say came of it ([`live`]). Programs that steer calls are asked through [`webhook`].
 
 mod auth;
+mod engine;
 mod face;
 mod health;
+mod live;
 mod metrics;
 mod openapi;
+mod orders;
 mod problem;
 mod query;
 mod records;
 mod router;
 mod server;
+mod steering;
+mod webhook;
 
 pub use auth::Account;
 pub use health::Readiness;
+pub use orders::Shards;
+pub use steering::{Application, HttpMethod, Steering, WebhookOptions, events};
 
 use crate::io;
 use crate::record::{Reader, Stats};
 use crate::shard::Counters;
+use crate::sip::event::Event;
 use crate::sip::time::Time;
 use records::Records;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::{Handle as RuntimeHandle, Runtime};
+use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
 
 /// Worker threads of the control plane's runtime.
@@ -62,6 +73,8 @@ pub struct ControlConfig {
     pub started: Time,
     /// Series a metric family shows at most (T-133).
     pub max_series: usize,
+    /// How calls are steered.
+    pub steering: Steering,
 }
 
 /// Why the control plane cannot be started.
@@ -103,10 +116,16 @@ pub fn serve(config: ControlConfig, runtime: &RuntimeHandle) -> Result<Handle, C
         tokio::net::TcpListener::from_std(listener).map_err(bind)?
     };
     let (stop, stopping) = watch::channel(false);
-    let router = router::router(Arc::new(App::new(config)));
+    let (app, events) = {
+        let _inside = runtime.enter();
+        App::new(config)
+    };
+    let engine = Arc::clone(&app.engine);
+    let taking = runtime.spawn(engine::run(engine, events));
+    let router = router::router(Arc::new(app));
     let serving = runtime.spawn(server::run(listener, router, stopping));
     tracing::info!(event = "http.listening", %address, "HTTP is served");
-    Ok(Handle { address, stop, serving: Some(serving), runtime: runtime.clone() })
+    Ok(Handle { address, stop, serving: Some(serving), taking, runtime: runtime.clone() })
 }
 
 /// The running HTTP server; it stops when this is dropped.
@@ -115,6 +134,8 @@ pub struct Handle {
     address: SocketAddr,
     stop: watch::Sender<bool>,
     serving: Option<tokio::task::JoinHandle<()>>,
+    /// Takes the shards' events.
+    taking: tokio::task::JoinHandle<()>,
     runtime: RuntimeHandle,
 }
 
@@ -145,6 +166,7 @@ impl Drop for Handle {
         if let Some(serving) = self.serving.take() {
             serving.abort();
         }
+        self.taking.abort();
     }
 }
 
@@ -152,6 +174,7 @@ impl Drop for Handle {
 #[derive(Debug)]
 struct App {
     accounts: auth::Accounts,
+    engine: Arc<engine::Engine>,
     records: Records,
     metrics: metrics::Metrics,
     readiness: Readiness,
@@ -160,8 +183,10 @@ struct App {
 }
 
 impl App {
-    fn new(config: ControlConfig) -> App {
-        App {
+    /// To be called on the runtime; the events are to be taken.
+    fn new(config: ControlConfig) -> (App, Receiver<Event>) {
+        let (engine, events) = engine::Engine::new(config.steering);
+        let app = App {
             accounts: auth::Accounts::new(config.accounts),
             records: Records::new(config.reader),
             metrics: metrics::Metrics::new(metrics::Sources {
@@ -173,10 +198,13 @@ impl App {
                 readiness: config.readiness.clone(),
                 started: config.started,
                 max_series: config.max_series,
+                engine: Arc::clone(&engine),
             }),
+            engine,
             readiness: config.readiness,
             record_stats: config.record_stats,
             io: config.io,
-        }
+        };
+        (app, events)
     }
 }

@@ -1,5 +1,7 @@
 //! `/openapi.json`: the description of everything this server answers, and of nothing else.
 
+mod post;
+
 use super::problem::Format;
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
@@ -39,8 +41,9 @@ fn paths() -> Value {
     let mut paths = Map::new();
     for prefix in ["/restcomm/2012-04-24", "/api/2012-04-24", "/2012-04-24"] {
         let base = format!("{prefix}/Accounts/{{AccountSid}}");
-        paths.insert(format!("{base}/Calls"), get(list_calls()));
-        paths.insert(format!("{base}/Calls/{{CallSid}}"), get(read_call()));
+        paths.insert(format!("{base}/Calls"), get_and_post(list_calls(), post::create_call()));
+        let call = format!("{base}/Calls/{{CallSid}}");
+        paths.insert(call, get_and_post(read_call(), post::modify_call()));
         for below in ["Notifications", "Recordings"] {
             paths.insert(format!("{base}/Calls/{{CallSid}}/{below}"), get(below_call(below)));
         }
@@ -59,6 +62,10 @@ fn paths() -> Value {
 
 fn get(operation: Value) -> Value {
     json!({ "get": operation })
+}
+
+fn get_and_post(get: Value, post: Value) -> Value {
+    json!({ "get": get, "post": post })
 }
 
 fn list_calls() -> Value {
@@ -262,7 +269,7 @@ fn with_errors(codes: &[&str], responses: Value) -> Value {
         };
         all.insert((*code).to_owned(), answer);
     }
-    all.insert("405".to_owned(), only_json("Only GET and HEAD are served.", "Problem"));
+    all.insert("405".to_owned(), only_json("Another method is meant; Allow says which.", "Problem"));
     Value::Object(all)
 }
 
@@ -432,8 +439,10 @@ mod tests {
         }
         for (path, item) in document["paths"].as_object().expect("paths") {
             for name in path.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
-                let parameters = item["get"]["parameters"].as_array().expect("parameters");
-                assert!(parameters.iter().any(|p| p["name"] == name && p["in"] == "path"), "{path}");
+                for operation in item.as_object().expect("operations").values() {
+                    let parameters = operation["parameters"].as_array().expect("parameters");
+                    assert!(parameters.iter().any(|p| p["name"] == name && p["in"] == "path"), "{path}");
+                }
             }
         }
     }

@@ -72,6 +72,24 @@ impl Problem {
         }
     }
 
+    /// 405: the resource can be read and posted to.
+    pub(super) const fn get_or_post() -> Problem {
+        Problem {
+            status: StatusCode::METHOD_NOT_ALLOWED,
+            message: Some("This resource takes GET, HEAD and POST."),
+            header: Some((ALLOW, HeaderValue::from_static("GET, HEAD, POST"))),
+        }
+    }
+
+    /// 503: the node takes no calls, or no orders, now.
+    pub(super) const fn unavailable(message: &'static str) -> Problem {
+        Problem {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            message: Some(message),
+            header: Some((RETRY_AFTER, HeaderValue::from_static("5"))),
+        }
+    }
+
     /// 503: later perhaps.
     pub(super) const fn busy() -> Problem {
         Problem {

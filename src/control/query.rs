@@ -27,6 +27,16 @@ impl Query {
         Some(first.1.as_str()).filter(|value| !value.is_empty())
     }
 
+    /// A parameter's value without blanks around it; a blank one is as if absent.
+    pub(super) fn trimmed(&self, name: &str) -> Option<&str> {
+        self.value(name).map(str::trim).filter(|value| !value.is_empty())
+    }
+
+    /// All parameters, in order.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// A parameter as a whole number from `least` to `most`.
     pub(super) fn number(
         &self,

@@ -109,7 +109,8 @@ pub(crate) fn start(
     Ok(Asker { questions })
 }
 
-fn resolver(options: &DnsOptions) -> Result<TokioResolver, NetError> {
+/// A resolver as configured, for whoever asks DNS on the runtime it is made in.
+pub(crate) fn resolver(options: &DnsOptions) -> Result<TokioResolver, NetError> {
     let mut builder = if options.servers.is_empty() {
         TokioResolver::builder_tokio()?
     } else {

@@ -387,7 +387,8 @@ impl<E: Engine> Running<E> {
                 Output::Close(connection) => {
                     self.d.handoff.post(connection.shard(), Parcel::Close(connection));
                 }
-                Output::Event(event) | Output::Control(event) => self.d.events.push(event),
+                Output::Event(event) => self.d.events.record(event),
+                Output::Control(event) => self.d.events.control(event),
                 Output::Peer(shard, message) if shard == self.d.index => {
                     self.reports.push(Input::Peer(message));
                 }

@@ -1,25 +1,33 @@
-//! Events on their way to the control plane, which may be slow: a shard never waits for it (law 4).
+//! Events on their way to the record store and to the control plane, which may be slow: a shard never
+//! waits for either (law 4).
 
 use super::counters::Counters;
 use crate::sip::event::Event;
-use crossbeam::channel::{Sender, TrySendError};
+use crossbeam::channel;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use tokio::sync::mpsc;
 
-/// One shard's end of the queue of events.
+/// One shard's ends of the queues of events.
 ///
-/// While the queue is full, observation events are dropped and counted; final ones wait here, in
+/// While a queue is full, observation events are dropped and counted; final ones wait here, in
 /// order, up to the plan's bound, past which they are lost and counted.
 pub(crate) struct EventQueue {
-    sender: Sender<Event>,
-    waiting: VecDeque<Event>,
+    store: Lane<channel::Sender<Event>>,
+    control: Option<Lane<mpsc::Sender<Event>>>,
     room: usize,
     counters: Arc<Counters>,
 }
 
 impl EventQueue {
-    pub(crate) fn new(sender: Sender<Event>, room: usize, counters: Arc<Counters>) -> EventQueue {
-        EventQueue { sender, waiting: VecDeque::new(), room, counters }
+    /// Without `control`, what only the control plane wants is passed over.
+    pub(crate) fn new(
+        store: channel::Sender<Event>,
+        control: Option<mpsc::Sender<Event>>,
+        room: usize,
+        counters: Arc<Counters>,
+    ) -> EventQueue {
+        EventQueue { store: Lane::new(store), control: control.map(Lane::new), room, counters }
     }
 
     /// Changes the bound on waiting events.
@@ -27,40 +35,91 @@ impl EventQueue {
         self.room = room;
     }
 
-    /// Passes an event on, or keeps or drops it.
-    pub(crate) fn push(&mut self, event: Event) {
-        let event = if self.waiting.is_empty() {
-            match self.sender.try_send(event) {
-                Ok(()) => return,
-                Err(TrySendError::Full(event) | TrySendError::Disconnected(event)) => event,
-            }
-        } else {
-            event
-        };
-        if !event.is_final() {
-            self.counters.events_dropped.add(1);
-        } else if self.waiting.len() < self.room {
-            self.waiting.push_back(event);
-            self.counters.events_waiting.add(1);
-        } else {
-            self.counters.events_lost.add(1);
+    /// Passes an event on to the store, or keeps or drops it.
+    pub(crate) fn record(&mut self, event: Event) {
+        self.store.push(event, self.room, &self.counters);
+    }
+
+    /// Passes an event of a call that Baton owns on to both. The store comes first: what control has
+    /// been told can then be read.
+    pub(crate) fn control(&mut self, event: Event) {
+        let Some(control) = &mut self.control else { return self.record(event) };
+        if event.is_recorded() {
+            self.store.push(event.clone(), self.room, &self.counters);
         }
+        control.push(event, self.room, &self.counters);
     }
 
     /// Passes on what waits, as far as there is room now.
     pub(crate) fn retry(&mut self) {
-        while let Some(event) = self.waiting.pop_front() {
-            if let Err(error) = self.sender.try_send(event) {
-                self.waiting.push_front(error.into_inner());
-                return;
-            }
-            self.counters.events_waiting.sub(1);
+        self.store.retry(&self.counters);
+        if let Some(control) = &mut self.control {
+            control.retry(&self.counters);
         }
     }
 
     /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.store.waiting.is_empty() && self.control.as_ref().is_none_or(|lane| lane.waiting.is_empty())
+    }
+}
+
+/// One queue, and what waits for room in it.
+struct Lane<S> {
+    sender: S,
+    waiting: VecDeque<Event>,
+}
+
+/// A bounded queue's end that never blocks.
+trait Offer {
+    /// Gives the event back when there is no room or nobody at the other end.
+    fn offer(&self, event: Event) -> Result<(), Event>;
+}
+
+impl Offer for channel::Sender<Event> {
+    fn offer(&self, event: Event) -> Result<(), Event> {
+        self.try_send(event).map_err(channel::TrySendError::into_inner)
+    }
+}
+
+impl Offer for mpsc::Sender<Event> {
+    fn offer(&self, event: Event) -> Result<(), Event> {
+        self.try_send(event).map_err(mpsc::error::TrySendError::into_inner)
+    }
+}
+
+impl<S: Offer> Lane<S> {
+    fn new(sender: S) -> Lane<S> {
+        Lane { sender, waiting: VecDeque::new() }
+    }
+
+    fn push(&mut self, event: Event, room: usize, counters: &Counters) {
+        let event = if self.waiting.is_empty() {
+            match self.sender.offer(event) {
+                Ok(()) => return,
+                Err(event) => event,
+            }
+        } else {
+            event
+        };
+        if !event.is_final() {
+            counters.events_dropped.add(1);
+        } else if self.waiting.len() < room {
+            self.waiting.push_back(event);
+            counters.events_waiting.add(1);
+        } else {
+            counters.events_lost.add(1);
+        }
+    }
+
+    fn retry(&mut self, counters: &Counters) {
+        while let Some(event) = self.waiting.pop_front() {
+            if let Err(event) = self.sender.offer(event) {
+                self.waiting.push_front(event);
+                return;
+            }
+            counters.events_waiting.sub(1);
+        }
     }
 }
 
@@ -85,11 +144,11 @@ mod tests {
     fn final_events_wait_and_others_are_dropped() {
         let (sender, receiver) = crossbeam::channel::bounded(1);
         let counters = Arc::new(Counters::default());
-        let mut queue = EventQueue::new(sender, 2, Arc::clone(&counters));
-        queue.push(event(1, CallStatus::Ringing));
-        queue.push(event(2, CallStatus::Ringing));
+        let mut queue = EventQueue::new(sender, None, 2, Arc::clone(&counters));
+        queue.record(event(1, CallStatus::Ringing));
+        queue.record(event(2, CallStatus::Ringing));
         for n in 3..6 {
-            queue.push(event(n, CallStatus::Completed));
+            queue.record(event(n, CallStatus::Completed));
         }
         assert_eq!(counters.events_dropped.get(), 1);
         assert_eq!(counters.events_waiting.get(), 2);
@@ -105,5 +164,45 @@ mod tests {
         );
         assert!(queue.is_empty());
         assert_eq!(counters.events_waiting.get(), 0);
+    }
+
+    /// An event of an owned call reaches both; one that only steers does not reach the store.
+    #[test]
+    fn owned_calls_are_recorded_and_steered() {
+        let (store, recorded) = crossbeam::channel::bounded(8);
+        let (control, mut steered) = mpsc::channel(2);
+        let counters = Arc::new(Counters::default());
+        let mut queue = EventQueue::new(store, Some(control), 2, Arc::clone(&counters));
+        queue.record(event(1, CallStatus::Ringing));
+        queue.control(event(2, CallStatus::Ringing));
+        queue.control(Event::Reply { ticket: 7, result: Ok(()) });
+        queue.control(event(3, CallStatus::Ringing));
+        queue.control(event(2, CallStatus::Completed));
+        let recorded: Vec<Event> = recorded.try_iter().collect();
+        assert_eq!(
+            recorded,
+            [
+                event(1, CallStatus::Ringing),
+                event(2, CallStatus::Ringing),
+                event(3, CallStatus::Ringing),
+                event(2, CallStatus::Completed)
+            ]
+        );
+        assert_eq!((counters.events_dropped.get(), counters.events_waiting.get()), (1, 1));
+        assert!(!queue.is_empty());
+        let mut told = Vec::new();
+        while let Ok(event) = steered.try_recv() {
+            told.push(event);
+            queue.retry();
+        }
+        assert_eq!(
+            told,
+            [
+                event(2, CallStatus::Ringing),
+                Event::Reply { ticket: 7, result: Ok(()) },
+                event(2, CallStatus::Completed)
+            ]
+        );
+        assert!(queue.is_empty());
     }
 }

@@ -33,6 +33,7 @@ pub use tls::{ClientAuth, TlsContext, TlsProfile};
 use crate::shard::Input;
 use crate::shard::counters::Counters as Metrics;
 use crate::shard::owner::HashKey;
+use crate::sip::command::Command;
 use crate::sip::event::Event;
 use crate::sip::plan::Plan;
 use crossbeam::channel::Sender;
@@ -50,6 +51,7 @@ use std::time::Duration;
 use tcp::{StreamListener, Streams};
 use thiserror::Error;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use udp::UdpEnd;
 
 /// What [`start`] needs to know.
@@ -61,8 +63,10 @@ pub struct IoConfig {
     pub shards: u16,
     /// The secret by which Call-IDs are spread over shards; shards that choose Call-IDs share it.
     pub key: HashKey,
-    /// Where events go.
+    /// Where events go to be recorded.
     pub events: Sender<Event>,
+    /// Where events of the calls that Baton owns go besides, when there is a control plane.
+    pub control: Option<mpsc::Sender<Event>>,
     /// How sockets are set up.
     pub sockets: SocketOptions,
     /// Bounds on stream connections.
@@ -81,6 +85,7 @@ impl IoConfig {
             shards,
             key,
             events,
+            control: None,
             sockets: SocketOptions::default(),
             streams: StreamOptions::default(),
             tls: Arc::default(),
@@ -127,6 +132,34 @@ impl IoError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("shard {0} does not take orders: its queue is full")]
 pub struct Behind(pub u16);
+
+/// A way to give the running shards orders, for those who do not hold them.
+#[derive(Clone)]
+pub struct Orders {
+    exchange: Arc<Exchange>,
+}
+
+impl Orders {
+    /// Gives one shard an order of the control plane.
+    ///
+    /// # Errors
+    ///
+    /// When the shard is so far behind that its queue of orders is full.
+    pub fn command(&self, shard: u16, command: Box<Command>) -> Result<(), Behind> {
+        self.exchange.order(shard, Order::Input(Input::Command(command))).map_err(|_| Behind(shard))
+    }
+
+    /// How many shards run.
+    pub fn shards(&self) -> u16 {
+        self.exchange.shards()
+    }
+}
+
+impl fmt::Debug for Orders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Orders")
+    }
+}
 
 /// The running shards.
 pub struct Running {
@@ -220,7 +253,12 @@ pub fn start<E: Engine>(config: IoConfig, mut engine: impl FnMut(u16) -> E) -> R
             streams,
             t1: config.plan.timings.t1,
             handoff: Handoff::new(index, Arc::clone(&exchange), Arc::clone(&counters)),
-            events: EventQueue::new(config.events.clone(), room, Arc::clone(&counters)),
+            events: EventQueue::new(
+                config.events.clone(),
+                config.control.clone(),
+                room,
+                Arc::clone(&counters),
+            ),
             counters,
             metrics,
         };
@@ -257,6 +295,11 @@ impl Running {
     /// When the shard is so far behind that its queue of orders is full.
     pub fn input(&self, shard: u16, input: Input) -> Result<(), Behind> {
         self.exchange.order(shard, Order::Input(input)).map_err(|_| Behind(shard))
+    }
+
+    /// A way to give orders that outlives a borrow.
+    pub fn orders(&self) -> Orders {
+        Orders { exchange: Arc::clone(&self.exchange) }
     }
 
     /// Gives all shards a new plan. Its listeners must be those of the old one.

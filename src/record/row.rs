@@ -1,7 +1,9 @@
 //! A record as it is read: from a row of the tables, under its public identifier.
 
 use super::schema::{Coded, time};
-use crate::sip::event::{CallSid, CallStatus, Direction, ReferReason, ReferRole, ReferSid, ReferStatus};
+use crate::sip::event::{
+    CallChanged, CallSid, CallStatus, Direction, ReferReason, ReferRole, ReferSid, ReferStatus,
+};
 use crate::sip::time::Time;
 use rusqlite::Row;
 
@@ -75,6 +77,64 @@ pub struct ReferRecord {
     pub from: String,
     /// To whom.
     pub to: String,
+}
+
+impl CallRecord {
+    /// The record of a call that has just begun: one that came in is being worked on, one of ours
+    /// still has to be answered (Calls API, section 7).
+    pub fn begun(sid: CallSid, node: u128, account: &str, direction: Direction, at: Time) -> CallRecord {
+        CallRecord {
+            sid,
+            node,
+            account: account.to_owned(),
+            parent: None,
+            direction,
+            status: match direction {
+                Direction::Inbound => CallStatus::Ringing,
+                Direction::OutboundApi | Direction::OutboundDial => CallStatus::Queued,
+            },
+            code: 0,
+            created: at,
+            updated: at,
+            ringing: None,
+            answered: None,
+            ended: None,
+            duration: None,
+            from: String::new(),
+            to: String::new(),
+            caller_name: None,
+            forwarded_from: None,
+            call_id: String::new(),
+        }
+    }
+
+    /// What a change makes of it. Statuses only go forward, a final one never changes, and what was
+    /// answered can only be completed.
+    pub fn change(&mut self, change: &CallChanged) {
+        if self.status.is_final() || change.status < self.status {
+            return;
+        }
+        let final_now = change.status.is_final();
+        match change.status {
+            CallStatus::Ringing => self.ringing = self.ringing.or(Some(change.at)),
+            CallStatus::InProgress => self.answered = self.answered.or(Some(change.at)),
+            _ => {}
+        }
+        self.status =
+            if final_now && self.answered.is_some() { CallStatus::Completed } else { change.status };
+        if final_now {
+            self.ended = Some(change.at);
+            let from = match self.status {
+                CallStatus::Completed => self.answered.unwrap_or(self.created),
+                _ => change.at,
+            };
+            self.duration = Some(change.at.since(from).as_micros().div_ceil(1_000_000) as u64);
+        }
+        if change.code != 0 {
+            self.code = change.code;
+        }
+        self.updated = change.at;
+    }
 }
 
 /// A call's public identifier.

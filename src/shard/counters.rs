@@ -120,8 +120,8 @@ struct Node {
     dns_seconds: [[Histogram; 3]; 3],
     connections: [[Gauge; 2]; TRANSPORTS],
     tls: Box<[[[Counter; 3]; 2]; PROFILES]>,
-    queue_depth: [Gauge; 5],
-    queue_dropped: [Counter; 5],
+    queue_depth: [Gauge; 6],
+    queue_dropped: [Counter; 6],
     processing: [Histogram; 2],
 }
 

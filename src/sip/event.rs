@@ -334,6 +334,11 @@ pub enum Event {
 }
 
 impl Event {
+    /// Whether records are made of it.
+    pub fn is_recorded(&self) -> bool {
+        matches!(self, Event::CallStarted(_) | Event::CallChanged(_) | Event::Refer(_))
+    }
+
     /// Whether the event decides something and must not be dropped for want of room (law 4).
     pub fn is_final(&self) -> bool {
         match self {

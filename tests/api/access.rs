@@ -71,19 +71,26 @@ fn records_of_another_account_are_neither_listed_nor_read() {
     assert_eq!((answer.status, answer.message().as_str()), (404, "Refer not found."));
 }
 
-/// [restcomm-calls 51] [restcomm-calls 1.8] [restcomm-refers 18] The resources can be read only.
+/// [restcomm-calls 51] [restcomm-calls 1.8] [restcomm-refers 18] What a resource does not take.
 #[test]
 fn other_methods_are_refused_with_allow() {
     let server = Server::start();
     server.send([started(start(1, 0))]);
     let credentials = basic(ACCOUNT, TOKEN);
     let sid = format!("Calls/{}", call_sid(1));
-    for resource in ["Calls.json", &sid, "Refers", "Refers/RF0"] {
+    let below = format!("{sid}/Recordings");
+    let (calls, others) = ("GET, HEAD, POST", "GET, HEAD");
+    for (resource, allow) in
+        [("Calls.json", calls), (&sid, calls), (&below, others), ("Refers", others), ("Refers/RF0", others)]
+    {
         for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+            if allow.ends_with(method) {
+                continue;
+            }
             let headers = [("Authorization", credentials.as_str()), ("Content-Length", "0")];
             let answer = server.request(method, &path(resource), &headers);
             assert_eq!(answer.status, 405, "{method} {resource}");
-            assert_eq!(answer.header("allow"), Some("GET, HEAD"));
+            assert_eq!(answer.header("allow"), Some(allow));
         }
     }
     for path in ["/metrics", "/healthz", "/readyz", "/openapi.json"] {

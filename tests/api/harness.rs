@@ -1,9 +1,12 @@
 //! A server with two accounts, a client of a few lines, and events to fill the store with.
 
+use crate::shard::FakeShards;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use baton::config::Secret;
-use baton::control::{Account, ControlConfig, Handle, Readiness, runtime, serve};
+use baton::control::{
+    Account, Application, ControlConfig, Handle, Readiness, Steering, WebhookOptions, events, runtime, serve,
+};
 use baton::io;
 use baton::record::{RecordConfig, Store, call_sid_text};
 use baton::shard::Counters;
@@ -42,10 +45,16 @@ pub struct Server {
     pub counters: Vec<Arc<Counters>>,
     pub io: Vec<Arc<io::Counters>>,
     pub readiness: Readiness,
+    pub shards: Arc<FakeShards>,
 }
 
 impl Server {
     pub fn start() -> Server {
+        Server::steering(Vec::new(), true)
+    }
+
+    /// With these applications; webhooks may or may not reach this machine.
+    pub fn steering(applications: Vec<Application>, allow_private: bool) -> Server {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Relaxed);
         let folder = std::env::temp_dir().join(format!("baton-api-{}-{number}", std::process::id()));
@@ -61,6 +70,8 @@ impl Server {
             org_sid: org_sid.map(String::from),
         };
         let runtime = runtime().expect("the runtime starts");
+        let (sender, steered) = events();
+        let shards = Arc::new(FakeShards::new(2, sender, store.sender()));
         let config = ControlConfig {
             listen: "127.0.0.1:0".parse().expect("an address"),
             accounts: vec![account(ACCOUNT, Some(ORGANISATION)), account(OTHER, None)],
@@ -73,6 +84,20 @@ impl Server {
             readiness: readiness.clone(),
             started: at(0),
             max_series: 10_000,
+            steering: Steering {
+                node: NODE,
+                shards: shards.clone(),
+                events: steered,
+                store: store.sender(),
+                applications,
+                webhook: WebhookOptions {
+                    allow_private,
+                    timeout: Duration::from_secs(2),
+                    ..WebhookOptions::default()
+                },
+                host: "baton.example.net".into(),
+                media_fails: false,
+            },
         };
         let handle = serve(config, runtime.handle()).expect("the server starts");
         Server {
@@ -83,6 +108,7 @@ impl Server {
             counters,
             io,
             readiness,
+            shards,
         }
     }
 
@@ -107,6 +133,25 @@ impl Server {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
         text.push_str("\r\n");
+        let mut stream = self.connect();
+        stream.write_all(text.as_bytes()).expect("the server reads");
+        Answer::read(stream)
+    }
+
+    /// POST of a form with the credentials of the first account.
+    pub fn post(&self, resource: &str, form: &str) -> Answer {
+        self.post_as("application/x-www-form-urlencoded", resource, form)
+    }
+
+    /// POST of a body of some kind with the credentials of the first account.
+    pub fn post_as(&self, content_type: &str, resource: &str, body: &str) -> Answer {
+        let (credentials, path) = (basic(ACCOUNT, TOKEN), path(resource));
+        let length = body.len();
+        let text = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Authorization: {credentials}\r\nContent-Type: {content_type}\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        );
         let mut stream = self.connect();
         stream.write_all(text.as_bytes()).expect("the server reads");
         Answer::read(stream)

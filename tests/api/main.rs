@@ -2,7 +2,12 @@
 
 mod access;
 mod calls;
+mod create;
+mod documents;
 mod harness;
+mod modify;
 mod operation;
 mod paging;
+mod receiver;
 mod refers;
+mod shard;

@@ -209,7 +209,7 @@ impl FromToml for TargetPattern {
         let text = value.string(wanted)?;
         let graphic = text.chars().all(|c| !c.is_whitespace() && !c.is_control());
         match text.split_once('@').filter(|_| graphic) {
-            Some((prefix, domain)) if !(prefix.is_empty() && domain.is_empty()) && !domain.contains('@') => {
+            Some((prefix, domain)) if !(domain.contains('@') || prefix.is_empty() && domain.is_empty()) => {
                 let domain = domain.to_ascii_lowercase().into();
                 Some(TargetPattern(TargetRule { allow: false, domain, prefix: prefix.into() }))
             }

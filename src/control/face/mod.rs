@@ -1,3 +1,4 @@
 //! The interfaces that other products' users know: thin translations of one store and one engine.
 
+pub(super) mod rcml;
 pub(super) mod restcomm;

@@ -198,6 +198,8 @@ labels! {
         Datagram = "datagram",
         /// Questions waiting for DNS.
         Dns = "dns",
+        /// Notifications waiting for those who asked for them.
+        Webhook = "webhook",
     }
 
     /// What was worked on.

@@ -6,7 +6,7 @@ use super::{Asked, list_uri, xml};
 use crate::control::auth::Account;
 use crate::control::problem::{Format, Problem};
 use crate::control::query::Query;
-use crate::record::{CallFilter, CallOrder, CallSort};
+use crate::record::{CallFilter, CallOrder, CallRecord, CallSort, parse_call_sid};
 use crate::sip::event::CallStatus;
 use axum::http::StatusCode;
 use serde::Serialize;
@@ -52,12 +52,21 @@ pub(super) async fn below(
 }
 
 async fn find(asked: &Asked<'_>, account: &Account, sid: &str) -> Result<Call, Problem> {
+    Ok(Call::new(record(asked, account, sid).await?, account))
+}
+
+/// A call's record: what is written, or what is known of a call that was placed a moment ago.
+pub(super) async fn record(asked: &Asked<'_>, account: &Account, sid: &str) -> Result<CallRecord, Problem> {
+    let live = parse_call_sid(sid).and_then(|(node, sid)| {
+        let live = &asked.app.engine.live;
+        live.call(sid).filter(|_| node == live.node())
+    });
     let wanted = sid.to_owned();
-    let record = asked.app.records.read(move |session| session.call(&wanted)).await?;
-    match record {
+    let written = asked.app.records.read(move |session| session.call(&wanted)).await?;
+    match written.or(live.map(|live| live.record)) {
         None => Err(Problem::bare(StatusCode::NOT_FOUND)),
         Some(call) if call.account != account.sid => Err(Problem::bare(StatusCode::FORBIDDEN)),
-        Some(call) => Ok(Call::new(call, account)),
+        Some(call) => Ok(call),
     }
 }
 

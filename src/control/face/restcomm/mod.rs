@@ -5,7 +5,10 @@
 
 mod call;
 mod calls;
+mod create;
 mod date;
+mod form;
+mod modify;
 mod page;
 mod refers;
 mod xml;
@@ -25,7 +28,7 @@ const API_VERSION: &str = "2012-04-24";
 
 /// Answers a request under one of the three prefixes.
 pub(in crate::control) async fn answer(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
-    let (parts, _body) = request.into_parts();
+    let (parts, body) = request.into_parts();
     let path = match Path::parse(parts.uri.path()) {
         Ok(path) => path,
         Err(problem) => return problem.response(accepted(&parts.headers)),
@@ -39,7 +42,7 @@ pub(in crate::control) async fn answer(State(app): State<Arc<App>>, request: Req
         query: parts.uri.query().unwrap_or(""),
         format,
     };
-    asked.answer().await.unwrap_or_else(|problem| problem.response(format))
+    asked.answer(body).await.unwrap_or_else(|problem| problem.response(format))
 }
 
 /// A request, taken apart.
@@ -53,15 +56,24 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    async fn answer(&self) -> Result<Response<Body>, Problem> {
+    async fn answer(&self, body: Body) -> Result<Response<Body>, Problem> {
         const NOTHING: Problem = Problem::told(StatusCode::NOT_FOUND, "There is no such resource.");
         let segments: Vec<&str> = self.path.segments.iter().map(String::as_str).collect();
         // Credentials come first: nobody without learns what there is.
         let account = self.app.accounts.admit(self.headers, self.path.account())?;
         let ["Accounts", _, resource @ ..] = segments.as_slice() else { return Err(NOTHING) };
         match resource {
-            ["Calls"] => self.only_get(calls::list(self, account)).await,
-            ["Calls", sid] => self.only_get(calls::read(self, account, sid)).await,
+            ["Calls"] if self.is_post() => {
+                let form = form::read(self.headers, body).await?;
+                self.done(create::create(self, account, &form).await)
+            }
+            ["Calls"] if self.is_get() => self.done(calls::list(self, account).await),
+            ["Calls", sid] if self.is_post() => {
+                let form = form::read(self.headers, body).await?;
+                self.done(modify::modify(self, account, sid, &form).await)
+            }
+            ["Calls", sid] if self.is_get() => self.done(calls::read(self, account, sid).await),
+            ["Calls"] | ["Calls", _] => Err(Problem::get_or_post()),
             ["Calls", sid, below @ ("Notifications" | "Recordings")] => {
                 self.only_get(calls::below(self, account, sid, below)).await
             }
@@ -75,10 +87,22 @@ impl Asked<'_> {
         &self,
         answer: impl Future<Output = Result<String, Problem>>,
     ) -> Result<Response<Body>, Problem> {
-        if !matches!(*self.method, Method::GET | Method::HEAD) {
+        if !self.is_get() {
             return Err(Problem::only_get());
         }
-        Ok(self.format.response(StatusCode::OK, answer.await?))
+        self.done(answer.await)
+    }
+
+    fn done(&self, answer: Result<String, Problem>) -> Result<Response<Body>, Problem> {
+        Ok(self.format.response(StatusCode::OK, answer?))
+    }
+
+    fn is_get(&self) -> bool {
+        matches!(*self.method, Method::GET | Method::HEAD)
+    }
+
+    fn is_post(&self) -> bool {
+        *self.method == Method::POST
     }
 
     fn query(&self) -> Result<Query, Problem> {

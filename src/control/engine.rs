@@ -1,0 +1,111 @@
+//! What steers calls: the live table, outgoing HTTP, the applications, and the one task that takes
+//! the shards' events.
+//!
+//! A face (REST, documents) gets all of it by reference and keeps no other state of calls than its
+//! own drivers'.
+
+use super::face::rcml;
+use super::live::Live;
+use super::orders::Orders;
+use super::webhook::{Client, ClientOptions, Webhooks};
+use super::{Application, Steering};
+use crate::record::call_sid_text;
+use crate::sip::command::{Action, Order};
+use crate::sip::event::{CallSid, Event, Offered, ReferSnapshot};
+use crossbeam::channel::Sender;
+use std::sync::Arc;
+use tokio::sync::mpsc::Receiver;
+
+/// What the faces work with.
+#[derive(Debug)]
+pub(super) struct Engine {
+    /// Owned calls that are alive, and the way to the shards.
+    pub(super) live: Arc<Live>,
+    /// Outgoing HTTP.
+    pub(super) webhooks: Arc<Webhooks>,
+    /// The drivers of documents.
+    pub(super) rcml: rcml::Drivers,
+    /// The host by which Baton names itself where a call does not say.
+    pub(super) host: Box<str>,
+    /// Whether a verb that needs media fails its document; else it is skipped (rcml 8).
+    pub(super) media_fails: bool,
+    applications: Vec<Application>,
+    store: Sender<Event>,
+}
+
+impl Engine {
+    /// To be called on the runtime. The events are to be given to [`run`].
+    pub(super) fn new(steering: Steering) -> (Arc<Engine>, Receiver<Event>) {
+        let Steering { node, shards, events, store, applications, webhook, host, media_fails } = steering;
+        let options = ClientOptions { allow_private: webhook.allow_private, dns: webhook.dns };
+        let client = Client::new(&options);
+        let engine = Engine {
+            live: Live::new(node, Orders::new(shards)),
+            webhooks: Webhooks::new(Box::new(client), webhook.timeout),
+            rcml: rcml::Drivers::default(),
+            host,
+            media_fails,
+            applications,
+            store,
+        };
+        (Arc::new(engine), events)
+    }
+
+    /// A call's public identifier.
+    pub(super) fn sid_text(&self, sid: CallSid) -> String {
+        call_sid_text(self.live.node(), sid)
+    }
+
+    /// Records a Refer that no shard knows of: it failed before it could be sent (restcomm-refers 2.2).
+    pub(super) fn record_refer(&self, refer: ReferSnapshot) {
+        if self.store.try_send(Event::Refer(Box::new(refer))).is_err() {
+            tracing::warn!(event = "records.lost", "a Refer that was refused here is not recorded");
+        }
+    }
+
+    /// An inbound call waits for its application.
+    fn offered(self: &Arc<Engine>, offered: &Offered) {
+        let application = self.applications.get(usize::from(offered.application));
+        match application {
+            Some(application) => rcml::answer(self, offered, application),
+            None => {
+                // The configuration has changed meanwhile.
+                tracing::warn!(event = "application.unknown", "an inbound call has no application");
+                let hangup = Action::Hangup { status: Some(500), reason: None };
+                self.live.orders().tell(Order::Leg(offered.sid, hangup));
+            }
+        }
+    }
+}
+
+/// Takes the shards' events until the shards are gone.
+pub(super) async fn run(engine: Arc<Engine>, mut events: Receiver<Event>) {
+    while let Some(event) = events.recv().await {
+        engine.live.take(&event);
+        // Whoever is started here follows the call from the next event on.
+        if let Event::Offered(offered) = &event {
+            engine.offered(offered);
+        }
+    }
+}
+
+#[cfg(test)]
+impl Engine {
+    /// An engine over other HTTP than the real one.
+    pub(super) fn over(
+        shards: Arc<dyn super::Shards>,
+        exchange: Box<dyn super::webhook::Exchange>,
+        store: Sender<Event>,
+        applications: Vec<Application>,
+    ) -> Arc<Engine> {
+        Arc::new(Engine {
+            live: Live::new(7, Orders::new(shards)),
+            webhooks: Webhooks::new(exchange, std::time::Duration::from_secs(6)),
+            rcml: rcml::Drivers::default(),
+            host: "baton.example.net".into(),
+            media_fails: false,
+            applications,
+            store,
+        })
+    }
+}

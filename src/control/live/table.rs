@@ -1,0 +1,308 @@
+//! The table itself: calls, who follows them, and the keys of transfers.
+
+use crate::io::Clock;
+use crate::record::CallRecord;
+use crate::sip::event::{CallChanged, CallSid, CallStarted, CallStatus, Direction, Event, Offered, ReferSid};
+use crate::sip::message::uri::Uri;
+use std::collections::{HashMap, VecDeque};
+use tokio::sync::mpsc;
+
+/// Idempotency keys remembered; the oldest go first.
+const KEYS: usize = 10_000;
+
+/// A call that is alive.
+#[derive(Clone, Debug)]
+pub(in crate::control) struct LiveCall {
+    /// What its record is, or will be.
+    pub(in crate::control) record: CallRecord,
+    /// Header fields that interfaces show.
+    pub(in crate::control) headers: Vec<(String, String)>,
+    /// Whom it talks to.
+    pub(in crate::control) joined: Option<CallSid>,
+}
+
+/// Who follows a call, by the number under which it does.
+type Followers = Vec<(u64, mpsc::Sender<Event>)>;
+
+/// Everything alive.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    calls: HashMap<CallSid, LiveCall>,
+    watches: HashMap<CallSid, Followers>,
+    keys: HashMap<String, ReferSid>,
+    oldest: VecDeque<String>,
+}
+
+impl Table {
+    pub(super) fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    pub(super) fn call(&self, sid: CallSid) -> Option<&LiveCall> {
+        self.calls.get(&sid)
+    }
+
+    pub(super) fn related(&self, sid: CallSid) -> Vec<LiveCall> {
+        let joined = self.calls.get(&sid).and_then(|call| call.joined);
+        let dialled = |call: &&LiveCall| call.record.parent == Some(sid) && Some(call.record.sid) != joined;
+        let first = joined.and_then(|other| self.calls.get(&other));
+        first.into_iter().chain(self.calls.values().filter(dialled)).cloned().collect()
+    }
+
+    pub(super) fn insert(&mut self, record: CallRecord) {
+        self.calls.insert(record.sid, LiveCall { record, headers: Vec::new(), joined: None });
+    }
+
+    pub(super) fn forget(&mut self, sid: CallSid) {
+        self.calls.remove(&sid);
+    }
+
+    pub(super) fn watch(&mut self, sid: CallSid, id: u64, sender: mpsc::Sender<Event>) {
+        self.watches.entry(sid).or_default().push((id, sender));
+    }
+
+    pub(super) fn unwatch(&mut self, sid: CallSid, id: u64) {
+        if let Some(followers) = self.watches.get_mut(&sid) {
+            followers.retain(|(of, _)| *of != id);
+            if followers.is_empty() {
+                self.watches.remove(&sid);
+            }
+        }
+    }
+
+    /// The Refer that has this key already; else it is given to `sid`.
+    pub(super) fn claim(&mut self, key: &str, sid: ReferSid) -> Option<ReferSid> {
+        if let Some(known) = self.keys.get(key) {
+            return Some(*known);
+        }
+        self.keys.insert(key.to_owned(), sid);
+        self.oldest.push_back(key.to_owned());
+        if self.oldest.len() > KEYS
+            && let Some(oldest) = self.oldest.pop_front()
+        {
+            self.keys.remove(&oldest);
+        }
+        None
+    }
+
+    pub(super) fn unclaim(&mut self, key: &str) {
+        self.keys.remove(key);
+        self.oldest.retain(|known| known != key);
+    }
+
+    /// Those whom an event concerns: who follows its calls, or the call that one of them belongs to.
+    pub(super) fn followers(&self, event: &Event) -> Vec<mpsc::Sender<Event>> {
+        let (first, second) = match event {
+            Event::CallStarted(started) => (started.sid, started.parent),
+            Event::CallChanged(CallChanged { sid, .. }) | Event::Ended(sid, _) => (*sid, self.parent(*sid)),
+            Event::Headers(headers) => (headers.sid, self.parent(headers.sid)),
+            Event::Refer(refer) => (refer.call, None),
+            Event::Offered(offered) => (offered.sid, None),
+            Event::Joined(one, other) | Event::Parted(one, other) => (*one, Some(*other)),
+            Event::DialEnded(ended) => (ended.sid, None),
+            Event::ReferAsked(asked) => (asked.call, asked.other),
+            Event::RequestEnded { sid, .. } => (*sid, None),
+            Event::Reply { .. } => return Vec::new(),
+        };
+        let of = |sid| self.watches.get(&sid).into_iter().flatten().map(|(_, sender)| sender.clone());
+        of(first).chain(second.into_iter().flat_map(of)).collect()
+    }
+
+    fn parent(&self, sid: CallSid) -> Option<CallSid> {
+        self.calls.get(&sid).and_then(|call| call.record.parent)
+    }
+
+    /// What an event changes. A call leaves when it has ended.
+    pub(super) fn apply(&mut self, event: &Event, node: u128) {
+        match event {
+            Event::CallStarted(started) => match self.calls.get_mut(&started.sid) {
+                Some(call) => call.begin(started),
+                None => self.insert(begun(started, node)),
+            },
+            Event::CallChanged(change) => match self.calls.get_mut(&change.sid) {
+                Some(call) => call.change(change),
+                // Its beginning was dropped for want of room.
+                None if !change.status.is_final() => {
+                    self.insert(unknown(change, node));
+                    if let Some(call) = self.calls.get_mut(&change.sid) {
+                        call.change(change);
+                    }
+                }
+                None => {}
+            },
+            Event::Headers(headers) => {
+                if let Some(call) = self.calls.get_mut(&headers.sid) {
+                    call.headers.clone_from(&headers.headers);
+                    call.record.call_id.clone_from(&headers.call_id);
+                }
+            }
+            Event::Joined(one, other) => {
+                for (leg, with) in [(one, other), (other, one)] {
+                    if let Some(call) = self.calls.get_mut(leg) {
+                        call.joined = Some(*with);
+                    }
+                }
+            }
+            Event::Parted(one, other) => {
+                for (leg, with) in [(one, other), (other, one)] {
+                    let call = self.calls.get_mut(leg).filter(|call| call.joined == Some(*with));
+                    if let Some(call) = call {
+                        call.joined = None;
+                    }
+                }
+            }
+            Event::Ended(sid, _) => {
+                self.calls.remove(sid);
+            }
+            // An application answers it, whatever is known of it.
+            Event::Offered(offered) if !self.calls.contains_key(&offered.sid) => {
+                self.insert(unheard(offered, node));
+            }
+            Event::Refer(_)
+            | Event::Reply { .. }
+            | Event::Offered(_)
+            | Event::DialEnded(_)
+            | Event::ReferAsked(_)
+            | Event::RequestEnded { .. } => {}
+        }
+    }
+}
+
+impl LiveCall {
+    /// A call of the API is known before the shard tells of it; who calls whom stays as it was asked.
+    fn begin(&mut self, started: &CallStarted) {
+        self.record.created = started.at;
+        self.record.updated = self.record.updated.max(started.at);
+        self.record.call_id.clone_from(&started.call_id);
+        self.record.parent = started.parent;
+    }
+
+    /// Statuses only go forward, as in the store.
+    fn change(&mut self, change: &CallChanged) {
+        self.record.change(change);
+    }
+}
+
+fn begun(started: &CallStarted, node: u128) -> CallRecord {
+    CallRecord {
+        from: started.from.clone(),
+        to: started.to.clone(),
+        caller_name: started.caller_name.clone(),
+        forwarded_from: started.forwarded_from.clone(),
+        call_id: started.call_id.clone(),
+        parent: started.parent,
+        ..CallRecord::begun(started.sid, node, &started.account, started.direction, started.at)
+    }
+}
+
+fn unheard(offered: &Offered, node: u128) -> CallRecord {
+    let user = |uri: &str| {
+        let uri = Uri::parse(uri.as_bytes()).ok();
+        let part = uri.map(|uri| String::from_utf8_lossy(uri.user.unwrap_or(uri.host)).into_owned());
+        part.unwrap_or_default()
+    };
+    CallRecord {
+        from: user(&offered.from_uri),
+        to: user(&offered.to_uri),
+        ..CallRecord::begun(offered.sid, node, "", Direction::Inbound, Clock::new().now())
+    }
+}
+
+fn unknown(change: &CallChanged, node: u128) -> CallRecord {
+    CallRecord {
+        status: CallStatus::Queued,
+        ..CallRecord::begun(change.sid, node, &change.account, Direction::Inbound, change.started)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::event::EndedBy;
+    use crate::sip::time::Time;
+
+    fn started(sid: u128, parent: Option<u128>) -> Event {
+        Event::CallStarted(Box::new(CallStarted {
+            sid: CallSid(sid),
+            account: "AC".into(),
+            at: Time::from_millis(1_000),
+            from: "a".into(),
+            to: "b".into(),
+            caller_name: None,
+            forwarded_from: None,
+            direction: Direction::Inbound,
+            call_id: "id".into(),
+            parent: parent.map(CallSid),
+        }))
+    }
+
+    fn changed(sid: u128, status: CallStatus) -> Event {
+        Event::CallChanged(CallChanged {
+            sid: CallSid(sid),
+            account: "AC".into(),
+            started: Time::from_millis(1_000),
+            at: Time::from_millis(2_000),
+            status,
+            code: 0,
+        })
+    }
+
+    fn status(table: &Table, sid: u128) -> Option<CallStatus> {
+        table.call(CallSid(sid)).map(|call| call.record.status)
+    }
+
+    /// A call is here from its beginning, or from what is first heard of it, to its end.
+    #[test]
+    fn calls_come_and_go() {
+        let mut table = Table::default();
+        for event in [started(1, None), changed(2, CallStatus::Ringing), changed(3, CallStatus::Failed)] {
+            table.apply(&event, 7);
+        }
+        assert_eq!(status(&table, 1), Some(CallStatus::Ringing));
+        assert_eq!(status(&table, 2), Some(CallStatus::Ringing));
+        assert_eq!(status(&table, 3), None);
+        table.apply(&changed(1, CallStatus::InProgress), 7);
+        table.apply(&changed(1, CallStatus::Ringing), 7);
+        table.apply(&changed(1, CallStatus::Canceled), 7);
+        assert_eq!(status(&table, 1), Some(CallStatus::Completed));
+        table.apply(&Event::Ended(CallSid(1), EndedBy::Peer), 7);
+        assert_eq!((status(&table, 1), table.calls()), (None, 1));
+    }
+
+    /// Who follows a call hears of it and of the legs dialled for it.
+    #[test]
+    fn events_reach_who_follows() {
+        let mut table = Table::default();
+        let (sender, _mailbox) = mpsc::channel(9);
+        table.watch(CallSid(1), 0, sender);
+        for event in [started(1, None), started(2, Some(1)), started(3, None)] {
+            table.apply(&event, 7);
+        }
+        let heard = |table: &Table, event: Event| table.followers(&event).len();
+        assert_eq!(heard(&table, changed(1, CallStatus::InProgress)), 1);
+        assert_eq!(heard(&table, changed(2, CallStatus::InProgress)), 1);
+        assert_eq!(heard(&table, changed(3, CallStatus::InProgress)), 0);
+        assert_eq!(heard(&table, Event::Joined(CallSid(3), CallSid(1))), 1);
+        table.apply(&Event::Joined(CallSid(3), CallSid(1)), 7);
+        let related: Vec<u128> = table.related(CallSid(1)).iter().map(|c| c.record.sid.0).collect();
+        assert_eq!(related, [3, 2]);
+        table.apply(&Event::Parted(CallSid(1), CallSid(3)), 7);
+        assert_eq!(table.related(CallSid(3)).len(), 0);
+        table.unwatch(CallSid(1), 0);
+        assert!(table.watches.is_empty());
+    }
+
+    /// A key names one Refer, until it is taken back.
+    #[test]
+    fn keys_name_one_refer() {
+        let mut table = Table::default();
+        assert_eq!(table.claim("k", ReferSid(1)), None);
+        assert_eq!(table.claim("k", ReferSid(2)), Some(ReferSid(1)));
+        table.unclaim("k");
+        assert_eq!(table.claim("k", ReferSid(2)), None);
+        for n in 0..KEYS {
+            table.claim(&n.to_string(), ReferSid(9));
+        }
+        assert_eq!((table.keys.len(), table.claim("k", ReferSid(3))), (KEYS, None));
+    }
+}

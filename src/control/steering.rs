@@ -1,0 +1,83 @@
+//! What steering calls needs to know, from the configuration and from what runs already.
+
+use super::orders::Shards;
+use crate::io::DnsOptions;
+use crate::sip::event::Event;
+use crossbeam::channel::Sender;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::{self, Receiver};
+
+/// Events of owned calls that may wait for the control plane.
+const EVENTS: usize = 16_384;
+
+/// The queue by which shards tell the control plane of the calls that Baton owns: one end for
+/// [`crate::io::IoConfig::control`], the other for [`Steering::events`].
+pub fn events() -> (mpsc::Sender<Event>, Receiver<Event>) {
+    mpsc::channel(EVENTS)
+}
+
+/// How calls are steered.
+#[derive(Debug)]
+pub struct Steering {
+    /// This node's 128 bits.
+    pub node: u128,
+    /// The way to the shards.
+    pub shards: Arc<dyn Shards>,
+    /// What they tell; from [`events`].
+    pub events: Receiver<Event>,
+    /// Where events go to be recorded.
+    pub store: Sender<Event>,
+    /// The applications, in the order of [`crate::sip::plan::CallPlan::applications`].
+    pub applications: Vec<Application>,
+    /// Outgoing HTTP.
+    pub webhook: WebhookOptions,
+    /// The host by which Baton names itself.
+    pub host: Box<str>,
+    /// Whether a verb that needs media fails its document; else it is skipped.
+    pub media_fails: bool,
+}
+
+/// Outgoing HTTP.
+#[derive(Clone, Debug)]
+pub struct WebhookOptions {
+    /// Whether loopback and private addresses may be reached.
+    pub allow_private: bool,
+    /// A whole exchange is given up after this.
+    pub timeout: Duration,
+    /// How names are resolved.
+    pub dns: DnsOptions,
+}
+
+impl Default for WebhookOptions {
+    fn default() -> WebhookOptions {
+        WebhookOptions { allow_private: false, timeout: Duration::from_secs(6), dns: DnsOptions::default() }
+    }
+}
+
+/// How an application is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpMethod {
+    /// Parameters in the query.
+    Get,
+    /// Parameters in the body.
+    #[default]
+    Post,
+}
+
+/// A program that steers calls by documents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Application {
+    /// Its name in the configuration.
+    pub name: Box<str>,
+    /// Where its first document is.
+    pub url: String,
+    /// How all its URLs are requested.
+    pub method: HttpMethod,
+    /// Where a document is when the first cannot be had.
+    pub fallback_url: Option<String>,
+    /// Who is told when a call of it has ended.
+    pub status_callback: Option<String>,
+    /// Who decides on a REFER in its calls.
+    pub refer_url: Option<String>,
+}

@@ -1,0 +1,87 @@
+//! What outgoing HTTP came to, counted.
+
+use super::Failure;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// What came of one attempt, or of a notification that was never tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::control) enum Outcome {
+    /// Answered 2xx.
+    Done,
+    /// Answered otherwise.
+    Refused,
+    /// [`Failure::Timeout`].
+    Timeout,
+    /// [`Failure::Private`].
+    Private,
+    /// [`Failure::Unreachable`].
+    Unreachable,
+    /// [`Failure::Redirected`].
+    Redirected,
+    /// [`Failure::TooLong`].
+    TooLong,
+    /// There was no room to wait.
+    Dropped,
+}
+
+impl Outcome {
+    /// All of them, with their names in metrics.
+    pub(in crate::control) const ALL: [(Outcome, &'static str); 8] = [
+        (Outcome::Done, "done"),
+        (Outcome::Refused, "refused"),
+        (Outcome::Timeout, "timeout"),
+        (Outcome::Private, "private"),
+        (Outcome::Unreachable, "unreachable"),
+        (Outcome::Redirected, "redirected"),
+        (Outcome::TooLong, "too-long"),
+        (Outcome::Dropped, "dropped"),
+    ];
+}
+
+impl From<Failure> for Outcome {
+    fn from(failure: Failure) -> Outcome {
+        match failure {
+            Failure::Timeout => Outcome::Timeout,
+            Failure::Private => Outcome::Private,
+            Failure::Unreachable => Outcome::Unreachable,
+            Failure::Redirected => Outcome::Redirected,
+            Failure::TooLong => Outcome::TooLong,
+        }
+    }
+}
+
+/// The counts.
+#[derive(Debug, Default)]
+pub(in crate::control) struct Stats {
+    outcomes: [AtomicU64; Outcome::ALL.len()],
+    waiting: AtomicU64,
+}
+
+impl Stats {
+    /// How often it came to this.
+    pub(in crate::control) fn of(&self, outcome: Outcome) -> u64 {
+        self.outcomes.get(outcome as usize).map_or(0, |count| count.load(Relaxed))
+    }
+
+    /// Notifications that wait or are on their way.
+    pub(in crate::control) fn waiting(&self) -> u64 {
+        self.waiting.load(Relaxed)
+    }
+
+    pub(super) fn count(&self, outcome: Outcome) {
+        if let Some(count) = self.outcomes.get(outcome as usize) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Takes a place among those that wait, when one is free.
+    pub(super) fn enter(&self, room: usize) -> bool {
+        let room = room as u64;
+        self.waiting.fetch_update(Relaxed, Relaxed, |n| (n < room).then_some(n + 1)).is_ok()
+    }
+
+    /// Gives it back.
+    pub(super) fn leave(&self) {
+        self.waiting.fetch_sub(1, Relaxed);
+    }
+}
