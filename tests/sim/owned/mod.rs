@@ -300,9 +300,8 @@ impl World {
         }
         match event {
             Event::CallStarted(started) => {
-                if self.calls.insert(started.sid, CallStatus::Queued).is_some() {
-                    self.faults.push(format!("{} began twice", started.sid));
-                }
+                let twice = self.calls.insert(started.sid, CallStatus::Queued).is_some();
+                self.faults.extend(twice.then(|| format!("{} began twice", started.sid)));
             }
             Event::CallChanged(change) => {
                 let Some(status) = self.calls.get_mut(&change.sid) else {
