@@ -119,7 +119,7 @@ def callee(name, steps, user="bob", port=49174):
             state["cseq"] += 1
             out.append(_send(_request(step, user, state["cseq"], "[$local];tag=[pid]s[call_number]", "[$remote]")))
             out.append(f'  <recv response="{step.expect}"/>\n')
-    return "".join(out) + "</scenario>\n"
+    return "".join(out) + '  <Reference variables="local,remote"/>\n</scenario>\n'
 
 
 def _request(step, user, cseq, near, far):
@@ -173,7 +173,8 @@ def caller(name, steps, service="1000", user="alice", port=49172):
             out.append(f'  <recv response="{step.expect}"/>\n')
             if step.method == "INVITE":
                 out.append(_send(ack.format(cseq), retrans=False))
-    return "".join(out) + "</scenario>\n"
+    # SIPp refuses a variable that nothing uses.
+    return "".join(out) + '  <Reference variables="remote"/>\n</scenario>\n'
 
 
 def write(directory, name, xml):
