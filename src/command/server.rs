@@ -2,7 +2,8 @@
 
 use crate::config::Config;
 use crate::config::schema::{
-    Account as ConfigAccount, Application as ConfigApplication, Records, Store as StorePlace,
+    Account as ConfigAccount, Application as ConfigApplication, HttpMethod as ConfigMethod, HttpUrl,
+    MissingMedia, Records, Store as StorePlace,
 };
 use crate::config::state::State;
 use crate::control::{
@@ -44,7 +45,7 @@ impl Server {
         let count = config.shards.threads(cores);
         let counters: Vec<_> = (0..count).map(|_| Arc::new(Counters::new(plan.trunks.len()))).collect();
         let (control, events) = control::events();
-        let steering = Steer { node: plan.node, host: host(&plan), events };
+        let steering = Steer { node: plan.node, webhook_key: state.webhook_key, host: host(&plan), events };
         let shards = shards(config, state, plan, &store, control, &counters)?;
         names(config, &shards, &runtime);
         let readiness = Readiness::starting();
@@ -133,6 +134,7 @@ fn dns(config: &Config) -> DnsOptions {
 /// What steering calls needs of the plan, which the shards keep.
 struct Steer {
     node: u128,
+    webhook_key: [u8; 32],
     host: Box<str>,
     events: Receiver<Event>,
 }
@@ -143,13 +145,21 @@ fn host(plan: &Plan) -> Box<str> {
 }
 
 fn steering(config: &Config, store: &Store, shards: &Running, steer: Steer) -> Steering {
+    let text = |url: &Option<HttpUrl>| url.as_ref().map(|url| url.0.clone());
     let application = |a: &ConfigApplication| Application {
-        name: (*a.name.value.0).into(),
-        url: a.url.0.clone(),
-        method: HttpMethod::Post,
-        fallback_url: None,
-        status_callback: None,
-        refer_url: None,
+        account: a.account.as_ref().map(|account| account.value.as_str().into()),
+        method: match a.method {
+            ConfigMethod::Get => HttpMethod::Get,
+            ConfigMethod::Post => HttpMethod::Post,
+        },
+        fallback_url: text(&a.fallback_url),
+        status_callback: text(&a.status_callback),
+        refer_url: text(&a.refer_url),
+        status_url: text(&a.status_url),
+        webhook_secret: a.webhook_secret.clone(),
+        connection_id: a.connection_id.as_deref().map(Into::into),
+        failover_url: text(&a.failover_url),
+        ..Application::new(&a.name.value.0, a.kind.value, a.url.0.clone())
     };
     Steering {
         node: steer.node,
@@ -163,7 +173,8 @@ fn steering(config: &Config, store: &Store, shards: &Running, steer: Steer) -> S
             ..WebhookOptions::default()
         },
         host: steer.host,
-        media_fails: false,
+        media_fails: config.media.missing == MissingMedia::Fail,
+        webhook_key: steer.webhook_key,
     }
 }
 

@@ -8,7 +8,7 @@ use super::face::rcml;
 use super::live::Live;
 use super::orders::Orders;
 use super::webhook::{Client, ClientOptions, Webhooks};
-use super::{Application, Steering};
+use super::{Application, ApplicationKind, Steering};
 use crate::record::call_sid_text;
 use crate::sip::command::{Action, Order};
 use crate::sip::event::{CallSid, Event, Offered, ReferSnapshot};
@@ -36,7 +36,17 @@ pub(super) struct Engine {
 impl Engine {
     /// To be called on the runtime. The events are to be given to [`run`].
     pub(super) fn new(steering: Steering) -> (Arc<Engine>, Receiver<Event>) {
-        let Steering { node, shards, events, store, applications, webhook, host, media_fails } = steering;
+        let Steering {
+            node,
+            shards,
+            events,
+            store,
+            applications,
+            webhook,
+            host,
+            media_fails,
+            webhook_key: _,
+        } = steering;
         let options = ClientOptions { allow_private: webhook.allow_private, dns: webhook.dns };
         let client = Client::new(&options);
         let engine = Engine {
@@ -66,9 +76,9 @@ impl Engine {
     /// An inbound call waits for its application.
     fn offered(self: &Arc<Engine>, offered: &Offered) {
         let application = self.applications.get(usize::from(offered.application));
-        match application {
-            Some(application) => rcml::answer(self, offered, application),
-            None => {
+        match application.map(|application| (application.kind, application)) {
+            Some((ApplicationKind::Rcml, application)) => rcml::answer(self, offered, application),
+            Some((ApplicationKind::Jambonz | ApplicationKind::Telnyx, _)) | None => {
                 // The configuration has changed meanwhile.
                 tracing::warn!(event = "application.unknown", "an inbound call has no application");
                 let hangup = Action::Hangup { status: Some(500), reason: None };

@@ -28,7 +28,7 @@ mod webhook;
 pub use auth::Account;
 pub use health::Readiness;
 pub use orders::Shards;
-pub use steering::{Application, HttpMethod, Steering, WebhookOptions, events};
+pub use steering::{Application, ApplicationKind, HttpMethod, Steering, WebhookOptions, events};
 
 use crate::io;
 use crate::record::{Reader, Stats};

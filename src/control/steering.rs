@@ -1,6 +1,8 @@
 //! What steering calls needs to know, from the configuration and from what runs already.
 
 use super::orders::Shards;
+use crate::config::Secret;
+pub use crate::config::schema::ApplicationKind;
 use crate::io::DnsOptions;
 use crate::sip::event::Event;
 use crossbeam::channel::Sender;
@@ -36,6 +38,8 @@ pub struct Steering {
     pub host: Box<str>,
     /// Whether a verb that needs media fails its document; else it is skipped.
     pub media_fails: bool,
+    /// The key that signs webhooks: an Ed25519 seed.
+    pub webhook_key: [u8; 32],
 }
 
 /// Outgoing HTTP.
@@ -65,12 +69,16 @@ pub enum HttpMethod {
     Post,
 }
 
-/// A program that steers calls by documents.
+/// A program that steers calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Application {
     /// Its name in the configuration.
     pub name: Box<str>,
-    /// Where its first document is.
+    /// What it speaks.
+    pub kind: ApplicationKind,
+    /// The account whose calls it steers.
+    pub account: Option<Box<str>>,
+    /// Where its first document is, or who is told of events.
     pub url: String,
     /// How all its URLs are requested.
     pub method: HttpMethod,
@@ -80,4 +88,32 @@ pub struct Application {
     pub status_callback: Option<String>,
     /// Who decides on a REFER in its calls.
     pub refer_url: Option<String>,
+    /// `jambonz`: who is told what happens to its calls.
+    pub status_url: Option<String>,
+    /// `jambonz`: signs what is sent to it.
+    pub webhook_secret: Option<Secret>,
+    /// `telnyx`: how commands name it.
+    pub connection_id: Option<Box<str>>,
+    /// `telnyx`: who is told when `url` cannot be reached.
+    pub failover_url: Option<String>,
+}
+
+impl Application {
+    /// An application with nothing but what it must have.
+    pub fn new(name: &str, kind: ApplicationKind, url: impl Into<String>) -> Application {
+        Application {
+            name: name.into(),
+            kind,
+            account: None,
+            url: url.into(),
+            method: HttpMethod::default(),
+            fallback_url: None,
+            status_callback: None,
+            refer_url: None,
+            status_url: None,
+            webhook_secret: None,
+            connection_id: None,
+            failover_url: None,
+        }
+    }
 }

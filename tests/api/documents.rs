@@ -4,21 +4,14 @@ use crate::create::place;
 use crate::harness::*;
 use crate::receiver::{Receiver, Reply};
 use crate::shard::{Referred, public};
-use baton::control::{Application, HttpMethod};
+use baton::control::{Application, ApplicationKind};
 use baton::sip::command::{Action, Decision, Order, Party};
 use baton::sip::event::{CallSid, CallStatus, DialEnded, Event, ReferAsked, ReferSid, ReferStatus};
 use std::time::Duration;
 
 /// An application whose documents are the receiver's.
 fn application(receiver: &Receiver) -> Application {
-    Application {
-        name: "ivr".into(),
-        url: receiver.url("/a/b"),
-        method: HttpMethod::Post,
-        fallback_url: None,
-        status_callback: None,
-        refer_url: None,
-    }
+    Application::new("ivr", ApplicationKind::Rcml, receiver.url("/a/b"))
 }
 
 fn with_application(adjust: impl FnOnce(&mut Application, &Receiver)) -> (Server, Receiver) {

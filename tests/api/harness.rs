@@ -27,6 +27,8 @@ pub const ACCOUNT: &str = "AC00000000000000000000000000000001";
 pub const OTHER: &str = "AC00000000000000000000000000000002";
 pub const ORGANISATION: &str = "OR000000000000000000000000000000aa";
 pub const TOKEN: &str = "change-me";
+/// The seed of the key that signs webhooks.
+pub const WEBHOOK_KEY: [u8; 32] = [7; 32];
 pub const NODE: u128 = 0x0a11_ce00_0000_0000_0000_0000_0000_0001;
 
 /// 10:00:00 UTC on 7 April 2020.
@@ -97,6 +99,7 @@ impl Server {
                 },
                 host: "baton.example.net".into(),
                 media_fails: false,
+                webhook_key: WEBHOOK_KEY,
             },
         };
         let handle = serve(config, runtime.handle()).expect("the server starts");

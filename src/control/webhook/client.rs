@@ -1,7 +1,7 @@
 //! One exchange: the request, its redirects, and the answer read up to its bound.
 
 use super::connect::{ConnectError, Connector};
-use super::{Answer, Boxed, Exchange, Failure, Request};
+use super::{Answer, Boxed, Content, Exchange, Failure, Request};
 use crate::control::query::percent_decode;
 use crate::io::DnsOptions;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, LOCATION, USER_AGENT};
@@ -52,12 +52,17 @@ impl Client {
     }
 
     async fn follow(&self, request: Request) -> Result<Answer, Failure> {
-        let form = encoded(&request.form);
-        let mut turn = Turn { method: request.method, url: request.url, body: Bytes::new() };
+        let Request { method, url, content, headers } = request;
+        let (content_type, body) = match content {
+            Content::Form(form) => (FORM, encoded(&form).into()),
+            Content::Json(body) => (JSON, body),
+        };
+        let mut turn = Turn { method, url, content_type, body, headers };
         if turn.method == Method::GET {
-            add_query(&mut turn.url, &form);
-        } else {
-            turn.body = form.into();
+            let form = std::mem::take(&mut turn.body);
+            if turn.content_type == FORM {
+                add_query(&mut turn.url, &String::from_utf8_lossy(&form));
+            }
         }
         for _ in 0..=REDIRECTS {
             let response = self.pool.request(turn.request()?).await.map_err(|e| failure(&e))?;
@@ -80,7 +85,9 @@ impl Exchange for Client {
 struct Turn {
     method: Method,
     url: Url,
+    content_type: HeaderValue,
     body: Bytes,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Turn {
@@ -107,13 +114,17 @@ impl Turn {
             request = request.header(AUTHORIZATION, credentials);
         }
         if self.method != Method::GET {
-            request = request.header(CONTENT_TYPE, FORM);
+            request = request.header(CONTENT_TYPE, self.content_type.clone());
+        }
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
         }
         request.body(Full::new(self.body.clone())).map_err(|_| Failure::Unreachable)
     }
 }
 
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Names and values as forms are written: `+` for a blank, `%XX` for all but letters, digits and `-_.*`.
 fn encoded(form: &[(String, String)]) -> String {

@@ -1,12 +1,27 @@
 //! Notifications of one call, in their order.
 
 use super::{Failure, Outcome, Request, WAITING, Webhooks};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Notifications of one call that may wait.
 const LANE: usize = 64;
+
+/// What is to be told, however often that has to be tried.
+pub(in crate::control) trait Notification: Send + Sync + fmt::Debug {
+    /// How long to wait before the attempt of this number, from 0; `None`: it is given up.
+    fn pause(&self, number: usize) -> Option<Duration>;
+
+    /// What is sent in it, made at the moment of sending.
+    fn request(&self, number: usize) -> Request;
+
+    /// How long an attempt may take; `None`: what all exchanges may.
+    fn timeout(&self) -> Option<Duration> {
+        None
+    }
+}
 
 /// How often a notification is tried, and how long it waits between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,26 +35,52 @@ impl Retry {
     pub(in crate::control) const NEVER: Retry = Retry { pauses: &[] };
 }
 
+/// The same request every time.
+#[derive(Debug)]
+struct Repeated {
+    request: Request,
+    retry: Retry,
+}
+
+impl Notification for Repeated {
+    fn pause(&self, number: usize) -> Option<Duration> {
+        match number.checked_sub(1) {
+            None => Some(Duration::ZERO),
+            Some(pause) => self.retry.pauses.get(pause).copied(),
+        }
+    }
+
+    fn request(&self, _: usize) -> Request {
+        self.request.clone()
+    }
+}
+
 /// Sends notifications one after the other. What waits is still sent when this is dropped.
 #[derive(Clone, Debug)]
 pub(in crate::control) struct Lane {
     webhooks: Arc<Webhooks>,
-    sender: mpsc::Sender<Request>,
+    retry: Retry,
+    sender: mpsc::Sender<Box<dyn Notification>>,
 }
 
 impl Lane {
     /// A lane with a task of its own, on the runtime this is called in.
     pub(in crate::control) fn new(webhooks: &Arc<Webhooks>, retry: Retry) -> Lane {
         let (sender, receiver) = mpsc::channel(LANE);
-        tokio::spawn(carry(Arc::clone(webhooks), retry, receiver));
-        Lane { webhooks: Arc::clone(webhooks), sender }
+        tokio::spawn(carry(Arc::clone(webhooks), receiver));
+        Lane { webhooks: Arc::clone(webhooks), retry, sender }
+    }
+
+    /// Sends when all before are sent, as often as the lane's policy says.
+    pub(in crate::control) fn post(&self, request: Request) {
+        self.notify(Box::new(Repeated { request, retry: self.retry }));
     }
 
     /// Sends when all before are sent; without room it is dropped and counted.
-    pub(in crate::control) fn post(&self, request: Request) {
+    pub(in crate::control) fn notify(&self, notification: Box<dyn Notification>) {
         let stats = &self.webhooks.stats;
         if stats.enter(WAITING) {
-            match self.sender.try_send(request) {
+            match self.sender.try_send(notification) {
                 Ok(()) => return,
                 Err(_) => stats.leave(),
             }
@@ -49,29 +90,30 @@ impl Lane {
     }
 }
 
-async fn carry(webhooks: Arc<Webhooks>, retry: Retry, mut waiting: mpsc::Receiver<Request>) {
-    while let Some(request) = waiting.recv().await {
-        deliver(&webhooks, retry, request).await;
+async fn carry(webhooks: Arc<Webhooks>, mut waiting: mpsc::Receiver<Box<dyn Notification>>) {
+    while let Some(notification) = waiting.recv().await {
+        deliver(&webhooks, &*notification).await;
         webhooks.stats.leave();
     }
 }
 
 /// Tries as often as may be. The URL is not logged: it may hold credentials.
-async fn deliver(webhooks: &Webhooks, retry: Retry, request: Request) {
-    let host = request.url.host_str().unwrap_or("").to_owned();
-    let mut pauses = retry.pauses.iter();
-    loop {
-        match webhooks.within(&webhooks.deliveries, request.clone()).await {
+async fn deliver(webhooks: &Webhooks, notification: &dyn Notification) {
+    for number in 0.. {
+        let Some(pause) = notification.pause(number) else { return };
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+        let request = notification.request(number);
+        let host = request.url.host_str().unwrap_or("").to_owned();
+        let timeout = notification.timeout().unwrap_or(webhooks.timeout);
+        match webhooks.within(&webhooks.deliveries, request, timeout).await {
             Ok(answer) if (200..300).contains(&answer.status) => return,
             Ok(answer) => {
                 let status = answer.status;
                 tracing::info!(event = "webhook.refused", host, status, "a notification was refused");
             }
             Err(failure) => log(&host, failure),
-        }
-        match pauses.next() {
-            Some(pause) => tokio::time::sleep(*pause).await,
-            None => return,
         }
     }
 }

@@ -37,7 +37,7 @@ fn slow() -> (Arc<Webhooks>, Asked) {
 }
 
 fn request(url: &str) -> Request {
-    Request { method: Method::POST, url: http_url(url).expect("a URL"), form: Vec::new() }
+    Request::form(Method::POST, http_url(url).expect("a URL"), Vec::new())
 }
 
 async fn until_idle(webhooks: &Webhooks) {
@@ -131,14 +131,17 @@ async fn the_client_has_bounds() {
         Box::leak([b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), vec![b'x'; 1_100_000]].concat().into_boxed_slice());
     let (url, serving) = server(long).await;
     let asked = Request { method: Method::GET, ..request(&format!("{url}/x?a=1#f")) };
-    let asked = Request { form: vec![("b c".into(), "d&e*".into())], ..asked };
+    let asked = Request { content: Content::Form(vec![("b c".into(), "d&e*".into())]), ..asked };
     assert_eq!(client(true).exchange(asked).await, Err(Failure::TooLong));
     serving.abort();
     let (url, serving) = server(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
     for inside in [url.clone(), url.replace("127.0.0.1", "localhost"), url.replace("127.0.0.1", "[::1]")] {
         assert_eq!(client(false).exchange(request(&inside)).await, Err(Failure::Private), "{inside}");
     }
-    let asked = Request { form: vec![("b c".into(), "d&e*\u{e9}".into())], ..request(&format!("{url}/x")) };
+    let asked = Request {
+        content: Content::Form(vec![("b c".into(), "d&e*\u{e9}".into())]),
+        ..request(&format!("{url}/x"))
+    };
     assert_eq!(client(true).exchange(asked).await.map(|answer| answer.status), Ok(200));
     let text = serving.await.expect("it was asked");
     assert!(text.starts_with("POST /x HTTP/1.1\r\n"), "{text}");

@@ -113,6 +113,6 @@ impl Callback {
                 self.source.clone()
             }
         };
-        self.lane.post(Request { method: source.method, url: source.url, form: call.callback(more) });
+        self.lane.post(Request::form(source.method, source.url, call.callback(more)));
     }
 }

@@ -82,7 +82,7 @@ impl Failed {
 /// Asks for a document.
 pub(super) async fn fetch(webhooks: Arc<Webhooks>, source: Source, form: Form) -> Result<Document, Failed> {
     let url = shown(&source.url);
-    let request = Request { method: source.method, url: source.url, form };
+    let request = Request::form(source.method, source.url, form);
     let answer = webhooks.fetch(request).await.map_err(What::Failure);
     let document = answer.and_then(document);
     document.map_err(|what| {

@@ -1,9 +1,9 @@
 //! Drivers under paused time: documents and shards answer at once, waits cost nothing.
 
 use super::*;
-use crate::control::Shards;
 use crate::control::engine::{Engine, run};
 use crate::control::webhook::{Answer, Boxed, Exchange, Failure, Request};
+use crate::control::{ApplicationKind, Shards};
 use crate::io::{Behind, Clock};
 use crate::sip::command::Command;
 use crate::sip::event::{CallChanged, CallStarted, CallStatus, Direction, EndedBy, Event, Offered};
@@ -73,12 +73,8 @@ impl World {
         let asked = Arc::clone(&web.1);
         let (store, recorded) = crossbeam::channel::bounded(64);
         let application = Application {
-            name: "ivr".into(),
-            url: "http://a.example/doc".into(),
-            method: HttpMethod::Post,
             fallback_url: Some("http://a.example/fallback".into()),
-            status_callback: None,
-            refer_url: None,
+            ..Application::new("ivr", ApplicationKind::Rcml, "http://a.example/doc")
         };
         let engine = Engine::over(Arc::new(shards), Box::new(web), store, vec![application]);
         tokio::spawn(run(Arc::clone(&engine), taken));
