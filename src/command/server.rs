@@ -7,7 +7,8 @@ use crate::config::schema::{
 };
 use crate::config::state::State;
 use crate::control::{
-    self, Account, Application, ControlConfig, Handle, HttpMethod, Readiness, Steering, WebhookOptions,
+    self, Account, Application, ControlConfig, Handle, HttpMethod, Readiness, Steering, WebhookLimits,
+    WebhookOptions,
 };
 use crate::io::{self, Clock, DnsOptions, IoConfig, Running, TlsContext, TlsProfile, entropy};
 use crate::record::{RecordConfig, Store};
@@ -161,6 +162,7 @@ fn steering(config: &Config, store: &Store, shards: &Running, steer: Steer) -> S
         failover_url: text(&a.failover_url),
         ..Application::new(&a.name.value.0, a.kind.value, a.url.0.clone())
     };
+    let webhook = &config.webhook;
     Steering {
         node: steer.node,
         shards: Arc::new(shards.orders()),
@@ -168,9 +170,15 @@ fn steering(config: &Config, store: &Store, shards: &Running, steer: Steer) -> S
         store: store.sender(),
         applications: config.applications.iter().map(application).collect(),
         webhook: WebhookOptions {
-            allow_private: config.webhook.allow_private,
+            allow_private: webhook.allow_private,
             dns: dns(config),
-            ..WebhookOptions::default()
+            limits: WebhookLimits {
+                timeout: webhook.timeout,
+                fetches: webhook.max_fetches,
+                deliveries: webhook.max_deliveries,
+                waiting: webhook.max_waiting,
+                waiting_per_call: webhook.max_waiting_per_call,
+            },
         },
         host: steer.host,
         media_fails: config.media.missing == MissingMedia::Fail,

@@ -51,7 +51,7 @@ impl Engine {
         let client = Client::new(&options);
         let engine = Engine {
             live: Live::new(node, Orders::new(shards)),
-            webhooks: Webhooks::new(Box::new(client), webhook.timeout),
+            webhooks: Webhooks::new(Box::new(client), webhook.limits),
             rcml: rcml::Drivers::default(),
             host,
             media_fails,
@@ -110,7 +110,7 @@ impl Engine {
     ) -> Arc<Engine> {
         Arc::new(Engine {
             live: Live::new(7, Orders::new(shards)),
-            webhooks: Webhooks::new(exchange, std::time::Duration::from_secs(6)),
+            webhooks: Webhooks::new(exchange, super::WebhookLimits::default()),
             rcml: rcml::Drivers::default(),
             host: "baton.example.net".into(),
             media_fails: false,

@@ -28,7 +28,9 @@ mod webhook;
 pub use auth::Account;
 pub use health::Readiness;
 pub use orders::Shards;
-pub use steering::{Application, ApplicationKind, HttpMethod, Steering, WebhookOptions, events};
+pub use steering::{
+    Application, ApplicationKind, HttpMethod, Steering, WebhookLimits, WebhookOptions, events,
+};
 
 use crate::io;
 use crate::record::{Reader, Stats};

@@ -43,19 +43,40 @@ pub struct Steering {
 }
 
 /// Outgoing HTTP.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct WebhookOptions {
     /// Whether loopback and private addresses may be reached.
     pub allow_private: bool,
-    /// A whole exchange is given up after this.
-    pub timeout: Duration,
     /// How names are resolved.
     pub dns: DnsOptions,
+    /// Its bounds.
+    pub limits: WebhookLimits,
 }
 
-impl Default for WebhookOptions {
-    fn default() -> WebhookOptions {
-        WebhookOptions { allow_private: false, timeout: Duration::from_secs(6), dns: DnsOptions::default() }
+/// The bounds of outgoing HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WebhookLimits {
+    /// A whole exchange is given up after this, waiting for its turn and redirects included.
+    pub timeout: Duration,
+    /// Documents fetched at once; others wait, and their time runs.
+    pub fetches: usize,
+    /// Notifications on their way at once.
+    pub deliveries: usize,
+    /// Notifications that may wait altogether; further ones are dropped.
+    pub waiting: usize,
+    /// Notifications of one call that may wait; further ones are dropped.
+    pub waiting_per_call: usize,
+}
+
+impl Default for WebhookLimits {
+    fn default() -> WebhookLimits {
+        WebhookLimits {
+            timeout: Duration::from_secs(6),
+            fetches: 1_024,
+            deliveries: 256,
+            waiting: 16_384,
+            waiting_per_call: 64,
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use baton::config::Secret;
 use baton::control::{
-    Account, Application, ControlConfig, Handle, Readiness, Steering, WebhookOptions, events, runtime, serve,
+    Account, Application, ControlConfig, Handle, Readiness, Steering, WebhookLimits, WebhookOptions, events,
+    runtime, serve,
 };
 use baton::io;
 use baton::record::{RecordConfig, Store, call_sid_text};
@@ -94,7 +95,7 @@ impl Server {
                 applications,
                 webhook: WebhookOptions {
                     allow_private,
-                    timeout: Duration::from_secs(2),
+                    limits: WebhookLimits { timeout: Duration::from_secs(2), ..WebhookLimits::default() },
                     ..WebhookOptions::default()
                 },
                 host: "baton.example.net".into(),

@@ -1,13 +1,10 @@
 //! Notifications of one call, in their order.
 
-use super::{Failure, Outcome, Request, WAITING, Webhooks};
+use super::{Failure, Outcome, Request, Webhooks};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-
-/// Notifications of one call that may wait.
-const LANE: usize = 64;
 
 /// What is to be told, however often that has to be tried.
 pub(in crate::control) trait Notification: Send + Sync + fmt::Debug {
@@ -66,7 +63,7 @@ pub(in crate::control) struct Lane {
 impl Lane {
     /// A lane with a task of its own, on the runtime this is called in.
     pub(in crate::control) fn new(webhooks: &Arc<Webhooks>, retry: Retry) -> Lane {
-        let (sender, receiver) = mpsc::channel(LANE);
+        let (sender, receiver) = mpsc::channel(webhooks.limits.waiting_per_call);
         tokio::spawn(carry(Arc::clone(webhooks), receiver));
         Lane { webhooks: Arc::clone(webhooks), retry, sender }
     }
@@ -79,7 +76,7 @@ impl Lane {
     /// Sends when all before are sent; without room it is dropped and counted.
     pub(in crate::control) fn notify(&self, notification: Box<dyn Notification>) {
         let stats = &self.webhooks.stats;
-        if stats.enter(WAITING) {
+        if stats.enter(self.webhooks.limits.waiting) {
             match self.sender.try_send(notification) {
                 Ok(()) => return,
                 Err(_) => stats.leave(),
@@ -106,7 +103,7 @@ async fn deliver(webhooks: &Webhooks, notification: &dyn Notification) {
         }
         let request = notification.request(number);
         let host = request.url.host_str().unwrap_or("").to_owned();
-        let timeout = notification.timeout().unwrap_or(webhooks.timeout);
+        let timeout = notification.timeout().unwrap_or(webhooks.limits.timeout);
         match webhooks.within(&webhooks.deliveries, request, timeout).await {
             Ok(answer) if (200..300).contains(&answer.status) => return,
             Ok(answer) => {

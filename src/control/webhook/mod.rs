@@ -19,6 +19,7 @@ pub(super) use client::{Client, ClientOptions};
 pub(super) use lane::{Lane, Notification, Retry};
 pub(super) use stats::{Outcome, Stats};
 
+use super::WebhookLimits;
 use axum::http::{HeaderName, HeaderValue, Method};
 use bytes::Bytes;
 use std::fmt;
@@ -28,13 +29,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use url::Url;
-
-/// Documents fetched at once; others wait, and their time runs.
-const FETCHES: usize = 1_024;
-/// Notifications on their way at once.
-const DELIVERIES: usize = 256;
-/// Notifications that may wait altogether.
-const WAITING: usize = 16_384;
 
 /// What is asked of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,20 +106,20 @@ pub(super) trait Exchange: Send + Sync + fmt::Debug {
 #[derive(Debug)]
 pub(super) struct Webhooks {
     exchange: Box<dyn Exchange>,
-    timeout: Duration,
+    limits: WebhookLimits,
     fetches: Semaphore,
     deliveries: Semaphore,
     stats: Stats,
 }
 
 impl Webhooks {
-    /// `timeout` is for a whole exchange, waiting for its turn and redirects included.
-    pub(super) fn new(exchange: Box<dyn Exchange>, timeout: Duration) -> Arc<Webhooks> {
+    /// None is under way yet.
+    pub(super) fn new(exchange: Box<dyn Exchange>, limits: WebhookLimits) -> Arc<Webhooks> {
         Arc::new(Webhooks {
             exchange,
-            timeout,
-            fetches: Semaphore::new(FETCHES),
-            deliveries: Semaphore::new(DELIVERIES),
+            limits,
+            fetches: Semaphore::new(limits.fetches),
+            deliveries: Semaphore::new(limits.deliveries),
             stats: Stats::default(),
         })
     }
@@ -137,7 +131,7 @@ impl Webhooks {
 
     /// Fetches a document.
     pub(super) async fn fetch(&self, request: Request) -> Result<Answer, Failure> {
-        self.within(&self.fetches, request, self.timeout).await
+        self.within(&self.fetches, request, self.limits.timeout).await
     }
 
     async fn within(

@@ -2,6 +2,7 @@
 
 use super::*;
 use std::sync::Mutex;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -33,7 +34,7 @@ type Asked = Arc<Mutex<Vec<(u64, String)>>>;
 fn slow() -> (Arc<Webhooks>, Asked) {
     let asked = Asked::default();
     let exchange = Slow { asked: Arc::clone(&asked), began: tokio::time::Instant::now() };
-    (Webhooks::new(Box::new(exchange), Duration::from_secs(6)), asked)
+    (Webhooks::new(Box::new(exchange), WebhookLimits::default()), asked)
 }
 
 fn request(url: &str) -> Request {
