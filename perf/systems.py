@@ -96,10 +96,11 @@ class Baton(System):
 
     proxied = "false"
     mode = "auto"
+    binary = None       # else that of --baton, or a fresh build
 
     @classmethod
     def describe(cls, chosen):
-        text = subprocess.run([chosen.baton, "--version"], capture_output=True, text=True).stdout.strip()
+        text = subprocess.run([cls.binary or chosen.baton, "--version"], capture_output=True, text=True).stdout.strip()
         return f"{text}, records.proxied = {cls.proxied}, {cls.workers(chosen)} shards"
 
     def start(self):
@@ -140,7 +141,7 @@ mode = "{self.mode}"
         path = os.path.join(self.directory, "baton.toml")
         with open(path, "w") as out:
             out.write(config)
-        self.launch([self.chosen.baton, "serve", "--config", path])
+        self.launch([self.binary or self.chosen.baton, "serve", "--config", path])
 
     def ready(self):
         return procs.is_bound(self.port) and procs.http(f"http://127.0.0.1:{self.http}/readyz")[0] == 200
@@ -165,3 +166,11 @@ class BatonOwned(BatonRecords):
 SYSTEMS = {"floor": Floor, "kamailio": Kamailio, "kamailio-8": KamailioPackaged,
            "kamailio-stateless": KamailioStateless, "baton": Baton, "baton-records": BatonRecords,
            "baton-owned": BatonOwned}
+
+
+def add_build(name, path):
+    """Another build of Baton in all its forms; answers the names of the new systems."""
+    added = {name + known.removeprefix("baton"): type(kind.__name__, (kind,), {"binary": path})
+             for known, kind in SYSTEMS.items() if issubclass(kind, Baton) and not kind.binary}
+    SYSTEMS.update(added)
+    return list(added)

@@ -14,7 +14,15 @@ use crate::sip::command::{Action, Order};
 use crate::sip::event::{CallSid, Event, Offered, ReferSnapshot};
 use crossbeam::channel::Sender;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
+
+/// For how long events gather after some were taken. Under load each would else wake this task by
+/// itself, which takes more CPU than the shards need for the event's call; nobody who waits for an HTTP
+/// answer notices. What comes after a rest is taken at once.
+const GATHER: Duration = Duration::from_millis(4);
+/// Events taken at one time at most.
+const BATCH: usize = 256;
 
 /// What the faces work with.
 #[derive(Debug)]
@@ -90,11 +98,17 @@ impl Engine {
 
 /// Takes the shards' events until the shards are gone.
 pub(super) async fn run(engine: Arc<Engine>, mut events: Receiver<Event>) {
-    while let Some(event) = events.recv().await {
-        engine.live.take(&event);
-        // Whoever is started here follows the call from the next event on.
-        if let Event::Offered(offered) = &event {
-            engine.offered(offered);
+    let mut taken = Vec::with_capacity(BATCH);
+    while events.recv_many(&mut taken, BATCH).await > 0 {
+        for event in taken.drain(..) {
+            engine.live.take(&event);
+            // Whoever is started here follows the call from the next event on.
+            if let Event::Offered(offered) = &event {
+                engine.offered(offered);
+            }
+        }
+        if events.is_empty() {
+            tokio::time::sleep(GATHER).await;
         }
     }
 }

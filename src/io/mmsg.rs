@@ -1,4 +1,4 @@
-//! `recvmmsg`, `sendmmsg` and the socket error queue: the crate's only unsafe code.
+//! `recvmmsg`, `sendmmsg`, the socket error queue, the scheduler's policy: the crate's only unsafe code.
 //!
 //! Many datagrams cross in one system call. Received ones lie in slots that are reused as soon as
 //! the message they held is done with; sent ones are read where they lie.
@@ -197,6 +197,18 @@ pub(crate) fn keep_errors(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> 
             mem::size_of::<libc::c_int>() as libc::socklen_t,
         )
     };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Tells the scheduler that the calling thread need not push others aside when it wakes (SCHED_BATCH).
+///
+/// A peer on this machine, or the kernel's packet work, then ends its burst before the shard runs, and the
+/// shard finds a batch where it would have been woken for each datagram. An idle core is used at once, as ever.
+pub(crate) fn wait_for_bursts() -> io::Result<()> {
+    // SAFETY: all-zero bytes are a valid sched_param; 0 is the only priority that the policy knows.
+    let param: libc::sched_param = unsafe { mem::zeroed() };
+    // SAFETY: the parameter outlives the call, which only reads it; 0 names the calling thread.
+    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const param) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -423,5 +435,20 @@ mod tests {
         let (a, _b) = pair("127.0.0.1:0");
         let error = Receiver::new().receive(a.as_fd()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn a_thread_can_let_bursts_end() {
+        let policy = || {
+            let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+            // The 41st field; the second, in brackets, is a name that may hold spaces.
+            stat.rsplit_once(')').unwrap().1.split_whitespace().nth(38).unwrap().parse::<i32>().unwrap()
+        };
+        let other = std::thread::spawn(move || {
+            wait_for_bursts().unwrap();
+            policy()
+        });
+        assert_eq!(other.join().unwrap(), libc::SCHED_BATCH);
+        assert_ne!(policy(), libc::SCHED_BATCH);
     }
 }

@@ -264,7 +264,12 @@ pub fn start<E: Engine>(config: IoConfig, mut engine: impl FnMut(u16) -> E) -> R
         };
         let thread = Builder::new()
             .name(format!("shard-{index}"))
-            .spawn(move || driver.run())
+            .spawn(move || {
+                if let Err(error) = mmsg::wait_for_bursts() {
+                    tracing::debug!(shard = index, %error, "the scheduler's policy stays as it is");
+                }
+                driver.run();
+            })
             .map_err(IoError::system("starting a shard's thread"))?;
         running.threads.push(thread);
     }
