@@ -28,7 +28,7 @@ impl Shard {
         };
         match message.ready() {
             Ok(ready) if message.is_request() => self.request(now, &flow, &message, &ready, out),
-            Ok(ready) => self.response(now, &message, &ready, out),
+            Ok(ready) => self.response(now, &flow, &message, &ready, out),
             Err(error) => self.unsound(now, &flow, &message, error, out),
         }
     }
@@ -112,15 +112,29 @@ impl Shard {
         true
     }
 
-    fn response(&mut self, now: Time, message: &Message, ready: &Ready<'_>, out: &mut Outbox) {
+    fn response(&mut self, now: Time, flow: &Flow, message: &Message, ready: &Ready<'_>, out: &mut Outbox) {
         let owner = self.transactions.response_owner(ready);
+        let answer = message.method() == Method::Invite && (200..300).contains(&message.status());
         if owner.is_some_and(super::is_owned) {
             let received = self.transactions.receive_response(now, message, ready, &mut self.fx);
             if let Some((client, owner)) = received {
+                if let Some(shard) = self.calls.redirect(ready.call_id).filter(|_| answer) {
+                    // C-080: it comes again, as its ACK was lost, which is where the call has gone.
+                    let sip = PeerMessage::Sip { flow: *flow, bytes: message.bytes().clone() };
+                    return out.push(Output::Peer(shard, Box::new(sip)));
+                }
                 self.counters.response(Dir::In, message.method(), message.status(), None);
                 self.with_calls(now, out, |calls, cx| calls.response_in(cx, client, owner, message, ready));
             }
             return;
+        }
+        if owner.is_none() && answer && !self.calls.is_empty() {
+            // Its transaction is on the shard that the call has come from.
+            let mut taken = false;
+            self.with_calls(now, out, |calls, cx| taken = calls.answered_again(cx, message, ready));
+            if taken {
+                return;
+            }
         }
         self.with_proxy(now, out, |proxy, cx| proxy.response(cx, message, ready));
     }

@@ -35,7 +35,6 @@ mod tests;
 use crate::sip::auth::Realm;
 use crate::sip::call::Calls;
 use crate::sip::dialog::{OWNED_TIMER, OWNER};
-use crate::sip::flow::Destination;
 use crate::sip::plan::{Credentials, Plan};
 use crate::sip::proxy::token::TokenKey;
 use crate::sip::proxy::{Cx, Keys, PROXY_TIMER, Proxy};
@@ -156,7 +155,7 @@ impl Shard {
         match message {
             PeerMessage::Sip { flow, bytes } => self.arrived(now, flow, bytes, out),
             PeerMessage::Locate { from, ticket, user } => {
-                let contacts = self.contacts(now, &user);
+                let contacts = self.registrar.lookup(now, &user);
                 out.push(Output::Peer(from, Box::new(PeerMessage::Bindings { ticket, contacts })));
             }
             PeerMessage::Bindings { ticket, contacts } => {
@@ -169,12 +168,6 @@ impl Shard {
                 self.with_calls(now, out, |calls, cx| calls.peer(cx, message));
             }
         }
-    }
-
-    /// Where a client of this shard's is.
-    fn contacts(&self, now: Time, user: &str) -> Vec<(Bytes, Destination)> {
-        let contacts = self.registrar.lookup(now, user).into_iter();
-        contacts.map(|contact| (contact.uri, contact.destination)).collect()
     }
 
     /// When [`Shard::expire`] must be called next, at the latest.
@@ -257,8 +250,7 @@ impl Shard {
         work(&mut self.calls, &mut cx);
         self.calls.settle(&mut cx);
         while let Some((ticket, user)) = self.calls.next_lookup() {
-            let contacts = self.registrar.lookup(now, &user).into_iter();
-            let contacts = contacts.map(|contact| (contact.uri, contact.destination)).collect();
+            let contacts = self.registrar.lookup(now, &user);
             self.calls.bindings(&mut cx, ticket, contacts);
             self.calls.settle(&mut cx);
         }

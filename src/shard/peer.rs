@@ -5,7 +5,8 @@
 
 use crate::shard::owner::{HashKey, owner_of};
 use crate::sip::call::MovedCall;
-use crate::sip::flow::{Destination, Flow};
+use crate::sip::flow::Flow;
+use crate::sip::registrar::Contact;
 use bytes::Bytes;
 
 /// Where a shard stands among the others.
@@ -61,8 +62,8 @@ pub enum PeerMessage {
     Bindings {
         /// The question's.
         ticket: u64,
-        /// Its contacts: URI and the path to each, best first.
-        contacts: Vec<(Bytes, Destination)>,
+        /// Its contacts, best first.
+        contacts: Vec<Contact>,
     },
     /// Give me the call that has this dialog (Call-ID, tag of Baton's side, tag of the party).
     Claim {

@@ -1,6 +1,7 @@
 //! One shard, played message by message.
 
 mod edges;
+mod moved;
 mod rules;
 
 use super::*;

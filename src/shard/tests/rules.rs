@@ -204,6 +204,37 @@ fn a_call_stays_with_its_target() {
     assert_eq!(to, [second]);
 }
 
+/// [C-131] [C-071] Two branches answer: the caller ends the one it has no use for, whichever that is, in its
+/// dialog, and the call is over in the records only when the other is ended too.
+#[test]
+fn a_surplus_answer_ends_no_call() {
+    for surplus in [0, 1] {
+        let mut stage = both();
+        let sent = stage.receive(ALICE, &invite());
+        let invites: Vec<String> = requests(&sent, "INVITE").iter().map(|s| s.text.clone()).collect();
+        let callees = [(BOB, "b1"), ("10.0.2.1:5060", "b2")];
+        for (invite, (from, tag)) in invites.iter().zip(callees) {
+            let contact = format!("Contact: <sip:callee@{from}>\n");
+            let ok = response(invite, "200 OK", &format!(";tag={tag}"), &contact);
+            assert_eq!(status(&stage.receive(from, &ok)), Some("200"));
+            // Once more, as its ACK is late.
+            stage.receive(from, &ok);
+        }
+        let mut ends = |at: usize, cseq| {
+            let (from, tag) = callees[at];
+            let route = format!("Route: {}\n", header(&invites[at], "Record-Route")[0]);
+            let uri = format!("sip:callee@{from}");
+            let bye = request("BYE", &uri, &route, &format!(";tag={tag}"), cseq);
+            let bye = stage.receive(ALICE, &bye).remove(0).text;
+            stage.receive(from, &response(&bye, "200 OK", "", ""));
+            let over = |e: &Event| matches!(e, Event::CallChanged(c) if c.status == CallStatus::Completed);
+            stage.events().iter().filter(|e| over(e)).count()
+        };
+        assert_eq!((ends(surplus, 2), ends(surplus, 3)), (0, 0));
+        assert_eq!(ends(1 - surplus, 4), 1);
+    }
+}
+
 /// A REFER goes by its route set, whatever the rules say about its target, to the other side;
 /// the code that accepts it passes as it is.
 #[test]

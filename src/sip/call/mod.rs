@@ -361,6 +361,12 @@ impl Calls {
         self.legs.response_in(cx, client, owner, message, ready);
     }
 
+    /// A 2xx to an INVITE of ours that no transaction here knows: whether it belongs to a call that has
+    /// moved here; it has its ACK then.
+    pub fn answered_again(&mut self, cx: &mut Cx<'_>, message: &Message, ready: &Ready<'_>) -> bool {
+        self.legs.answered_again(cx, message, ready)
+    }
+
     /// Nobody answered a request of ours.
     pub fn timed_out(&mut self, cx: &mut Cx<'_>, client: ClientId, owner: u32) {
         self.legs.timed_out(cx, client, owner);

@@ -5,7 +5,6 @@ use super::timers::TimerKey;
 use super::transfer::TransferId;
 use crate::sip::dialog::{Body, LegId};
 use crate::sip::event::{CallSid, CallStatus, Direction};
-use crate::sip::flow::Destination;
 use crate::sip::plan::TrunkIx;
 use crate::sip::time::Time;
 use bytes::Bytes;
@@ -52,9 +51,6 @@ pub(super) struct Party {
     /// Shards that keep a redirect to it, and its Call-ID, see [`super::moving`].
     pub(super) homes: Option<Box<(Bytes, SmallVec<[u16; 2]>)>>,
 }
-
-/// A client's contact: its URI and the path to it.
-pub(super) type Contact = (Bytes, Destination);
 
 /// How far a party's leg is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,18 +6,17 @@ use super::dial::{Offer, Template, Wanted};
 use super::headers::given;
 use super::media;
 use super::news::Shown;
-use super::party::{Contact, Party, Phase, Turn};
+use super::party::{Party, Phase, Turn};
 use super::timers::{Timer, TimerKey};
 use crate::shard::{Output, PeerMessage};
 use crate::sip::command::{Party as Called, Place, Refused};
 use crate::sip::dialog::{Body, Headers, Outgoing, Way};
 use crate::sip::event::{CallSid, Direction};
-use crate::sip::flow::Destination;
 use crate::sip::message::{NameAddr, Scheme, Uri, uri, write};
 use crate::sip::plan::{Action, Credentials, Origin, Plan, ReferMode, TrunkIx};
 use crate::sip::proxy::Cx;
 use crate::sip::proxy::target::{self, Candidates};
-use bytes::Bytes;
+use crate::sip::registrar::Contact;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -311,7 +310,7 @@ impl Calls {
     }
 
     /// Where a client is, best first; nowhere when empty.
-    pub fn bindings(&mut self, cx: &mut Cx<'_>, ticket: u64, contacts: Vec<(Bytes, Destination)>) {
+    pub fn bindings(&mut self, cx: &mut Cx<'_>, ticket: u64, contacts: Vec<Contact>) {
         let Some(found) = self.locating.remove(&ticket) else { return };
         self.timers.cancel(cx, found.timer);
         // It may have been called off meanwhile.
@@ -319,7 +318,7 @@ impl Calls {
             return;
         }
         let mut contacts: VecDeque<Contact> = contacts.into();
-        let Some((uri, flow)) = contacts.pop_front() else {
+        let Some(contact) = contacts.pop_front() else {
             return self.unplaced(cx, found.sid, b"", &found.template, 480);
         };
         let Locating { sid, parent, headers, credentials, template, .. } = found;
@@ -331,16 +330,17 @@ impl Calls {
                 if let Some(dialing) = self.dials.get_mut(&parent) {
                     dialing.children.extend(others.iter().map(|(sid, _)| *sid));
                 }
+                let way = Way::Flow(contact.destination, contact.route);
                 self.invite(
                     cx,
                     sid,
-                    Way::Flow(flow),
-                    &uri,
+                    way,
+                    &contact.uri,
                     headers.clone(),
                     credentials.clone(),
                     template.clone(),
                 );
-                for (sid, (uri, flow)) in others {
+                for (sid, contact) in others {
                     if self.is_full(cx.plan) {
                         break;
                     }
@@ -348,11 +348,12 @@ impl Calls {
                     party.client = true;
                     party.account = template.account.clone();
                     self.enter(party);
+                    let way = Way::Flow(contact.destination, contact.route);
                     self.invite(
                         cx,
                         sid,
-                        Way::Flow(flow),
-                        &uri,
+                        way,
+                        &contact.uri,
                         headers.clone(),
                         credentials.clone(),
                         template.clone(),
@@ -367,7 +368,8 @@ impl Calls {
                         (headers.clone(), credentials.clone(), template.clone());
                     party.elsewhere = Some(Box::new(Elsewhere { contacts, headers, credentials, template }));
                 }
-                self.invite(cx, sid, Way::Flow(flow), &uri, headers, credentials, template);
+                let way = Way::Flow(contact.destination, contact.route);
+                self.invite(cx, sid, way, &contact.uri, headers, credentials, template);
             }
         }
     }
@@ -380,11 +382,12 @@ impl Calls {
         if matches!(status, 486 | 487 | 600..=699) {
             return false;
         }
-        let Some((uri, flow)) = elsewhere.contacts.pop_front() else { return false };
+        let Some(contact) = elsewhere.contacts.pop_front() else { return false };
         let (headers, credentials) = (elsewhere.headers.clone(), elsewhere.credentials.clone());
         let template = elsewhere.template.clone();
         party.elsewhere = Some(elsewhere);
-        self.invite(cx, sid, Way::Flow(flow), &uri, headers, credentials, template);
+        let way = Way::Flow(contact.destination, contact.route);
+        self.invite(cx, sid, way, &contact.uri, headers, credentials, template);
         true
     }
 

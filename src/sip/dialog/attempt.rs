@@ -102,8 +102,8 @@ impl Leg {
                     calling.uri = uri.into();
                 }
             }
-            Way::Uri | Way::Flow(_) if calling.tried => return false,
-            Way::Uri | Way::Flow(_) => {}
+            Way::Uri | Way::Flow(..) if calling.tried => return false,
+            Way::Uri | Way::Flow(..) => {}
         }
         calling.tried = true;
         calling.locating = true;
@@ -114,7 +114,7 @@ impl Leg {
     fn places_of(&self, calling: &Calling, cx: &mut Cx<'_>, desk: &Desk) -> Next {
         let size = 900 + calling.out.body.as_ref().map_or(0, |body| body.bytes.len());
         match &calling.out.way {
-            Way::Flow(destination) => Next::Found(Places::from_elem(destination.clone(), 1)),
+            Way::Flow(destination, _) => Next::Found(Places::from_elem(destination.clone(), 1)),
             Way::Uri => match Uri::parse(&calling.out.uri) {
                 Ok(uri) => locate(cx, desk, &hop_of(&uri), size, UDP_MAX, self),
                 Err(_) => Next::Nowhere,
@@ -147,6 +147,10 @@ impl Leg {
         if let Some(breadth) = calling.out.max_breadth {
             own.push(("Max-Breadth", breadth.to_string().into_bytes()));
         }
+        let path: Option<Box<[u8]>> = match &calling.out.way {
+            Way::Flow(_, Some(path)) => Some((**path).into()),
+            Way::Flow(_, None) | Way::Trunks(_) | Way::Uri => None,
+        };
         let bytes = write::request(
             self,
             cx,
@@ -156,7 +160,7 @@ impl Leg {
             &Parts {
                 method: "INVITE",
                 uri: &calling.uri,
-                routes: &[],
+                routes: path.as_slice(),
                 strict: None,
                 local_tag: self.tag,
                 remote_tag: b"",

@@ -132,7 +132,7 @@ impl Calling {
     pub(super) fn has_more(&self) -> bool {
         let candidates = match &self.out.way {
             Way::Trunks(candidates) => !candidates.is_empty(),
-            Way::Uri | Way::Flow(_) => false,
+            Way::Uri | Way::Flow(..) => false,
         };
         candidates || !self.places.is_empty()
     }

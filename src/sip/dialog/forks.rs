@@ -55,7 +55,7 @@ impl Leg {
     /// another fork's is acknowledged and ended.
     pub(super) fn late_answer(&mut self, cx: &mut Cx<'_>, desk: &mut Desk, message: &Message, cseq: u32) {
         let tag = message.to().ok().and_then(|to| to.tag()).unwrap_or_default();
-        if self.dialogs.iter().any(|dialog| *dialog.remote_tag == *tag) {
+        if self.has_dialog_with(tag) {
             return self.repeated_answer(cx, desk, message, cseq);
         }
         if let Some((_, other)) = self.surplus.iter().find(|(known, _)| **known == *tag) {
@@ -92,6 +92,11 @@ impl Leg {
         self.surplus.push((tag.into(), super::LegId { slot: u32::MAX, generation: 0 }));
         leg.surplus.push((tag.into(), self.id));
         desk.born.push(leg);
+    }
+
+    /// Whether one of its dialogs has this remote tag.
+    pub(super) fn has_dialog_with(&self, tag: &[u8]) -> bool {
+        self.dialogs.iter().any(|dialog| *dialog.remote_tag == *tag)
     }
 
     /// A 2xx of the party's that came again, or to a re-INVITE whose leg has ended since.

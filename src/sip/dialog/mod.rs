@@ -144,7 +144,7 @@ impl Legs {
         }
         let mut flow: Destination = Flow::nowhere().into();
         flow.listener = out.preferred.unwrap_or(ListenerId(0));
-        let pinned = matches!(out.way, Way::Flow(_));
+        let pinned = matches!(out.way, Way::Flow(..));
         let offerless = !out.body.as_ref().is_some_and(Body::is_session);
         let secure = out.uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"));
         let mut leg = Box::new(Leg::new(Birth {
@@ -341,9 +341,14 @@ impl Legs {
     }
 
     fn leg_of(&self, ready: &Ready<'_>) -> Option<LegId> {
-        let tag = id::tag(ready.to_tag?)?;
+        self.leg_with(ready.to_tag?, ready.call_id)
+    }
+
+    /// The leg with this tag of ours and this Call-ID.
+    fn leg_with(&self, tag: &[u8], call_id: &[u8]) -> Option<LegId> {
+        let tag = id::tag(tag)?;
         let leg = self.table.get(*self.desk.index.get(&tag)?)?;
-        (*leg.call_id == *ready.call_id).then_some(leg.id)
+        (*leg.call_id == *call_id).then_some(leg.id)
     }
 }
 

@@ -55,8 +55,9 @@ pub enum Way {
     Trunks(Candidates),
     /// To the Request-URI's own host (RFC 3263).
     Uri,
-    /// To a registered contact by the path it registered with.
-    Flow(Destination),
+    /// To a registered contact by the path it registered with, and the value of Route that goes with it
+    /// (C-162).
+    Flow(Destination, Option<Bytes>),
 }
 
 /// An INVITE to be sent.

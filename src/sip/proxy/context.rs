@@ -66,6 +66,16 @@ pub enum Subject {
     Refer(ReferHandle),
 }
 
+impl Subject {
+    /// The call that it begins, among those that are up.
+    pub fn call(&self) -> Option<u64> {
+        match self {
+            Subject::Call(setup) => Some(setup.key),
+            Subject::None | Subject::Bye(_) | Subject::Refer(_) => None,
+        }
+    }
+}
+
 /// The end of a call.
 #[derive(Debug)]
 pub struct Bye {
@@ -75,6 +85,8 @@ pub struct Bye {
     pub account: Option<Arc<str>>,
     /// The call among those that are up.
     pub key: u64,
+    /// Hash of the callee's tag: which of several answers is ended.
+    pub callee: u32,
     /// The dialog, for the REFERs in it.
     pub dialog: Dialog,
 }

@@ -50,6 +50,7 @@ use hashbrown::HashMap;
 use rand_chacha::ChaCha12Rng;
 use rand_core::Rng;
 use slab::Slab;
+use smallvec::SmallVec;
 
 /// The requests a shard is answering as a proxy.
 #[derive(Debug)]
@@ -61,11 +62,20 @@ pub struct Proxy {
     resolving: Vec<u32>,
     /// ACKs to a 2xx that wait for DNS; bounded, a repeated 2xx brings a new one.
     waiting_acks: Vec<forward::WaitingAck>,
-    /// Answered calls whose end has not been seen, and since when: only they count down when a BYE
-    /// comes, which may come twice, late, or for a call of a process before. Bounded.
-    up: HashMap<u64, Time>,
+    /// Answered calls whose end has not been seen: only they count down when a BYE comes, which may come
+    /// twice, late, or for a call of a process before. Bounded.
+    up: HashMap<u64, Answers>,
     edits: Edits,
     scratch: Vec<u8>,
+}
+
+/// Who has answered a call, by hashes of their tags.
+#[derive(Debug)]
+struct Answers {
+    /// Those whose BYE has not been seen.
+    open: SmallVec<[u32; 1]>,
+    /// Whether there was ever more than one: then a BYE ends the call only when none is left (C-131).
+    several: bool,
 }
 
 /// The secrets a shard works with.
@@ -91,6 +101,8 @@ enum Entry {
         server: ServerId,
         /// Client transactions that have not ended.
         live: u16,
+        /// The call that was answered, among those that are up.
+        call: Option<u64>,
     },
 }
 

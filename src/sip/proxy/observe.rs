@@ -11,11 +11,12 @@ use crate::sip::proxy::context::{Bye, Context, Setup, Subject};
 use crate::sip::proxy::request::Way;
 use crate::sip::proxy::route::Path;
 use crate::sip::proxy::token::{DialogToken, name_hash};
-use crate::sip::proxy::{Cx, Proxy};
+use crate::sip::proxy::{Answers, Cx, Proxy};
 use crate::sip::refer::{Dialog, Fate, NotifyFacts, Observer, ReferEffect, ReferFacts, ReferHandle};
 use crate::sip::time::Time;
 
 use siphasher::sip::SipHasher13;
+use smallvec::SmallVec;
 use std::hash::Hasher;
 use std::sync::Arc;
 
@@ -35,7 +36,9 @@ impl Proxy {
             (Method::Bye, Some(token)) => {
                 let account = self.account_of(cx.plan, &token);
                 let (key, dialog) = (self.call_key(ready, &token), Dialog::of(message, token.call));
-                Subject::Bye(Box::new(Bye { token, account, key, dialog }))
+                let callee = if token.from_caller(ready.from_tag) { ready.to_tag } else { ready.from_tag };
+                let callee = name_hash(callee.unwrap_or_default());
+                Subject::Bye(Box::new(Bye { token, account, key, callee, dialog }))
             }
             (Method::Refer, Some(token)) => match self.account_of(cx.plan, &token) {
                 Some(account) if recorded(cx.plan, &token) => refer_begins(cx, message, &token, account),
@@ -112,7 +115,14 @@ impl Proxy {
     }
 
     /// The final answer passed.
-    pub(super) fn saw_final(&mut self, cx: &mut Cx<'_>, context: &Context, at: usize, status: u16) {
+    pub(super) fn saw_final(
+        &mut self,
+        cx: &mut Cx<'_>,
+        context: &Context,
+        at: usize,
+        status: u16,
+        to_tag: Option<&[u8]>,
+    ) {
         match &context.subject {
             Subject::None => {}
             Subject::Refer(handle) => {
@@ -136,7 +146,7 @@ impl Proxy {
                 cx.counters.call_phase(context.trunk_in, Direction::Inbound, Phase::Setup, -1);
                 cx.counters.call_result(context.trunk_in, Direction::Inbound, result);
                 if result == CallResult::Answered {
-                    self.call_is_up(cx, setup.key, context.trunk_in);
+                    self.call_is_up(cx, setup.key, context.trunk_in, to_tag);
                     cx.counters.call_setup(trunk_out, cx.now.since(context.at));
                 }
                 changed(cx, &setup.token, setup.account.as_ref(), call_status, status);
@@ -152,9 +162,21 @@ impl Proxy {
         hasher.finish()
     }
 
-    fn call_is_up(&mut self, cx: &mut Cx<'_>, key: u64, trunk: Option<TrunkIx>) {
-        if self.up.len() < cx.plan.capacity.transactions && self.up.insert(key, cx.now).is_none() {
+    fn call_is_up(&mut self, cx: &mut Cx<'_>, key: u64, trunk: Option<TrunkIx>, to_tag: Option<&[u8]>) {
+        let open = SmallVec::from_elem(name_hash(to_tag.unwrap_or_default()), 1);
+        let answers = Answers { open, several: false };
+        if self.up.len() < cx.plan.capacity.transactions && self.up.insert(key, answers).is_none() {
             cx.counters.call_phase(trunk, Direction::Inbound, Phase::Up, 1);
+        }
+    }
+
+    /// A further 2xx of an answered call passed: of another callee, or the same once more.
+    pub(super) fn saw_another_answer(&mut self, key: u64, to_tag: Option<&[u8]>) {
+        let Some(answers) = self.up.get_mut(&key) else { return };
+        let callee = name_hash(to_tag.unwrap_or_default());
+        if !answers.open.contains(&callee) && answers.open.len() < MOST_ANSWERS {
+            answers.open.push(callee);
+            answers.several = true;
         }
     }
 
@@ -220,6 +242,13 @@ fn recorded(plan: &Plan, token: &DialogToken) -> bool {
 
 fn call_ended(cx: &mut Cx<'_>, proxy: &mut Proxy, bye: &Bye, context: &Context) {
     let token = &bye.token;
+    if let Some(answers) = proxy.up.get_mut(&bye.key).filter(|answers| answers.several) {
+        answers.open.retain(|callee| *callee != bye.callee);
+        if !answers.open.is_empty() {
+            // The caller lets go of whom it has no use for, and talks to another (C-131).
+            return cx.refers(|observer, now, fx| observer.call_ended(now, &bye.dialog, fx));
+        }
+    }
     if proxy.up.remove(&bye.key).is_some() {
         let trunk = proxy.trunk_named(cx.plan, token.trunk_in);
         cx.counters.call_phase(trunk, Direction::Inbound, Phase::Up, -1);
@@ -291,6 +320,9 @@ fn party(uri: &[u8]) -> String {
         Err(_) => text(uri),
     }
 }
+
+/// Answers of one call that are told apart.
+const MOST_ANSWERS: usize = 16;
 
 /// Longest text taken from a message into a record, in bytes.
 const MAX_TEXT: usize = 1_024;

@@ -29,11 +29,14 @@ impl Proxy {
         let Some((client, slot)) = cx.transactions.receive_response(cx.now, message, ready, cx.fx) else {
             return;
         };
-        if let Some(Entry::Answered { server, .. }) = self.entries.get(slot as usize) {
+        if let Some(Entry::Answered { server, call, .. }) = self.entries.get(slot as usize) {
             // C-071: each 2xx to INVITE, also of branches that lost; nothing else any more.
-            let server = *server;
+            let (server, call) = (*server, *call);
             if message.method() == Method::Invite && (200..300).contains(&status) {
                 let bytes = self.strip(message);
+                if let Some(call) = call {
+                    self.saw_another_answer(call, ready.to_tag);
+                }
                 cx.transactions.respond(cx.now, server, status, bytes, cx.fx);
             }
             return;
@@ -115,7 +118,9 @@ impl Proxy {
         }
         cx.counters.response(Dir::Out, message.method(), message.status(), context.trunk_in);
         cx.transactions.respond(cx.now, server, message.status(), bytes, cx.fx);
-        self.saw_final(cx, &context, at, message.status());
+        let to = message.to().ok();
+        let callee = to.as_ref().and_then(|to| to.tag());
+        self.saw_final(cx, &context, at, message.status(), callee);
         self.cancel_branches(cx, &mut context, Some(ELSEWHERE));
         self.finish(cx, slot, context);
     }
@@ -244,7 +249,7 @@ impl Proxy {
         let server = context.server;
         // The records are told what the branch said, not what it is called upstream.
         let said = if status == 500 { context.best.status.max(500) } else { status };
-        self.saw_final(cx, &context, usize::MAX, said);
+        self.saw_final(cx, &context, usize::MAX, said, None);
         // C-078: nobody waits for a 408 to a non-INVITE any more (RFC 4320 §4.2).
         if status == 408 && context.method() != Method::Invite {
             cx.transactions.forget_server(server, cx.fx);
@@ -291,11 +296,11 @@ impl Proxy {
                 cx.transactions.cancel_timer(timer);
             }
         }
-        let (server, live) = (context.server, context.live);
+        let (server, live, call) = (context.server, context.live, context.subject.call());
         if live == 0 {
             self.entries.try_remove(slot as usize);
         } else if let Some(entry) = self.entries.get_mut(slot as usize) {
-            *entry = Entry::Answered { server, live };
+            *entry = Entry::Answered { server, live, call };
         }
     }
 

@@ -306,8 +306,8 @@ impl Observer {
     }
 
     fn next_generation(&mut self) -> u32 {
-        // 31 bits: the shard's wheel tells its users apart by the top bit of a timer's key.
-        self.generation = self.generation.wrapping_add(1) & 0x7fff_ffff;
+        // 30 bits: the shard's wheel tells its users apart by the two top bits of a timer's key.
+        self.generation = self.generation.wrapping_add(1) & 0x3fff_ffff;
         self.generation
     }
 

@@ -4,6 +4,7 @@ use crate::sip::call::testing::*;
 use crate::sip::event::{CallStatus, EndedBy, Event};
 use crate::sip::message::{HeaderId, Method};
 use crate::sip::proxy::Owned;
+use crate::sip::registrar::Contact;
 use std::time::Duration;
 
 fn pair() -> (Bench, Phone, Phone) {
@@ -283,7 +284,7 @@ fn no_room() {
     assert_eq!(bench.refused, Some(503));
 }
 
-/// A client without contacts: 480. With two: both ring.
+/// [C-162] A client without contacts: 480. With two: both ring, each by the path that it registered with.
 #[test]
 fn clients() {
     let (mut bench, mut alice, mut bob) = pair();
@@ -300,12 +301,17 @@ fn clients() {
             remote: at.parse().expect("an address"),
             ..crate::sip::flow::Flow::nowhere()
         };
-        (bytes::Bytes::from(format!("sip:carol@{at}")), flow.into())
+        // Only the second came by way of a proxy.
+        let route =
+            (at == C).then(|| bytes::Bytes::from_static(b"<sip:edge@10.0.2.1;lr>, <sip:in.example;lr>"));
+        Contact { uri: bytes::Bytes::from(format!("sip:carol@{at}")), destination: flow.into(), route }
     };
     bench.with(|calls, cx| calls.bindings(cx, ticket, vec![contact(B), contact(C)]));
     let mut carol = Phone::new(C, "carol");
     let (one, two) = (bench.invited(&mut bob), bench.invited(&mut carol));
     assert_eq!(one.start(), "INVITE sip:carol@10.0.1.1:5060");
+    assert_eq!(one.message.count(HeaderId::Route), 0);
+    assert_eq!(two.header(HeaderId::Route), "<sip:edge@10.0.2.1;lr>, <sip:in.example;lr>");
     bench.reply(&bob, &one, 486, "", "");
     bench.reply(&carol, &two, 200, "", &sdp("carol", 6_000, "0"));
     bench.sent.retain(|sent| sent.start() == "200 OK");

@@ -1,8 +1,10 @@
 //! Transfers between phones that behave, and phones that do not: all roles, on virtual time.
 
+mod application;
 mod attended;
 mod random;
 mod relay;
+mod rules;
 mod stage;
 mod substitute;
 mod transferor;

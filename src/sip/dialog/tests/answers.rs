@@ -212,7 +212,7 @@ fn by_flow() {
         domain: None,
     };
     let uri = Box::from(&b"sip:bob@192.168.1.5:5060"[..]);
-    let leg = bench.invite(Outgoing { way: Way::Flow(flow.clone()), uri, ..Bench::outgoing() });
+    let leg = bench.invite(Outgoing { way: Way::Flow(flow.clone(), None), uri, ..Bench::outgoing() });
     let invite = bench.next();
     assert_eq!((invite.to, invite.start().as_str()), (flow.remote, "INVITE sip:bob@192.168.1.5:5060"));
     bench.reply(&invite, 200, "bob", "Contact: <sip:bob@df7jal23ls0d.invalid;transport=ws>\n", OTHER_SDP);

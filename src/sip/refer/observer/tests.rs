@@ -614,6 +614,20 @@ fn a_refer_is_found_by_its_cseq() {
     bench.finish();
 }
 
+/// The key of a Refer's timer leaves the two top bits to others, however many Refers there were.
+#[test]
+fn handles_wrap_around() {
+    let mut bench = Bench::new();
+    bench.observer.generation = (1 << 30) - 3;
+    let keys: Vec<u64> = (1..=4).map(|cseq| bench.send(dialog(), cseq).expect("room").to_bits()).collect();
+    assert!(keys.iter().all(|key| key >> 62 == 0), "{keys:x?}");
+    let mut different = keys.clone();
+    different.sort_unstable();
+    different.dedup();
+    assert_eq!(different.len(), keys.len());
+    bench.finish();
+}
+
 /// The table is bounded; what does not fit is not observed, and what is in it goes on.
 #[test]
 fn a_full_table() {

@@ -1,16 +1,17 @@
 //! A shard's calls without the shard, and three phones behind a trunk each: Alice, Bob and Carol answer
 //! what comes by themselves, as their [`Manner`] says; everything that crosses is in the log.
 
+use crate::shard::counters::{Family, LabelValue, Outside, Sample, Sink, visit};
 use crate::shard::{Counters, Outbox, Output, Place};
 use crate::sip::call::{Arrival, Calls};
-use crate::sip::command::{Action, Command, Order, ReferOrder};
+use crate::sip::command::{Action, Command, Decision, Dial, DialParty, Order, Party, ReferOrder};
 use crate::sip::event::{CallSid, Event, ReferReason, ReferSid, ReferSnapshot, ReferStatus};
 use crate::sip::flow::{Flow, ListenerId, Transport};
 use crate::sip::message::{HeaderId, Limits, Message, Method};
 use crate::sip::plan::{
-    Action as RouteAction, Fork, Mode, Origin, Plan, ReferMode, Route, TrunkIx, UserMatch,
+    Action as RouteAction, Application, Fork, Mode, Origin, Plan, ReferMode, Route, TrunkIx, UserMatch,
 };
-use crate::sip::proxy::target::candidates;
+use crate::sip::proxy::target::{candidates, route};
 use crate::sip::proxy::testing::{plan_with, target, trunk};
 use crate::sip::proxy::{Cx, Owned};
 use crate::sip::refer::{Observer, Policy, Waits};
@@ -30,15 +31,17 @@ const PHONES: [(&str, &str); 4] =
 /// How a phone behaves.
 #[derive(Clone, Debug)]
 pub(super) struct Manner {
-    /// The final answer to a new INVITE; `None`: it rings.
+    /// The final answer to a new INVITE; `None`: it rings. A challenge is over with the first answer to it.
     pub(super) invite: Option<u16>,
+    /// Header fields of that answer, when it is a refusal.
+    pub(super) invite_headers: &'static str,
     /// The answer to a REFER; `None`: none.
     pub(super) refer: Option<u16>,
     /// Header fields of that answer.
     pub(super) refer_headers: &'static str,
     /// The answer to a NOTIFY; `None`: none.
     pub(super) notify: Option<u16>,
-    /// The answer to a re-INVITE.
+    /// The answer to a re-INVITE; 0: it waits until the phone picks up.
     pub(super) reinvite: u16,
     /// The payload types it speaks.
     pub(super) codecs: &'static str,
@@ -105,14 +108,15 @@ impl Stage {
             trunk.owned.session = crate::sip::plan::SessionTimer { interval: 0, min: 90 };
         }
         let to = |n| RouteAction::Trunks { to: vec![TrunkIx(n)], fork: Fork::Serial, mode: Mode::B2bua };
-        let route = |prefix: &str, n| Route {
+        let by_prefix = |prefix: &str, n| Route {
             from: vec![Origin::Trunk(TrunkIx(0)), Origin::Trunk(TrunkIx(1))],
             user: UserMatch::Prefix(prefix.into()),
             action: to(n),
         };
-        plan.routes = vec![route("2", 1), route("3", 2), route("+", 2)];
+        plan.routes = vec![by_prefix("2", 1), by_prefix("3", 2), by_prefix("+", 2)];
         let manner = Manner {
             invite: Some(200),
+            invite_headers: "",
             refer: Some(202),
             refer_headers: "",
             notify: Some(200),
@@ -249,9 +253,11 @@ impl Stage {
                     cseq: 100,
                 };
                 self.dialogs.insert(call_id, dialog.clone());
+                let answers = message.has(HeaderId::Authorization);
                 match manner.invite {
+                    Some(401) if answers => self.reply(message, 200, &dialog.tag, &sdp, &self.sdp(phone)),
                     Some(200) => self.reply(message, 200, &dialog.tag, &sdp, &self.sdp(phone)),
-                    Some(code) => self.reply(message, code, &dialog.tag, "", ""),
+                    Some(code) => self.reply(message, code, &dialog.tag, manner.invite_headers, ""),
                     None => {
                         self.ringing.insert(phone, message.clone());
                         self.reply(message, 180, &dialog.tag, &sdp, "");
@@ -260,6 +266,9 @@ impl Stage {
             }
             Method::Invite => match manner.reinvite {
                 200 => self.reply(message, 200, "", &sdp, &self.sdp(phone)),
+                0 => {
+                    self.ringing.insert(phone, message.clone());
+                }
                 code => self.reply(message, code, "", "", ""),
             },
             Method::Cancel => {
@@ -395,6 +404,49 @@ impl Stage {
         stage.log.clear();
         stage.requests.clear();
         (stage, alice, bob)
+    }
+
+    /// Alice has called a program, which has called Bob for her and decides about their REFERs.
+    pub(super) fn steered(mode: ReferMode) -> (Stage, CallSid, CallSid) {
+        let mut stage = Stage::new(mode);
+        let program = Application { name: "ivr".into(), account: None, decides_refers: true };
+        stage.plan.calls.applications.push(program);
+        let to_program = Route {
+            from: Vec::new(),
+            user: UserMatch::Exact("500".into()),
+            action: RouteAction::Application(0),
+        };
+        let to_bob = Route {
+            from: vec![Origin::Api],
+            user: UserMatch::Any,
+            action: RouteAction::Trunks { to: vec![TrunkIx(1)], fork: Fork::Serial, mode: Mode::B2bua },
+        };
+        stage.plan.routes.splice(0..0, [to_program, to_bob]);
+        let alice = stage.calls("alice", "500");
+        let bob = CallSid(4711 << 16);
+        let party =
+            DialParty { sid: bob, to: Party::Number("200".into()), headers: Vec::new(), credentials: None };
+        let dial = Dial {
+            parties: vec![party],
+            from: None,
+            timeout: Duration::from_secs(30),
+            time_limit: None,
+            join: true,
+        };
+        stage.order(Order::Leg(alice, Action::Dial(Box::new(dial)))).expect("taken");
+        stage.pass_s(1);
+        assert!(stage.together(alice, bob), "{:#?}", stage.log);
+        stage.log.clear();
+        stage.requests.clear();
+        (stage, alice, bob)
+    }
+
+    /// The program says what becomes of the REFER that it was asked about.
+    pub(super) fn decides(&mut self, decision: Decision) -> Result<(), crate::sip::command::Refused> {
+        let asked =
+            |e: &Event| if let Event::ReferAsked(asked) = e { Some((asked.sid, asked.call)) } else { None };
+        let (sid, call) = self.events.iter().rev().find_map(asked).expect("it is asked");
+        self.order(Order::DecideRefer(sid, call, decision))
     }
 
     /// Whom a leg talks to.
@@ -542,15 +594,13 @@ impl Stage {
                 self.quietly(|calls, cx| calls.cancel_in(cx, server, invite, &message, &flow));
             }
             Received::New(server) if message.method() == Method::Invite => {
-                let number = String::from_utf8_lossy(message.request_uri()).into_owned();
-                let route = self
-                    .plan
-                    .routes
-                    .iter()
-                    .find(|route| route.user.matches(number.trim_start_matches("sip:").as_bytes()));
-                let action = route.expect("a route").action.clone();
-                let to = Owned::Trunks(candidates(&self.plan, &action, || 0));
                 let origin = Origin::Trunk(TrunkIx(0));
+                let user = ready.uri.and_then(|uri| uri.user).unwrap_or_default();
+                let action = route(&self.plan, origin, user).expect("a route").action.clone();
+                let to = match action {
+                    RouteAction::Application(ix) => Owned::Application(ix),
+                    _ => Owned::Trunks(candidates(&self.plan, &action, || 0)),
+                };
                 self.quietly(|calls, cx| {
                     let arrival = Arrival {
                         server,
@@ -625,6 +675,13 @@ impl Stage {
         (last.status, last.reason, last.refer_code, last.notify_code)
     }
 
+    /// What the counters say of Refers: `baton_refer_total`, `baton_refer_active`, with their labels.
+    pub(super) fn counted(&self) -> Vec<String> {
+        let mut counted = Counted::default();
+        visit(&[&self.counters], &Outside::default(), &mut counted);
+        counted.lines
+    }
+
     /// The requests of a method that left for a phone.
     pub(super) fn sent(&self, name: &str, method: Method) -> Vec<&Message> {
         self.requests.iter().filter(|(to, m)| to == name && m.method() == method).map(|(_, m)| m).collect()
@@ -660,6 +717,39 @@ impl Stage {
         }
         assert_eq!(self.calls.len(), 0, "something is left: {:#?}", self.calls);
         assert_eq!(self.transactions.timers(), 0, "timers remain");
+    }
+}
+
+/// Samples of the families about Refers that are not zero, as text.
+#[derive(Default)]
+struct Counted {
+    family: &'static str,
+    lines: Vec<String>,
+}
+
+impl Sink for Counted {
+    fn family(&mut self, family: &'static Family) {
+        self.family = family.name;
+    }
+
+    fn sample(&mut self, labels: &[(&'static str, LabelValue)], sample: Sample<'_>) {
+        let n = match sample {
+            Sample::Count(n) | Sample::Gauge(n) => n,
+            Sample::Spread(spread) => spread.count(),
+        };
+        if n == 0 || !self.family.starts_with("baton_refer_") {
+            return;
+        }
+        let mut line = String::from(self.family);
+        for (name, value) in labels {
+            let value = match value {
+                LabelValue::Word(word) => (*word).to_string(),
+                LabelValue::Trunk(trunk) => trunk.map_or("none".into(), |ix| ix.0.to_string()),
+                LabelValue::Profile(n) | LabelValue::Number(n) => n.to_string(),
+            };
+            line.push_str(&format!(" {name}={value}"));
+        }
+        self.lines.push(format!("{line} {n}"));
     }
 }
 

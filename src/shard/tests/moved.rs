@@ -1,0 +1,116 @@
+//! Two shards: what still comes to the one that a call of Baton's own has left.
+
+use super::edges::{requests, status};
+use super::*;
+use crate::shard::owner::HashKey;
+
+const CAROL: &str = "10.0.1.2:5060";
+const SDP: &str = "v=0\no=x 1 1 IN IP4 10.0.0.5\ns=-\nc=IN IP4 10.0.0.5\nt=0 0\nm=audio 4000 RTP/AVP 0\n";
+
+/// Two shards that own their calls between alpha and bravo.
+fn pair() -> [Stage; 2] {
+    [0, 1].map(|index| {
+        let mut stage = Stage::with(own);
+        let plan = Arc::clone(&stage.shard.plan);
+        let place = Place { index, shards: 2, key: HashKey::new([3; 16]) };
+        stage.shard = Shard::new(plan, place, [3 + index as u8; 32], [4; 16], Arc::clone(&stage.counters));
+        stage
+    })
+}
+
+fn own(plan: &mut Plan) {
+    let Some(Action::Trunks { mode, .. }) = plan.routes.first_mut().map(|route| &mut route.action) else {
+        return;
+    };
+    *mode = Mode::B2bua;
+}
+
+/// Hands what one shard says to the other, until both are quiet; answers what they have sent.
+fn talk(shards: &mut [Stage; 2]) -> Vec<Sent> {
+    let mut sent = Vec::new();
+    loop {
+        let mut said = Vec::new();
+        for stage in shards.iter_mut() {
+            for output in stage.out.drain() {
+                match output {
+                    Output::Peer(to, message) => said.push((to, message)),
+                    Output::Send { to, bytes, tag } => sent.push(Sent {
+                        tag,
+                        to: to.remote,
+                        over: to.transport,
+                        text: String::from_utf8_lossy(&bytes).replace("\r\n", "\n"),
+                    }),
+                    _ => {}
+                }
+            }
+        }
+        if said.is_empty() {
+            return sent;
+        }
+        for (to, message) in said {
+            let stage = &mut shards[usize::from(to)];
+            stage.shard.handle(stage.now, Input::Peer(message), &mut stage.out);
+        }
+    }
+}
+
+fn receives(shards: &mut [Stage; 2], at: usize, from: &str, text: &str) -> Vec<Sent> {
+    let mut sent = shards[at].receive(from, text);
+    sent.extend(talk(shards));
+    sent
+}
+
+/// The same text with a session description.
+fn with_sdp(text: &str) -> String {
+    let length = SDP.replace('\n', "\r\n").len();
+    let ending = format!("Content-Type: application/sdp\nContent-Length: {length}\n\n{SDP}");
+    text.replace("Content-Length: 0\n\n", &ending)
+}
+
+/// A Call-ID of the first shard's, or of the second's.
+fn call_id(shard: u16, name: &str) -> String {
+    let key = HashKey::new([3; 16]);
+    let mut ids = (0..).map(|n| format!("{name}{n}"));
+    ids.find(|id| crate::shard::owner::owner_of(id.as_bytes(), &key, 2) == shard).expect("one")
+}
+
+fn tag<'t>(text: &'t str, name: &str) -> &'t str {
+    header(text, name)[0].split(";tag=").nth(1).expect("a tag")
+}
+
+/// [C-080] A 2xx that comes again after its call has moved to another shard is acknowledged again: it still
+/// comes to the shard of its Call-ID, whose transaction waits for it.
+#[test]
+fn a_late_answer_finds_its_call() {
+    let mut shards = pair();
+    let id = call_id(0, "a");
+    let mine = |text: String| text.replace("c1@10.0.0.5", &id);
+    let sent = receives(&mut shards, 0, ALICE, &mine(with_sdp(&invite())));
+    let invited = requests(&sent, "INVITE")[0].text.clone();
+    let contact = "Contact: <sip:bob@10.0.1.1:5060>\n";
+    let ok = with_sdp(&response(&invited, "200 OK", ";tag=bt", contact));
+    let sent = receives(&mut shards, 0, BOB, &ok);
+    assert_eq!(requests(&sent, "ACK").len(), 1);
+    let answer = sent.iter().find(|s| s.text.starts_with("SIP/2.0 200")).expect("an answer").text.clone();
+    let ours = tag(&answer, "To").to_owned();
+    let uri = header(&answer, "Contact")[0].trim_matches(['<', '>']).to_owned();
+    receives(&mut shards, 0, ALICE, &mine(request("ACK", &uri, "", &format!(";tag={ours}"), 1)));
+
+    // Carol takes Bob's place, on the other shard: the call goes there.
+    let bobs = header(&invited, "Call-ID")[0].to_owned();
+    let replaces = format!("Replaces: {bobs};to-tag={};from-tag=bt\n", tag(&invited, "From"));
+    let carol = request("INVITE", "sip:127.0.0.1:5060", &replaces, "", 1)
+        .replace("c1@10.0.0.5", &call_id(1, "c"))
+        .replace("10.0.0.5", "10.0.1.2");
+    let sent = receives(&mut shards, 1, CAROL, &with_sdp(&carol));
+    assert_eq!(requests(&sent, "INVITE").len(), 1, "Alice hears of Carol: {:?}", status(&sent));
+    assert_eq!(shards[0].shard.calls.redirect(bobs.as_bytes()), Some(1));
+
+    let sent = receives(&mut shards, 0, BOB, &ok);
+    let [ack] = &requests(&sent, "ACK")[..] else { panic!("one ACK") };
+    assert_eq!((ack.to.to_string().as_str(), header(&ack.text, "Call-ID")[0]), (BOB, &*bobs));
+    assert_eq!(header(&ack.text, "CSeq"), ["1 ACK"]);
+    // What no dialog of the call has sent is nobody's.
+    let strange = ok.replace("tag=bt", "tag=other");
+    assert!(requests(&receives(&mut shards, 0, BOB, &strange), "ACK").is_empty());
+}
