@@ -2,6 +2,7 @@
 
 mod edges;
 mod moved;
+mod owned;
 mod rules;
 
 use super::*;

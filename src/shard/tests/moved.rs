@@ -1,11 +1,11 @@
 //! Two shards: what still comes to the one that a call of Baton's own has left.
 
 use super::edges::{requests, status};
+use super::owned::{own, with_sdp};
 use super::*;
 use crate::shard::owner::HashKey;
 
 const CAROL: &str = "10.0.1.2:5060";
-const SDP: &str = "v=0\no=x 1 1 IN IP4 10.0.0.5\ns=-\nc=IN IP4 10.0.0.5\nt=0 0\nm=audio 4000 RTP/AVP 0\n";
 
 /// Two shards that own their calls between alpha and bravo.
 fn pair() -> [Stage; 2] {
@@ -16,13 +16,6 @@ fn pair() -> [Stage; 2] {
         stage.shard = Shard::new(plan, place, [3 + index as u8; 32], [4; 16], Arc::clone(&stage.counters));
         stage
     })
-}
-
-fn own(plan: &mut Plan) {
-    let Some(Action::Trunks { mode, .. }) = plan.routes.first_mut().map(|route| &mut route.action) else {
-        return;
-    };
-    *mode = Mode::B2bua;
 }
 
 /// Hands what one shard says to the other, until both are quiet; answers what they have sent.
@@ -58,13 +51,6 @@ fn receives(shards: &mut [Stage; 2], at: usize, from: &str, text: &str) -> Vec<S
     let mut sent = shards[at].receive(from, text);
     sent.extend(talk(shards));
     sent
-}
-
-/// The same text with a session description.
-fn with_sdp(text: &str) -> String {
-    let length = SDP.replace('\n', "\r\n").len();
-    let ending = format!("Content-Type: application/sdp\nContent-Length: {length}\n\n{SDP}");
-    text.replace("Content-Length: 0\n\n", &ending)
 }
 
 /// A Call-ID of the first shard's, or of the second's.

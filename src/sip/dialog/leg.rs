@@ -92,6 +92,8 @@ pub(super) struct Leg {
     pub(super) role: Role,
     pub(super) state: State,
     pub(super) call_id: Box<[u8]>,
+    /// What the party's INVITE shares with its copies (C-082).
+    pub(super) origin: Option<u64>,
     /// Baton's From or To value, without tag.
     pub(super) local: Box<[u8]>,
     /// The party's, without tag.
@@ -168,6 +170,7 @@ impl Leg {
             role: birth.role,
             state: birth.state,
             call_id: birth.call_id,
+            origin: None,
             local: birth.local,
             remote: birth.remote,
             tag: birth.tag,

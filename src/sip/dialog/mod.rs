@@ -60,7 +60,9 @@ use crate::sip::transaction::ServerId;
 use calling::{Calling, Cancelled};
 use hashbrown::HashMap;
 use leg::{Birth, Desk, Leg, State};
+use siphasher::sip::SipHasher13;
 use std::collections::VecDeque;
+use std::hash::Hasher;
 use std::sync::Arc;
 use uas::Offered;
 
@@ -93,11 +95,14 @@ pub struct Legs {
     table: Pool<Box<Leg>>,
     desk: Desk,
     generation: u32,
+    /// Legs that a party's INVITE made, by what all its copies share (C-082).
+    invited: HashMap<u64, u32>,
+    key: [u8; 16],
 }
 
 impl Legs {
-    /// No legs. `_key` is for what peers choose; nothing of it names a leg here, as tags are Baton's own.
-    pub fn new(plan: &Plan, _key: [u8; 16]) -> Legs {
+    /// No legs. `key` is for what peers choose.
+    pub fn new(plan: &Plan, key: [u8; 16]) -> Legs {
         Legs {
             table: Pool::new(),
             desk: Desk {
@@ -111,6 +116,8 @@ impl Legs {
                 last_request: 0,
             },
             generation: 0,
+            invited: HashMap::new(),
+            key,
         }
     }
 
@@ -192,18 +199,23 @@ impl Legs {
         leg.secure = ready.uri.is_some_and(|uri| uri.scheme == Scheme::Sips);
         leg.learn(message);
         leg.received = Body::of(message).filter(Body::is_session);
-        let refusal = if self.table.len() >= cx.plan.calls.capacity {
+        leg.origin = Some(self.origin_of(ready));
+        let refusal = if self.is_merged(&leg) {
+            // RFC 3261 §8.2.2.2: the same request by another way (C-082).
+            Some((482, None))
+        } else if self.table.len() >= cx.plan.calls.capacity {
             let after = u64::from(cx.plan.routing.retry_after.max(1));
             let after = after + cx.random() % (after / 2 + 1);
-            Some((503, ("Retry-After", after.to_string().into_bytes())))
+            Some((503, Some(("Retry-After", after.to_string().into_bytes()))))
         } else if let Some(unsupported) = Leg::not_understood(message) {
-            Some((420, ("Unsupported", unsupported)))
+            Some((420, Some(("Unsupported", unsupported))))
         } else {
             session_timer::too_short(message, options.session)
-                .map(|min| (422, ("Min-SE", min.to_string().into_bytes())))
+                .map(|min| (422, Some(("Min-SE", min.to_string().into_bytes()))))
         };
         if let Some((status, own)) = refusal {
-            leg.answer_request(cx, &mut self.desk, server, message, flow.remote, Fork(0), status, &[own]);
+            let own = own.as_slice();
+            leg.answer_request(cx, &mut self.desk, server, message, flow.remote, Fork(0), status, own);
             return Err(Full);
         }
         let id = self.insert(leg);
@@ -342,6 +354,23 @@ impl Legs {
 
     fn leg_of(&self, ready: &Ready<'_>) -> Option<LegId> {
         self.leg_with(ready.to_tag?, ready.call_id)
+    }
+
+    /// What all copies of an INVITE share, wherever they have forked.
+    fn origin_of(&self, ready: &Ready<'_>) -> u64 {
+        let mut hasher = SipHasher13::new_with_key(&self.key);
+        for part in [ready.call_id, ready.from_tag.unwrap_or_default()] {
+            hasher.write(part);
+            hasher.write_u8(0);
+        }
+        hasher.write_u32(ready.cseq.number);
+        hasher.finish()
+    }
+
+    /// Whether the INVITE of a new leg has made another one already.
+    fn is_merged(&self, new: &Leg) -> bool {
+        let other = new.origin.and_then(|origin| self.invited.get(&origin));
+        other.and_then(|slot| self.table.get(*slot)).is_some_and(|leg| leg.call_id == new.call_id)
     }
 
     /// The leg with this tag of ours and this Call-ID.

@@ -14,6 +14,9 @@ impl Legs {
         let id = LegId { slot, generation: self.generation };
         if let Some(leg) = self.table.get_mut(slot) {
             leg.id = id;
+            if let Some(origin) = leg.origin {
+                self.invited.insert(origin, slot);
+            }
             if !leg.silent {
                 self.desk.index.insert(leg.tag, slot);
                 for dialog in &leg.dialogs {
@@ -70,6 +73,11 @@ impl Legs {
     }
 
     pub(super) fn unlist(&mut self, leg: &Leg) {
+        if let Some(origin) = leg.origin
+            && self.invited.get(&origin) == Some(&leg.id.slot)
+        {
+            self.invited.remove(&origin);
+        }
         let tags = leg.dialogs.iter().map(|dialog| dialog.local_tag).chain([leg.tag]);
         for tag in tags {
             if self.desk.index.get(&tag) == Some(&leg.id.slot) {

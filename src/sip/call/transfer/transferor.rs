@@ -12,7 +12,7 @@ use super::table::{Kind, Role, TransferId};
 use crate::sip::command::{ReferOrder, Refused};
 use crate::sip::dialog::{Headers, RequestId, Role as Side};
 use crate::sip::event::{CallSid, EndedBy, ReferRole};
-use crate::sip::message::{HeaderId, Message, Method};
+use crate::sip::message::{HeaderId, Message, Method, Uri};
 use crate::sip::proxy::Cx;
 use crate::sip::refer::life::Subject;
 use crate::sip::refer::replaces::Named;
@@ -62,6 +62,9 @@ impl Calls {
             return Err(Refused::Full);
         }
         let headers = given(&order.headers)?;
+        if order.referred_by.as_deref().is_some_and(|by| !fits_brackets(by)) {
+            return Err(Refused::Malformed);
+        }
         let targets = self.refer_targets(&order)?;
         let party = self.party(at).ok_or(Refused::Unknown)?;
         if !party.phase.is_answered() {
@@ -373,4 +376,10 @@ impl Calls {
             self.end(cx, other, End::bye(EndedBy::OtherLeg, Headers::new()));
         }
     }
+}
+
+/// Whether a text is a URI, and nothing that could leave the angle brackets it is put into (C-212).
+fn fits_brackets(uri: &str) -> bool {
+    let stays = |b: u8| b > b' ' && b != 0x7f && !b"<>\"".contains(&b);
+    uri.bytes().all(stays) && Uri::parse(uri.as_bytes()).is_ok()
 }
