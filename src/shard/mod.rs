@@ -43,7 +43,6 @@ use crate::sip::registrar::Registrar;
 use crate::sip::resolve::{Offer, Resolver};
 use crate::sip::time::Time;
 use crate::sip::transaction::{Effect, Effects, NONE, Transactions};
-use bytes::Bytes;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
 use std::sync::Arc;

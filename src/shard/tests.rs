@@ -10,6 +10,7 @@ use crate::sip::event::{CallStatus, Event, ReferReason, ReferStatus};
 use crate::sip::flow::{Flow, ListenerId, Transport};
 use crate::sip::plan::{Action, Fork, Mode, Origin, ReferMode, Route, TrunkIx, UserMatch};
 use crate::sip::proxy::testing::{plan_with, target, trunk};
+use bytes::Bytes;
 use proptest::prelude::*;
 use std::net::SocketAddr;
 use std::time::Duration;
