@@ -14,13 +14,16 @@ use crate::sip::command::{Action, Order};
 use crate::sip::event::{CallSid, Event, Offered, ReferSnapshot};
 use crossbeam::channel::Sender;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Receiver;
 
-/// For how long events gather after some were taken. Under load each would else wake this task by
-/// itself, which takes more CPU than the shards need for the event's call; nobody who waits for an HTTP
-/// answer notices. What comes after a rest is taken at once.
+/// For how long events gather under load. Each would else wake this task by itself, which takes more
+/// CPU than the shards need for the event's call; nobody who waits for an HTTP answer notices.
 const GATHER: Duration = Duration::from_millis(4);
+/// More events than this within [`WINDOW`] are load: some 150 calls a second.
+const LOAD: usize = 100;
+/// How often the load is looked at.
+const WINDOW: Duration = Duration::from_millis(50);
 /// Events taken at one time at most.
 const BATCH: usize = 256;
 
@@ -99,7 +102,9 @@ impl Engine {
 /// Takes the shards' events until the shards are gone.
 pub(super) async fn run(engine: Arc<Engine>, mut events: Receiver<Event>) {
     let mut taken = Vec::with_capacity(BATCH);
+    let (mut count, mut since, mut loaded) = (0, Instant::now(), false);
     while events.recv_many(&mut taken, BATCH).await > 0 {
+        count += taken.len();
         for event in taken.drain(..) {
             engine.live.take(&event);
             // Whoever is started here follows the call from the next event on.
@@ -107,7 +112,11 @@ pub(super) async fn run(engine: Arc<Engine>, mut events: Receiver<Event>) {
                 engine.offered(offered);
             }
         }
-        if events.is_empty() {
+        let now = Instant::now();
+        if now.duration_since(since) >= WINDOW {
+            (loaded, count, since) = (count > LOAD, 0, now);
+        }
+        if loaded && events.is_empty() {
             tokio::time::sleep(GATHER).await;
         }
     }
