@@ -14,8 +14,9 @@ use crate::sip::command::{Action, Order};
 use crate::sip::event::{CallSid, Event, Offered, ReferSnapshot};
 use crossbeam::channel::Sender;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
+use tokio::time::Instant;
 
 /// For how long events gather under load. Each would else wake this task by itself, which takes more
 /// CPU than the shards need for the event's call; nobody who waits for an HTTP answer notices.
