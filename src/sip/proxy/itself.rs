@@ -44,7 +44,17 @@ impl Itself {
     /// Whether a URI names Baton itself (C-093): a listener's bound or advertised host or an alias,
     /// with one of our ports, written or meant.
     pub fn is(&self, uri: &Uri<'_>) -> bool {
-        uri.is_sip() && (self.listener_named(uri).is_some() || self.is_alias(uri))
+        self.own(uri).is_some()
+    }
+
+    /// The listener that a URI of ours names; `Some(None)` where an alias names none, `None` where the URI
+    /// is not ours.
+    pub fn own(&self, uri: &Uri<'_>) -> Option<Option<ListenerId>> {
+        if !uri.is_sip() {
+            return None;
+        }
+        let listener = self.listener_named(uri);
+        (listener.is_some() || self.is_alias(uri)).then_some(listener)
     }
 
     fn is_alias(&self, uri: &Uri<'_>) -> bool {
@@ -55,6 +65,11 @@ impl Itself {
 
     /// The listener a URI of ours names: its transport must fit, or be left open.
     pub fn listener_named(&self, uri: &Uri<'_>) -> Option<ListenerId> {
+        // Most URIs are others', which host and port tell before any parameter is read.
+        let host = bare(uri.host);
+        if !self.listeners.iter().any(|l| uri.port.is_none_or(|port| port == l.port) && l.has_host(host)) {
+            return None;
+        }
         let wanted = uri_transport(uri);
         let port = uri.port.unwrap_or_else(|| default_port(uri, wanted));
         // Without a transport parameter UDP is meant, as our own Record-Route leaves it out.
@@ -72,9 +87,7 @@ impl Itself {
 
     fn listener_at(&self, host: &[u8], fits: impl Fn(&Texts) -> bool) -> Option<ListenerId> {
         let host = bare(host);
-        let at = self.listeners.iter().position(|l| {
-            (host.eq_ignore_ascii_case(&l.host) || host.eq_ignore_ascii_case(&l.bound)) && fits(l)
-        })?;
+        let at = self.listeners.iter().position(|l| fits(l) && l.has_host(host))?;
         u16::try_from(at).ok().map(ListenerId)
     }
 
@@ -130,6 +143,11 @@ impl Itself {
 }
 
 impl Texts {
+    /// Whether it is bound to or known by a host, given without brackets.
+    fn has_host(&self, host: &[u8]) -> bool {
+        host.eq_ignore_ascii_case(&self.host) || host.eq_ignore_ascii_case(&self.bound)
+    }
+
     fn new(listener: &Listener) -> Texts {
         let sent_by = listener.sent_by();
         // Symmetric response routing is asked for over UDP only (RFC 3581 §3, C-046).

@@ -184,13 +184,13 @@ impl Proxy {
         let uri = Uri::parse(path.request_uri).map_err(|_| Refusal::Malformed)?;
         let user = uri.user;
         let invite = message.method() == Method::Invite;
-        if let Some(origin) = origin.filter(|_| invite && self.itself.is(&uri))
-            && message.has(HeaderId::Replaces)
+        if let Some(origin) = origin.filter(|_| invite && message.has(HeaderId::Replaces))
+            && self.itself.is(&uri)
         {
             // Sent to a Contact of ours: who is to be replaced is a leg of ours.
             return Ok(Decided::Own { origin, to: Owned::Replaces });
         }
-        if self.itself.is(&uri) && user.is_none() {
+        if user.is_none() && self.itself.is(&uri) {
             return Err(match message.method() {
                 Method::Options => Refusal::Options,
                 _ => Refusal::Method,

@@ -44,31 +44,28 @@ pub fn preprocess<'m>(message: &'m Message, itself: &Itself, key: &TokenKey, cal
     let mut last = total;
     // RFC 3261 §16.4: a Request-URI that we placed in a Record-Route came through a strict router.
     if let Ok(uri) = Uri::parse(path.request_uri)
+        && let Some(listener) = itself.own(&uri)
         && uri.is_loose()
-        && itself.is(&uri)
         && let Some(token) = token_of(&uri, key, call_id)
         && let Some(value) = message.values(HeaderId::Route).last()
         && let Ok(target) = NameAddr::parse(value)
     {
         path.token = Some(token);
-        path.listener = itself.listener_named(&uri);
+        path.listener = listener;
         path.remote = remote_of(&uri, key, call_id);
         path.request_uri = target.uri;
         path.restored = true;
         last -= 1;
     }
     for value in message.values(HeaderId::Route).take(last) {
-        let ours = NameAddr::parse(value)
-            .and_then(|name_addr| Uri::parse(name_addr.uri))
-            .ok()
-            .filter(|uri| itself.is(uri));
-        let Some(uri) = ours else {
+        let uri = NameAddr::parse(value).and_then(|name_addr| Uri::parse(name_addr.uri)).ok();
+        let Some((uri, listener)) = uri.and_then(|uri| Some((uri, itself.own(&uri)?))) else {
             path.next = Some(value);
             break;
         };
         path.popped += 1;
         path.token = path.token.or_else(|| token_of(&uri, key, call_id));
-        path.listener = itself.listener_named(&uri).or(path.listener);
+        path.listener = listener.or(path.listener);
         path.remote = remote_of(&uri, key, call_id);
     }
     path
