@@ -3,6 +3,7 @@
 use super::edges::{requests, status};
 use super::*;
 use crate::sip::plan::{Client, Credentials, Secret};
+use crate::sip::refer::policy::OutOfDialog;
 
 /// Calls from alpha are Baton's own.
 pub(super) fn own(plan: &mut Plan) {
@@ -189,6 +190,102 @@ fn smuggled_line_ends() {
         let sent = stage.receive(ALICE, &refer);
         assert_eq!((status(&sent), sent.len()), (Some("400"), 1), "{field}");
         assert!(!sent[0].text.contains("\nX-Injected"), "{}", sent[0].text);
+        let info = request("INFO", &contact, "", &format!(";tag={tag}"), 3);
+        assert_eq!(requests(&stage.receive(ALICE, &info), "INFO").len(), 1, "the call is up");
+    }
+}
+
+/// Every trunk may refer from outside a dialog, by naming it.
+fn by_name(plan: &mut Plan) {
+    rules(plan);
+    for trunk in &mut plan.trunks {
+        trunk.refer = ReferMode::Terminate;
+        trunk.owned.policy.out_of_dialog = OutOfDialog::TargetDialog;
+    }
+}
+
+/// A REFER outside any dialog.
+fn outside(extra: &str, cseq: u32) -> String {
+    request("REFER", "sip:127.0.0.1:5060", extra, "", cseq)
+        .replace("Call-ID: c1@", "Call-ID: r1@")
+        .replace(";tag=at", ";tag=rt")
+}
+
+/// [R-092] [R-012] A REFER outside the dialog that its Target-Dialog names, with the recipient's tags (RFC 4538
+/// §3): as if it had come in it, but the NOTIFYs go in the dialog that it has made, which ends with them.
+#[test]
+fn a_refer_names_its_dialog() {
+    let mut stage = Stage::with(by_name);
+    let (tag, _) = talking(&mut stage);
+    let named = format!(
+        "Target-Dialog: c1@10.0.0.5;local-tag={tag};remote-tag=at\nRequire: tdialog\n\
+         Record-Route: <sip:10.0.0.5:5060;lr>\nRefer-To: <sip:1001@127.0.0.1>\n"
+    );
+    let sent = stage.receive(ALICE, &outside(&named, 1));
+    assert!(sent[0].text.starts_with("SIP/2.0 202 "), "{}", sent[0].text);
+    assert_eq!(header(&sent[0].text, "Record-Route"), ["<sip:10.0.0.5:5060;lr>"]);
+    let ours = header(&sent[0].text, "To")[0].split(";tag=").nth(1).expect("a tag").to_owned();
+    assert_eq!(header(&sent[0].text, "Contact").len(), 1);
+    let invited = requests(&sent, "INVITE")[0].text.clone();
+    let notify = |sent: &[Sent]| requests(sent, "NOTIFY").first().map(|s| s.text.clone());
+    let first = notify(&sent).expect("a NOTIFY");
+    assert_eq!(header(&first, "Call-ID"), ["r1@10.0.0.5"]);
+    assert!(header(&first, "From")[0].ends_with(&ours) && header(&first, "To")[0].ends_with(";tag=rt"));
+    assert_eq!(header(&first, "Route"), ["<sip:10.0.0.5:5060;lr>"]);
+    assert!(first.ends_with("SIP/2.0 100 Trying\n"), "{first}");
+    stage.receive(ALICE, &response(&first, "200 OK", "", ""));
+    // One at a time, wherever it comes from.
+    let again = outside(&named, 1).replace("r1@", "r2@").replace("aREFER1", "again");
+    assert_eq!(status(&stage.receive(ALICE, &again)), Some("491"));
+    // It can be refreshed, and nothing else is there.
+    let inside = |method: &str, extra: &str, cseq| {
+        let text = request(method, "sip:127.0.0.1:5060", extra, &format!(";tag={ours}"), cseq);
+        text.replace("Call-ID: c1@", "Call-ID: r1@").replace(";tag=at", ";tag=rt")
+    };
+    let sent = stage.receive(ALICE, &inside("SUBSCRIBE", "Event: refer\nExpires: 50\n", 2));
+    assert_eq!(status(&sent), Some("200"));
+    assert_eq!(status(&stage.receive(ALICE, &inside("INFO", "", 3))), Some("481"));
+    let sent: Vec<Sent> = sent.into_iter().chain(stage.pass(Duration::from_millis(1_200))).collect();
+    let refreshed = notify(&sent).expect("a NOTIFY");
+    stage.receive(ALICE, &response(&refreshed, "200 OK", "", ""));
+
+    let sent = stage.receive(BOB, &response(&invited, "486 Busy Here", ";tag=ct", ""));
+    let last = notify(&sent).expect("a NOTIFY");
+    assert_eq!(header(&last, "Subscription-State"), ["terminated;reason=noresource"]);
+    assert!(last.ends_with("SIP/2.0 486 Busy Here\n"), "{last}");
+    stage.receive(ALICE, &response(&last, "200 OK", "", ""));
+    let sent = stage.receive(ALICE, &inside("SUBSCRIBE", "Event: refer\nExpires: 50\n", 4));
+    assert_eq!(status(&sent), Some("481"), "the dialog is over");
+    // The call is as it was, and in the end nothing is left.
+    let bye = request("BYE", "sip:127.0.0.1:5060", "", &format!(";tag={tag}"), 9);
+    let sent = stage.receive(ALICE, &bye);
+    let other = requests(&sent, "BYE")[0].text.clone();
+    stage.receive(BOB, &response(&other, "200 OK", "", ""));
+    stage.pass(Duration::from_secs(400));
+    assert_eq!(stage.shard.remains(), 0);
+}
+
+/// [R-092] [R-103] [R-104] A REFER outside any dialog is refused unless it names one by call and both tags, the
+/// right way round, and comes from the peer of that one; and where the trunk does not want it.
+#[test]
+fn a_refer_outside_is_refused() {
+    for (name, from, code, policy) in [
+        ("c1@10.0.0.5;local-tag={};remote-tag=at", ALICE, "403", false),
+        ("", ALICE, "403", true),
+        ("c1@10.0.0.5;local-tag={};remote-tag=other", ALICE, "481", true),
+        ("c1@10.0.0.5;local-tag=at;remote-tag={}", ALICE, "481", true),
+        ("c9@10.0.0.5;local-tag={};remote-tag=at", ALICE, "481", true),
+        ("c1@10.0.0.5;local-tag={}", ALICE, "400", true),
+        ("c1@10.0.0.5;local-tag={};remote-tag=at", BOB, "403", true),
+    ] {
+        let mut stage = Stage::with(if policy { by_name } else { rules });
+        let (tag, contact) = talking(&mut stage);
+        let mut extra = String::from("Refer-To: <sip:1001@127.0.0.1>\n");
+        if !name.is_empty() {
+            extra = format!("Target-Dialog: {}\n{extra}", name.replace("{}", &tag));
+        }
+        let sent = stage.receive(from, &outside(&extra, 1));
+        assert_eq!((status(&sent), sent.len()), (Some(code), 1), "{name} from {from}");
         let info = request("INFO", &contact, "", &format!(";tag={tag}"), 3);
         assert_eq!(requests(&stage.receive(ALICE, &info), "INFO").len(), 1, "the call is up");
     }

@@ -172,9 +172,7 @@ impl Calls {
                 }
             }
             Purpose::Transfer(transfer) => {
-                if let Some(sid) = at {
-                    self.on_transfer_response(cx, transfer, sid, request, status, message);
-                }
+                self.on_transfer_response(cx, transfer, at, request, status, message);
             }
         }
     }

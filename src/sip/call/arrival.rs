@@ -66,6 +66,7 @@ impl Calls {
             Owned::Trunks(_) | Owned::Client(_) => self.passed_on(cx, &arrival, hops),
             Owned::Application(application) => self.offered(cx, &arrival, *application),
             Owned::Replaces => self.replacing(cx, &arrival),
+            Owned::TargetDialog => self.referred(cx, &arrival),
         }
     }
 
@@ -76,7 +77,7 @@ impl Calls {
         let targets: Vec<Target> = match &arrival.to {
             Owned::Trunks(candidates) => Target::groups(candidates, message.request_uri()),
             Owned::Client(user) => vec![Target::Client(user.clone())],
-            Owned::Application(_) | Owned::Replaces => return Err(500),
+            Owned::Application(_) | Owned::Replaces | Owned::TargetDialog => return Err(500),
         };
         // RFC 5393 §5.3.3 (C-149)
         if max_breadth.is_some_and(|breadth| (breadth as usize) < targets.len()) {

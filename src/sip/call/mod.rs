@@ -196,7 +196,7 @@ impl Calls {
             }
             LegEvent::Requested { leg, asked, message } => match self.by_leg.get(&leg).copied() {
                 Some(sid) => self.requested(cx, sid, asked, &message),
-                None => self.legs.respond(cx, leg, asked, 481, &Headers::new(), None),
+                None => self.requested_outside(cx, leg, asked, &message),
             },
             LegEvent::Responded { leg, request, status, message } => {
                 self.responded(cx, leg, request, status, message.as_ref());
@@ -272,6 +272,19 @@ impl Calls {
         purpose: Purpose,
     ) -> Result<RequestId, NotNow> {
         let leg = self.leg_of(to).ok_or(NotNow::Unknown)?;
+        self.send_on(cx, leg, method, headers, body, credentials, purpose)
+    }
+
+    fn send_on(
+        &mut self,
+        cx: &mut Cx<'_>,
+        leg: LegId,
+        method: &str,
+        headers: Headers,
+        body: Option<Body>,
+        credentials: Option<Arc<Credentials>>,
+        purpose: Purpose,
+    ) -> Result<RequestId, NotNow> {
         let request = self.legs.request(cx, leg, method, headers, body, credentials)?;
         self.open.insert((leg, request), purpose);
         Ok(request)
@@ -287,6 +300,9 @@ impl Calls {
         headers: &Headers,
         body: Option<&Body>,
     ) {
+        if self.respond_outside(cx, asked, status, headers) {
+            return;
+        }
         if let Some(leg) = self.leg_of(at) {
             self.legs.respond(cx, leg, asked, status, headers, body);
         }

@@ -10,7 +10,7 @@ use super::party::{Party, Phase};
 use super::timers::{Timer, TimerKey};
 use super::transfer::TransferId;
 use crate::shard::{Output, PeerMessage};
-use crate::sip::dialog::MovedLeg;
+use crate::sip::dialog::{LegId, MovedLeg};
 use crate::sip::event::CallSid;
 use crate::sip::proxy::Cx;
 use bytes::Bytes;
@@ -48,6 +48,8 @@ pub(super) enum Then {
     },
     /// A transfer goes on.
     Transfer(TransferId),
+    /// It is what a REFER outside any dialog is about, whose own is this.
+    Refer(LegId),
 }
 
 /// A claim of another shard that waits for its call to become quiet.
@@ -176,6 +178,7 @@ impl Calls {
         match then {
             Then::Replace { with, early_only } => self.replace_claimed(cx, with, early_only, found),
             Then::Transfer(transfer) => self.on_claimed(cx, transfer, found),
+            Then::Refer(leg) => self.referred_leg(cx, leg, found),
         }
     }
 

@@ -59,7 +59,8 @@ use crate::sip::proxy::{Cx, Itself};
 use crate::sip::transaction::ServerId;
 use calling::{Calling, Cancelled};
 use hashbrown::HashMap;
-use leg::{Birth, Desk, Leg, State};
+use leg::{Birth, Desk, Leg, Pending, State};
+use route_set::Dialog;
 use siphasher::sip::SipHasher13;
 use std::collections::VecDeque;
 use std::hash::Hasher;
@@ -221,6 +222,45 @@ impl Legs {
         let id = self.insert(leg);
         cx.transactions.set_server_owner(server, OWNER | id.slot);
         Ok(id)
+    }
+
+    /// Takes a REFER outside any dialog: it makes one, for the NOTIFYs that follow. `None`: there is no room.
+    pub fn referred(
+        &mut self,
+        cx: &mut Cx<'_>,
+        server: ServerId,
+        message: &Message,
+        ready: &Ready<'_>,
+        flow: &Flow,
+    ) -> Option<(LegId, Asked)> {
+        if self.table.len() >= cx.plan.calls.capacity {
+            return None;
+        }
+        let mut leg = Box::new(Leg::new(Birth {
+            role: Role::Callee,
+            call_id: ready.call_id.into(),
+            tag: cx.random(),
+            local: address(message.to().ok()),
+            remote: address(message.from().ok()),
+            flow: (*flow).into(),
+            options: Incoming { allow_refer: true, ..Incoming::default() },
+            state: State::Up,
+        }));
+        leg.trunk = cx.plan.sources.find(flow);
+        leg.pinned = leg.trunk.is_none();
+        leg.secure = ready.uri.is_some_and(|uri| uri.scheme == Scheme::Sips);
+        leg.learn(message);
+        leg.dialogs.push(Box::new(Dialog::of_request(message, Fork(0), leg.tag)));
+        let asked = Asked { server, cseq: ready.cseq.number };
+        leg.asked.push(Pending { asked, message: message.detached(), source: flow.remote, fork: Fork(0) });
+        let id = self.insert(leg);
+        cx.transactions.set_server_owner(server, OWNER | id.slot);
+        Some((id, asked))
+    }
+
+    /// A dialog that no call is in is over.
+    pub fn finish(&mut self, cx: &mut Cx<'_>, leg: LegId) {
+        self.with(cx, leg, |leg, cx, desk| leg.end(cx, desk, None, None));
     }
 
     /// Answers an INVITE with a provisional, 101 to 199; reliably where that is needed.

@@ -142,8 +142,8 @@ pub(super) fn request(
     bytes
 }
 
-/// Writes a response of the leg's to a request of the party's. `forming`: to the INVITE that makes the
-/// dialog, whose Record-Route it copies (C-132).
+/// Writes a response of the leg's to a request of the party's. `forming`: to the request that makes the
+/// dialog, an INVITE or a REFER outside any, whose Record-Route it copies (C-132).
 pub(super) fn response(
     leg: &Leg,
     desk: &mut Desk,
@@ -157,7 +157,8 @@ pub(super) fn response(
     body: Option<&Body>,
 ) -> Bytes {
     let method = request.method();
-    let forming = method == Method::Invite && !request.to().is_ok_and(|to| to.tag().is_some());
+    let forming =
+        matches!(method, Method::Invite | Method::Refer) && !request.to().is_ok_and(|to| to.tag().is_some());
     let mut out = std::mem::take(&mut desk.scratch);
     out.clear();
     response_head(&mut out, request, Some(source), status, reason, Some(&hex16(local_tag)));

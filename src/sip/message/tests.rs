@@ -298,7 +298,7 @@ fn refer_fields() {
     assert!(m.content_type().unwrap().unwrap().is("message", "sipfrag"));
     assert_eq!(m.expires().unwrap(), Some(60));
     assert_eq!(m.replaces().unwrap().unwrap().call_id, b"12@h");
-    assert_eq!(m.target_dialog().unwrap().unwrap().to_tag, b"2");
+    assert_eq!(m.target_dialog().unwrap().unwrap().to_tag, b"1");
     assert_eq!(m.retry_after().unwrap(), Some(18));
     assert_eq!(m.max_breadth().unwrap(), None);
 }

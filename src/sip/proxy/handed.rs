@@ -30,6 +30,8 @@ pub enum Owned {
     Client(Box<str>),
     /// In the place of a leg that its Replaces names.
     Replaces,
+    /// No call: a REFER about the leg that its Target-Dialog names.
+    TargetDialog,
 }
 
 /// What becomes of a sound request.

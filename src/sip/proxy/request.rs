@@ -12,6 +12,7 @@ use crate::sip::proxy::route::{Path, preprocess};
 use crate::sip::proxy::target;
 use crate::sip::proxy::token::DialogToken;
 use crate::sip::proxy::{Cx, Entry, Proxy};
+use crate::sip::refer::policy::OutOfDialog;
 use crate::sip::transaction::{Received, ServerId};
 use smallvec::SmallVec;
 use std::net::IpAddr;
@@ -190,6 +191,22 @@ impl Proxy {
             // Sent to a Contact of ours: who is to be replaced is a leg of ours.
             return Ok(Decided::Own { origin, to: Owned::Replaces });
         }
+        if message.method() == Method::Refer
+            && let Some(origin) = origin
+            && let Some(trunk) = trunk_of_origin(Some(origin)).and_then(|ix| cx.plan.trunk(ix))
+        {
+            let named = trunk.owned.policy.out_of_dialog == OutOfDialog::TargetDialog
+                && message.has(HeaderId::TargetDialog)
+                && self.itself.is(&uri);
+            match trunk.refer {
+                ReferMode::Reject(code) => return Err(Refusal::Refer(code)),
+                //
+                ReferMode::Terminate if named => return Ok(Decided::Own { origin, to: Owned::TargetDialog }),
+                // what Baton performs itself belongs to a dialog of its own.
+                ReferMode::Terminate => return Err(Refusal::Refer(403)),
+                ReferMode::Relay => {}
+            }
+        }
         if user.is_none() && self.itself.is(&uri) {
             return Err(match message.method() {
                 Method::Options => Refusal::Options,
@@ -207,15 +224,6 @@ impl Proxy {
             return Err(Refusal::Preloaded);
         }
         let Some(origin) = origin else { return Err(Refusal::Unknown) };
-        let trunk_in = trunk_of_origin(Some(origin));
-        if message.method() == Method::Refer {
-            match trunk_in.and_then(|ix| cx.plan.trunk(ix)).map(|t| t.refer) {
-                Some(ReferMode::Reject(code)) => return Err(Refusal::Refer(code)),
-                // what Baton performs itself belongs to a dialog of its own.
-                Some(ReferMode::Terminate) => return Err(Refusal::Refer(403)),
-                Some(ReferMode::Relay) | None => {}
-            }
-        }
         let user = uri::decode(user.unwrap_or(b""));
         let route = target::route(cx.plan, origin, &user).ok_or(Refusal::NoRoute)?;
         match route.action {

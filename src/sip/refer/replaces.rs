@@ -3,8 +3,8 @@
 
 use crate::sip::message::{Message, ParseError, Replaces};
 
-/// A dialog as a REFER names it, seen from Baton: who names it calls Baton's tag the `to-tag`
-/// (Replaces) or the `remote-tag` (Target-Dialog).
+/// A dialog as a REFER names it to Baton, whose own tag there is the `to-tag` (Replaces) or the
+/// `local-tag` (Target-Dialog).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
     /// Its Call-ID.

@@ -7,7 +7,7 @@
 //! | role | file | whose REFER | who calls the target |
 //! |---|---|---|---|
 //! | T | [`transferor`] | an order's | the party it goes to |
-//! | S | [`substitute`], [`deed`], [`attended`], [`notify`], [`leaving`] | a party's | Baton, for the other party |
+//! | S | [`substitute`], [`deed`], [`attended`], [`notify`], [`leaving`], [`outside`] | a party's | Baton, for the other party |
 //! | R | [`relay`] | a party's | the other party |
 //!
 //! What transfers ask of calls comes back under their [`TransferId`]:
@@ -29,6 +29,7 @@ mod attended;
 mod deed;
 mod leaving;
 mod notify;
+mod outside;
 mod relay;
 mod substitute;
 mod table;
@@ -97,16 +98,21 @@ impl Calls {
         &mut self,
         cx: &mut Cx<'_>,
         transfer: TransferId,
-        at: CallSid,
+        at: Option<CallSid>,
         request: RequestId,
         status: u16,
         message: Option<&Message>,
     ) {
-        match self.transfers.role(transfer) {
-            Some(Role::Transferor(_)) => self.transferor_answered(cx, transfer, request, status, message),
-            Some(Role::Substitute(_)) => self.notify_answered(cx, transfer, request, status),
-            Some(Role::Relay(_)) => self.relay_answered(cx, transfer, at, request, status, message),
-            None => {}
+        match (self.transfers.role(transfer), at) {
+            // The dialog may be one that belongs to no party.
+            (Some(Role::Substitute(_)), _) => self.notify_answered(cx, transfer, request, status),
+            (Some(Role::Transferor(_)), Some(_)) => {
+                self.transferor_answered(cx, transfer, request, status, message);
+            }
+            (Some(Role::Relay(_)), Some(at)) => {
+                self.relay_answered(cx, transfer, at, request, status, message);
+            }
+            (Some(Role::Transferor(_) | Role::Relay(_)) | None, _) => {}
         }
     }
 

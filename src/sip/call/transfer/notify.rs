@@ -5,7 +5,7 @@
 
 use super::super::{Calls, Purpose};
 use super::table::{Kind, Role, TransferId};
-use crate::sip::dialog::{Asked, Body, Headers, RequestId};
+use crate::sip::dialog::{Asked, Body, Headers, NotNow, RequestId};
 use crate::sip::event::CallSid;
 use crate::sip::message::Message;
 use crate::sip::proxy::Cx;
@@ -17,14 +17,19 @@ impl Calls {
         let now = cx.now;
         while let Some(role) = self.transfers.substitute(id) {
             let Some(notify) = role.notifier.poll(now) else { break };
-            let at = role.referrer;
+            let (at, outside) = (role.referrer, role.outside);
             let headers: Headers = vec![
                 ("Event".into(), notify.event().into_bytes().into()),
                 ("Subscription-State".into(), notify.subscription_state().into_bytes().into()),
             ];
             let body =
                 Body { content_type: "message/sipfrag;version=2.0".into(), bytes: notify.sipfrag().into() };
-            let sent = self.send(cx, at, "NOTIFY", headers, Some(body), None, Purpose::Transfer(id));
+            let sent = match outside.or_else(|| self.leg_of(at)) {
+                Some(leg) => {
+                    self.send_on(cx, leg, "NOTIFY", headers, Some(body), None, Purpose::Transfer(id))
+                }
+                None => Err(NotNow::Unknown),
+            };
             let Some(role) = self.transfers.substitute(id) else { return };
             match sent {
                 Ok(request) => role.notifying = Some(request),
@@ -32,12 +37,15 @@ impl Calls {
             }
         }
         let Some(role) = self.transfers.substitute(id) else { return };
-        let over = role.notifier.is_over();
+        let (over, outside) = (role.notifier.is_over(), role.outside);
         match role.notifier.wakes_at() {
             Some(at) => self.transfer_timer(cx, id, Kind::Notify, at.since(now)),
             None => self.stop_timer(cx, id, Kind::Notify),
         }
         if over {
+            if let Some(leg) = outside {
+                self.end_outside(cx, leg);
+            }
             self.release_referrer(cx, id);
         }
     }

@@ -14,7 +14,7 @@ use super::super::dial::Dialing;
 use super::super::place::Target as Place;
 use super::table::{Role, TransferId, policy_of};
 use crate::sip::command::{Decision, Refused};
-use crate::sip::dialog::{Asked, Headers, RequestId};
+use crate::sip::dialog::{Asked, Headers, LegId, RequestId};
 use crate::sip::event::{CallSid, Event as Told, ReferAsked, ReferRole, ReferSid};
 use crate::sip::message::{Message, Uri};
 use crate::sip::plan::ReferMode;
@@ -32,6 +32,8 @@ use crate::sip::refer::{Notifier, ReferFacts, Waits};
 pub(super) struct Substitute {
     /// The leg it came on.
     pub(super) referrer: CallSid,
+    /// Its own dialog, when it came outside the referrer's.
+    pub(super) outside: Option<LegId>,
     /// The party to be moved.
     pub(super) survivor: CallSid,
     /// The party it is moved to.
@@ -111,9 +113,10 @@ impl Calls {
         let wait = trunk.and_then(|ix| self.transfers.rate.take(cx.now, ix, per_shard).err());
         let count = |sid: CallSid| self.party(sid).map_or(0, |party| party.transfers);
         let far = survivor.and_then(|sid| self.facts(sid)).map(|facts| facts.remote_target.to_vec());
+        let outside = self.transfers.asked_outside.get(&asked).copied();
         let situation = Situation {
-            mode,
-            reach: Reach::InDialog,
+            mode: if outside.is_some() && mode == ReferMode::Relay { ReferMode::Reject(403) } else { mode },
+            reach: if outside.is_some() { Reach::TargetDialog } else { Reach::InDialog },
             // The leg has matched the dialog's tags, one of which only its party was told.
             from_peer: true,
             survivor: survivor.is_some(),
@@ -164,6 +167,7 @@ impl Calls {
         let shown = to.refer_to().ok().flatten().map(|to| String::from_utf8_lossy(to.uri).into_owned());
         let role = Substitute {
             referrer: at,
+            outside,
             survivor,
             target: None,
             consultation: None,
@@ -184,6 +188,9 @@ impl Calls {
         let subject = Subject { role: ReferRole::Substitute, ..subject };
         let id = self.begin_transfer(cx, subject, trunk, Role::Substitute(Box::new(role)));
         self.involve(id, survivor);
+        if let Some(outside) = outside.and_then(|leg| self.transfers.outside.get_mut(&leg)) {
+            outside.transfer = Some(id);
+        }
         if asks {
             let asked = ReferAsked {
                 sid,

@@ -2,9 +2,11 @@
 
 use super::super::Calls;
 use super::super::timers::{Timer, TimerKey};
+use super::outside::Outside;
 use super::relay::Relay;
 use super::substitute::Substitute;
 use super::transferor::Transferor;
+use crate::sip::dialog::{Asked, LegId};
 use crate::sip::event::{CallSid, Event as Told, ReferRole, ReferSid, ReferSnapshot, ReferStatus};
 use crate::sip::plan::{Plan, TrunkIx};
 use crate::sip::proxy::Cx;
@@ -33,6 +35,10 @@ pub(in crate::sip::call) struct Transfers {
     /// Parties of which a REFER was accepted.
     served: HashSet<CallSid>,
     pub(super) rate: Rate,
+    /// Dialogs of REFERs that came outside the one they are about.
+    pub(super) outside: HashMap<LegId, Outside>,
+    /// Those REFERs, while they wait for their answer.
+    pub(super) asked_outside: HashMap<Asked, LegId>,
     last: TransferId,
 }
 
@@ -94,7 +100,12 @@ impl Kind {
 impl Transfers {
     /// How many there are; zero when all is over.
     pub(in crate::sip::call) fn len(&self) -> usize {
-        self.table.len() + self.parties.len() + self.deaf.len() + self.served.len()
+        self.table.len()
+            + self.parties.len()
+            + self.deaf.len()
+            + self.served.len()
+            + self.outside.len()
+            + self.asked_outside.len()
     }
 
     pub(super) fn get(&self, id: TransferId) -> Option<&Transfer> {
@@ -324,6 +335,11 @@ impl Calls {
     /// A finished Refer has lingered long enough.
     pub(super) fn forget_transfer(&mut self, cx: &mut Cx<'_>, id: TransferId) {
         let Some(transfer) = self.transfers.table.remove(&id) else { return };
+        if let Role::Substitute(role) = &transfer.role
+            && let Some(leg) = role.outside
+        {
+            self.end_outside(cx, leg);
+        }
         for (_, key) in transfer.timers {
             self.timers.cancel(cx, key);
         }

@@ -10,9 +10,10 @@ use nom::IResult;
 pub struct Replaces<'a> {
     /// Its Call-ID.
     pub call_id: &'a [u8],
-    /// The `to-tag` parameter (`remote-tag` in Target-Dialog).
+    /// The tag of who gets the request: the `to-tag` parameter, `local-tag` in Target-Dialog, which is
+    /// written from the recipient's point of view (RFC 4538 §3).
     pub to_tag: &'a [u8],
-    /// The `from-tag` parameter (`local-tag` in Target-Dialog).
+    /// The other one: the `from-tag` parameter, `remote-tag` in Target-Dialog.
     pub from_tag: &'a [u8],
     /// Whether only an early dialog is meant (RFC 3891 §3).
     pub early_only: bool,
@@ -28,7 +29,7 @@ impl<'a> Replaces<'a> {
 
     /// Reads a Target-Dialog value.
     pub fn parse_target(value: &'a [u8]) -> Result<Replaces<'a>, ParseError> {
-        Replaces::read(value, b"remote-tag", b"local-tag").ok_or(ParseErrorKind::Replaces.at(0))
+        Replaces::read(value, b"local-tag", b"remote-tag").ok_or(ParseErrorKind::Replaces.at(0))
     }
 
     fn read(value: &'a [u8], to: &[u8], from: &[u8]) -> Option<Replaces<'a>> {
@@ -56,6 +57,7 @@ fn call_id(input: &[u8]) -> IResult<&[u8], &[u8], ()> {
 mod tests {
     use super::*;
 
+    /// The tags, whatever they are called.
     #[test]
     fn replaces() {
         let r =
@@ -67,6 +69,6 @@ mod tests {
         let t =
             Replaces::parse_target(b"fa77as7dad8-sd98ajzz@host.example.com ;local-tag=kkaz-;remote-tag=6544")
                 .unwrap();
-        assert_eq!((t.to_tag, t.from_tag), (&b"6544"[..], &b"kkaz-"[..]));
+        assert_eq!((t.to_tag, t.from_tag), (&b"kkaz-"[..], &b"6544"[..]));
     }
 }
