@@ -689,3 +689,6 @@ fn watch(watched: &mut VecDeque<(Time, u16, SendTag)>, now: Time, from: u16, tag
     }
     watched.push_back((now, from, tag));
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,7 +44,8 @@ fn what_was_lost_is_said() {
     assert_eq!(ready.json()["warnings"][0]["reason"], "records_lost");
 }
 
-/// [T-130] [T-131] [T-136] Every family has HELP and TYPE; what the shards counted is added up.
+/// [T-130] [T-131] [T-136] [C-214] Every family has HELP and TYPE; what the shards and their sockets counted is
+/// added up.
 #[test]
 fn metrics_show_what_was_counted() {
     let server = Server::start();
@@ -57,6 +58,9 @@ fn metrics_show_what_was_counted() {
         shard.message();
     }
     server.io[0].handed_over.add(7);
+    for io in &server.io {
+        io.upgrade_failed.add(2);
+    }
     server.send(completed(start(1, 0), 0, 1_000));
     assert_eq!(server.sids("Calls.json").len(), 1);
     let answer = server.request("GET", "/metrics", &[]);
@@ -76,6 +80,7 @@ fn metrics_show_what_was_counted() {
         "baton_cdr_dropped_total{sink=\"sqlite\"} 0",
         "baton_process_start_time_seconds 1586253600",
         "baton_draining 0",
+        "baton_io_total{what=\"upgrade_failed\"} 4",
         "baton_transactions_active{kind=\"invite_client\"} 0",
     ] {
         assert!(text.lines().any(|l| l == line), "{line}\n{text}");

@@ -36,6 +36,9 @@ impl Calls {
             return Err(481);
         }
         let mut party = self.arrived(cx, arrival);
+        if found.is_some_and(|replaced| !self.may_replace(party.account.as_deref(), replaced)) {
+            return Err(403);
+        }
         if let Some(replaced) = found.and_then(|sid| self.party(sid)) {
             party.account = replaced.account.clone().or(party.account);
         }
@@ -50,6 +53,13 @@ impl Calls {
             }
         }
         Ok(())
+    }
+
+    /// Whether who owns a new call's record may have a leg replaced: the leg's owner may, and where one of
+    /// the two has none, being let in at all is what counts (R-090, RFC 3891 §3).
+    fn may_replace(&self, account: Option<&str>, replaced: CallSid) -> bool {
+        let owner = self.party(replaced).and_then(|party| party.account.as_deref());
+        account.zip(owner).is_none_or(|(account, owner)| account == owner)
     }
 
     /// Whether a leg may be replaced.
@@ -75,8 +85,12 @@ impl Calls {
         if self.phase(with) != Phase::Offered {
             return;
         }
-        match found.ok_or(481).and_then(|replaced| self.replaceable(replaced, early_only).map(|()| replaced))
-        {
+        let account = self.party(with).and_then(|party| party.account.clone());
+        let judged = found.ok_or(481).and_then(|replaced| {
+            self.replaceable(replaced, early_only)?;
+            if self.may_replace(account.as_deref(), replaced) { Ok(replaced) } else { Err(403) }
+        });
+        match judged {
             Ok(replaced) => self.take_place(cx, with, replaced),
             Err(code) => self.end(cx, with, End::refused(code)),
         }

@@ -322,6 +322,10 @@ fn replacements_refused() {
     bench.ack(&mut alice, "");
     let confirmed = replaces(&bob, &bob.tag());
     assert_eq!(attempt(&mut bench, &confirmed.replace('\n', ";early-only\n")), Some(486));
+    // Its identifiers are known to somebody who has no business with it.
+    let account = bench.plan.trunks[2].account.replace("AC00000000000000000000000000000002".into());
+    assert_eq!(attempt(&mut bench, &confirmed), Some(403));
+    bench.plan.trunks[2].account = account;
     // Not acceptable to the other party: nothing has changed.
     let mut carol = Phone { branch: 900, ..Phone::new(C, "carol") };
     bench.call(&mut carol, Owned::Replaces, &confirmed, &sdp("carol", 6_000, "18"));

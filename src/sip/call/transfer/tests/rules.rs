@@ -222,3 +222,42 @@ fn a_consultation_hung_up_at_once() {
     assert_eq!(stage.count("carol BYE"), 0);
     stage.end();
 }
+
+/// A target that sends early media reliably: it has its PRACK, the survivor hears nothing of it, and the
+/// two are joined when it answers.
+#[test]
+fn a_target_with_early_media() {
+    let (mut stage, _, bob) = Stage::talking();
+    stage.manner("carol").invite = None;
+    stage.refers("alice", "<sip:300@example.com>");
+    stage.plays("carol");
+    assert_eq!(text(stage.sent("carol", Method::Prack)[0], HeaderId::RAck), "7 1 INVITE");
+    stage.pass_s(2);
+    assert_eq!(stage.count("alice NOTIFY 180"), 1, "{:#?}", stage.log);
+    assert_eq!(stage.count("bob"), 0);
+    stage.picks_up("carol");
+    let carol = stage.leg(&stage.dialog("carol").call_id);
+    assert!(stage.together(bob, carol), "{:#?}", stage.log);
+    assert_eq!(stage.ended().0, ReferStatus::Completed);
+    stage.end();
+}
+
+/// A survivor whose description is of use to nobody else: the target makes the offer, its ACK
+/// carries the answer, and media flows between the two.
+#[test]
+fn an_offer_of_the_target() {
+    let mut stage = Stage::new(ReferMode::Terminate);
+    stage.manner("bob").codecs = "0 8\na=candidate:1 1 UDP 1 10.0.1.1 4000 typ host\na=ice-ufrag:x";
+    let alice = stage.calls("alice", "200");
+    let bob = stage.other(alice);
+    stage.log.clear();
+    stage.requests.clear();
+    stage.refers("alice", "<sip:300@example.com>");
+    stage.pass_s(1);
+    assert!(stage.sent("carol", Method::Invite)[0].body().is_empty());
+    let ack = stage.sent("carol", Method::Ack)[0];
+    assert!(String::from_utf8_lossy(ack.body()).contains("m=audio 4000"), "{ack:?}");
+    let carol = stage.leg(&stage.dialog("carol").call_id);
+    assert!(stage.together(bob, carol), "{:#?}", stage.log);
+    stage.end();
+}

@@ -324,6 +324,15 @@ impl Stage {
         self.run();
     }
 
+    /// A phone that rings sends early media, and wants to know that this was heard (RFC 3262).
+    pub(super) fn plays(&mut self, phone: &'static str) {
+        let invite = self.ringing.get(phone).expect("it rings").clone();
+        let dialog = self.dialogs.get(&text(&invite, HeaderId::CallId)).expect("a dialog").clone();
+        let headers = format!("Contact: <sip:{phone}@{}>\nRequire: 100rel\nRSeq: 7\n", dialog.address);
+        self.reply(&invite, 183, &dialog.tag, &headers, &self.sdp(phone));
+        self.run();
+    }
+
     /// A phone that rings refuses.
     pub(super) fn refuses(&mut self, phone: &'static str, code: u16) {
         let invite = self.ringing.remove(phone).expect("it rings");
