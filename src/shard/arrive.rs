@@ -5,7 +5,7 @@
 //! ```text
 //! request ─► moved to another shard? ─► its INVITE or its dialog is a call's own? ─► REGISTER?
 //!         ─► a client, or who claims to be one? ─► proxy ─► what begins a call of Baton's own: calls
-//! response ─► by its transaction's owner: calls or proxy
+//! response ─► by its transaction's owner: calls or proxy; without one, after a call that moved
 //! ```
 
 use super::{Output, PeerMessage, Shard};
@@ -115,6 +115,13 @@ impl Shard {
     fn response(&mut self, now: Time, flow: &Flow, message: &Message, ready: &Ready<'_>, out: &mut Outbox) {
         let owner = self.transactions.response_owner(ready);
         let answer = message.method() == Method::Invite && (200..300).contains(&message.status());
+        // A call that went to another shard has its transactions there, but its Call-IDs still lead here.
+        if owner.is_none()
+            && let Some(shard) = self.calls.redirect(ready.call_id)
+        {
+            let sip = PeerMessage::Sip { flow: *flow, bytes: message.bytes().clone() };
+            return out.push(Output::Peer(shard, Box::new(sip)));
+        }
         if owner.is_some_and(super::is_owned) {
             let received = self.transactions.receive_response(now, message, ready, &mut self.fx);
             if let Some((client, owner)) = received {

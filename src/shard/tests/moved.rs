@@ -90,6 +90,7 @@ fn a_late_answer_finds_its_call() {
         .replace("10.0.0.5", "10.0.1.2");
     let sent = receives(&mut shards, 1, CAROL, &with_sdp(&carol));
     assert_eq!(requests(&sent, "INVITE").len(), 1, "Alice hears of Carol: {:?}", status(&sent));
+    let asked = requests(&sent, "INVITE")[0].text.clone();
     assert_eq!(shards[0].shard.calls.redirect(bobs.as_bytes()), Some(1));
 
     let sent = receives(&mut shards, 0, BOB, &ok);
@@ -99,4 +100,11 @@ fn a_late_answer_finds_its_call() {
     // What no dialog of the call has sent is nobody's.
     let strange = ok.replace("tag=bt", "tag=other");
     assert!(requests(&receives(&mut shards, 0, BOB, &strange), "ACK").is_empty());
+
+    // So are the answers to what the call asks from where it is now: Alice has Carol, Bob is let go.
+    let contact = "Contact: <sip:alice@10.0.0.5:5060>\n";
+    let sent = receives(&mut shards, 0, ALICE, &with_sdp(&response(&asked, "200 OK", "", contact)));
+    assert_eq!(requests(&sent, "ACK").len(), 1, "Alice's: {:?}", status(&sent));
+    assert!(sent.iter().any(|s| s.text.starts_with("SIP/2.0 200") && s.to.to_string() == CAROL), "Carol's");
+    assert_eq!(requests(&sent, "BYE")[0].to.to_string(), BOB);
 }

@@ -134,15 +134,7 @@ impl Calls {
 
     /// A user at Baton's own host.
     pub(super) fn own_uri(&self, user: &str) -> Option<Box<[u8]>> {
-        if user.is_empty() || user.bytes().any(|b| b.is_ascii_control() || b == b' ') {
-            return None;
-        }
-        let mut out = b"sip:".to_vec();
-        uri::encode_into(&mut out, uri::Component::User, user.as_bytes());
-        out.push(b'@');
-        out.extend_from_slice(self.own_host().as_bytes());
-        Uri::parse(&out).ok()?;
-        Some(out.into())
+        uri_at(user, self.own_host())
     }
 
     /// From's value for a caller who is a number, a user or a whole URI.
@@ -286,6 +278,14 @@ impl Calls {
 
 /// Clients.
 impl Calls {
+    /// A client as the value of To: at the domain it registers for.
+    fn address_of_record(&self, plan: &Plan, user: &str) -> Option<Box<[u8]>> {
+        let domain = plan.calls.registrar.domains.first().map_or(self.own_host(), |domain| domain);
+        let mut to = Vec::new();
+        write::put_name_addr(&mut to, b"", &uri_at(user, domain)?);
+        Some(to.into())
+    }
+
     fn look_up(
         &mut self,
         cx: &mut Cx<'_>,
@@ -294,8 +294,12 @@ impl Calls {
         user: Box<str>,
         headers: Headers,
         credentials: Option<Arc<Credentials>>,
-        template: Template,
+        mut template: Template,
     ) {
+        if template.to.is_none() {
+            // RFC 3261 §8.1.1.2: To names the client; where it is now is the Request-URI's business.
+            template.to = self.address_of_record(cx.plan, &user);
+        }
         let ticket = self.fresh();
         let timer = self.wait(cx, LOOKUP, Timer::Asked(ticket));
         self.locating.insert(ticket, Locating { sid, parent, headers, credentials, template, timer });
@@ -404,6 +408,19 @@ impl Calls {
     pub(super) fn own_host(&self) -> &str {
         &self.host
     }
+}
+
+/// A user at a host, if both can stand in a URI.
+fn uri_at(user: &str, host: &str) -> Option<Box<[u8]>> {
+    if user.is_empty() || user.bytes().any(|b| b.is_ascii_control() || b == b' ') {
+        return None;
+    }
+    let mut out = b"sip:".to_vec();
+    uri::encode_into(&mut out, uri::Component::User, user.as_bytes());
+    out.push(b'@');
+    out.extend_from_slice(host.as_bytes());
+    Uri::parse(&out).ok()?;
+    Some(out.into())
 }
 
 /// The advertised host of the first listener.

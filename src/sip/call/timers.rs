@@ -47,7 +47,7 @@ impl Timers {
     /// Begins a wait.
     pub(super) fn set(&mut self, cx: &mut Cx<'_>, after: Duration, timer: Timer) -> TimerKey {
         self.last = (self.last + 1) & NUMBER;
-        let id = cx.transactions.set_tu_timer(cx.now + after, OWNED_TIMER | LAYER | self.last);
+        let id = cx.transactions.set_tu_timer(cx.now, cx.now + after, OWNED_TIMER | LAYER | self.last);
         self.running.insert(self.last, (timer, id));
         TimerKey(self.last)
     }

@@ -284,7 +284,7 @@ impl Leg {
                     OWNED_TIMER | u64::from(self.id.slot) << 24 | u64::from(self.id.generation) & 0xff_ffff;
                 // Never at once: a moment that nobody attends to must not stop all others.
                 let at = next.max(cx.now + crate::sip::timer::TICK);
-                self.alarm = Some((next, cx.transactions.set_tu_timer(at, key)));
+                self.alarm = Some((next, cx.transactions.set_tu_timer(cx.now, at, key)));
             }
             (None, Some((_, timer))) => {
                 cx.transactions.cancel_timer(timer);

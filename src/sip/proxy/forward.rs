@@ -140,7 +140,7 @@ impl Proxy {
         let Some(branch) = context.branches.get_mut(at) else { return };
         if branch.timer.is_none() {
             branch.deadline = cx.now + DNS_PATIENCE;
-            branch.timer = Some(cx.transactions.set_tu_timer(branch.deadline, timer_key(slot, at)));
+            branch.timer = Some(cx.transactions.set_tu_timer(cx.now, branch.deadline, timer_key(slot, at)));
         }
     }
 
@@ -305,7 +305,7 @@ impl Proxy {
         // Timer F alone bounds a non-INVITE that nobody else could take.
         if message.method() == Method::Invite || (trunk.is_some() && more) {
             let key = timer_key(slot, at);
-            branch.timer = Some(cx.transactions.set_tu_timer(branch.deadline, key));
+            branch.timer = Some(cx.transactions.set_tu_timer(cx.now, branch.deadline, key));
         }
         let domain = transport.is_secure().then(|| domain(path, target)).flatten();
         let to = Destination { listener, transport, remote, connection: None, domain };

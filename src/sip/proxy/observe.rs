@@ -224,7 +224,7 @@ impl Cx<'_> {
                     self.out.push(Output::Event(Event::Refer(snapshot)));
                 }
                 ReferEffect::Timer { at, refer: handle } => {
-                    self.transactions.set_tu_timer(at, handle.to_bits());
+                    self.transactions.set_tu_timer(self.now, at, handle.to_bits());
                 }
             }
         }

@@ -196,7 +196,7 @@ impl Proxy {
         }
         if branch.deadline > cx.now {
             // It was put off since; the wheel is only told now.
-            branch.timer = Some(cx.transactions.set_tu_timer(branch.deadline, timer_key(slot, at)));
+            branch.timer = Some(cx.transactions.set_tu_timer(cx.now, branch.deadline, timer_key(slot, at)));
             return self.put_back(slot, context);
         }
         let (client, progress) = (branch.client, branch.progress);

@@ -228,8 +228,9 @@ impl Transactions {
     }
 
     /// Sets a timer of the user's; it comes back as [`Effect::TuTimer`].
-    pub fn set_tu_timer(&mut self, at: Time, key: u64) -> TimerId {
-        self.wheel.insert(self.now, at, TimerKey::Tu(key))
+    pub fn set_tu_timer(&mut self, now: Time, at: Time, key: u64) -> TimerId {
+        // There may have been no transaction yet, nor for a long time.
+        self.wheel.insert(now, at, TimerKey::Tu(key))
     }
 
     /// Takes back a timer of the user's.

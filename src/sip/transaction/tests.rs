@@ -510,13 +510,25 @@ fn full() {
 #[test]
 fn timers_of_the_user() {
     let mut bench = Bench::new();
-    bench.table.set_tu_timer(START + Duration::from_secs(1), 1);
-    let second = bench.table.set_tu_timer(START + Duration::from_secs(1), 2);
+    bench.table.set_tu_timer(START, START + Duration::from_secs(1), 1);
+    let second = bench.table.set_tu_timer(START, START + Duration::from_secs(1), 2);
     bench.now = START + Duration::from_secs(2);
     assert!(bench.table.expire(bench.now, &mut bench.fx));
     assert_eq!(bench.drain(), [Effect::TuTimer(1)]);
     bench.table.cancel_timer(second);
     assert!(!bench.table.expire(bench.now, &mut bench.fx));
+    bench.assert_empty();
+}
+
+/// Not before its time, though the table has had nothing to do since it was made.
+#[test]
+fn a_timer_of_the_user_on_an_idle_table() {
+    let mut bench = Bench::new();
+    let now = Time::from_millis(1_700_000_000_000);
+    bench.table.set_tu_timer(now, now + Duration::from_secs(4), 1);
+    assert!(!bench.table.expire(now + Duration::from_secs(1), &mut bench.fx));
+    assert!(bench.table.expire(now + Duration::from_secs(5), &mut bench.fx));
+    assert_eq!(bench.drain(), [Effect::TuTimer(1)]);
     bench.assert_empty();
 }
 

@@ -5,6 +5,7 @@ use crate::sip::command::{Action, Dial, DialParty, Order, Party, Place, Refused}
 use crate::sip::event::{CallSid, CallStatus, Direction, EndedBy, Event};
 use crate::sip::message::{HeaderId, Method};
 use crate::sip::proxy::Owned;
+use crate::sip::registrar::Contact;
 use std::time::Duration;
 
 fn place(sid: u128, to: Party) -> Order {
@@ -46,6 +47,32 @@ fn placed(bench: &mut Bench, sid: u128, number: &str, phone: &mut Phone) -> Call
     bench.reply(phone, &invite, 200, "", &sdp(phone.name, 5_000, "0 8"));
     assert_eq!(bench.at_phone(phone).method(), Method::Ack);
     CallSid(sid)
+}
+
+/// [C-166] An order's client is called where it is, by the name it registers under: a phone takes its own address
+/// from To.
+#[test]
+fn a_client_is_called_by_its_address_of_record() {
+    for (domains, address) in
+        [(vec![], "<sip:carol@127.0.0.1>"), (vec!["example.com".into()], "<sip:carol@example.com>")]
+    {
+        let mut bench = Bench::new();
+        bench.plan.calls.registrar.domains = domains;
+        bench.order(place(1, Party::Client("carol".into()))).expect("taken");
+        let (ticket, user) = bench.calls.next_lookup().expect("a question");
+        assert_eq!(&*user, "carol");
+        let flow = crate::sip::flow::Flow {
+            remote: C.parse().expect("an address"),
+            ..crate::sip::flow::Flow::nowhere()
+        };
+        let uri = bytes::Bytes::from_static(b"sip:c0ffee@10.0.2.1:5060");
+        bench.with(|calls, cx| {
+            calls.bindings(cx, ticket, vec![Contact { uri, destination: flow.into(), route: None }])
+        });
+        let invite = bench.invited(&mut Phone::new(C, "carol"));
+        assert_eq!(invite.start(), "INVITE sip:c0ffee@10.0.2.1:5060");
+        assert!(invite.text().contains(&format!("To: {address}\r\n")), "{}", invite.text());
+    }
 }
 
 /// An inbound call that its application has answered.
