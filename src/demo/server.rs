@@ -56,6 +56,16 @@ impl Server {
         format!("/restcomm/2012-04-24/Accounts/{ACCOUNT}/Refers")
     }
 
+    /// The path of the account's Calls.
+    pub fn calls(&self) -> String {
+        format!("/restcomm/2012-04-24/Accounts/{ACCOUNT}/Calls")
+    }
+
+    /// Tells the API.
+    pub fn post(&self, path: &str, form: &[(&str, &str)]) -> Result<Answer, DemoError> {
+        http::post(self.http, path, ACCOUNT, TOKEN, form)
+    }
+
     /// Asks the API.
     pub fn get(&self, path: &str) -> Result<Answer, DemoError> {
         http::get(self.http, path, ACCOUNT, TOKEN)
@@ -83,7 +93,8 @@ fn failed(error: impl Display) -> DemoError {
 fn configuration(phones: [SocketAddr; 3]) -> String {
     let mut text = format!(
         // One shard would do; two show that a call's messages find the one that owns it.
-        "[shards]\ncount = 2\n[[account]]\nsid = \"{ACCOUNT}\"\ntoken = \"{TOKEN}\"\n\n\
+        // The demo's application is on this machine.
+        "[webhook]\nallow_private = true\n[shards]\ncount = 2\n[[account]]\nsid = \"{ACCOUNT}\"\ntoken = \"{TOKEN}\"\n\n\
          [[listener]]\nname = \"demo\"\nbind = \"udp:127.0.0.1:5060\"\n"
     );
     for (name, address) in ["alice", "bob", "carol"].into_iter().zip(phones) {

@@ -1,5 +1,6 @@
 //! The show: who does what when, and the sockets it happens on.
 //!
+//! Two acts on one stage: a REFER that is relayed, and one that an application has ordered.
 //! One thread, one poll over the three phones' sockets. A phone reacts to messages at once; what a
 //! person does comes after a moment, as a person does it.
 
@@ -81,6 +82,15 @@ enum Deed {
     HangUp(Who, CallIx),
 }
 
+/// The two transfers of the show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Act {
+    /// Alice's phone sends the REFER, and the server relays it.
+    Relayed,
+    /// The server calls Bob, and sends him the REFER of an application.
+    Ordered,
+}
+
 /// What has been reached.
 #[derive(Clone, Copy, Debug, Default)]
 struct Reached {
@@ -92,14 +102,21 @@ struct Reached {
 }
 
 impl Reached {
-    fn missing(self) -> Option<&'static str> {
-        match self {
-            Reached { talking: false, .. } => Some("the call from Alice to Bob"),
-            Reached { accepted: false, .. } => Some("the answer to the REFER"),
-            Reached { transferred: false, .. } => Some("the NOTIFY that tells Alice of success"),
-            Reached { old_call_over: false, .. } => Some("the end of the old call"),
-            Reached { new_call_over: false, .. } => Some("the end of the new call"),
-            Reached { .. } => None,
+    fn missing(self, act: Act) -> Option<&'static str> {
+        match (self, act) {
+            (Reached { talking: false, .. }, Act::Relayed) => Some("the call from Alice to Bob"),
+            (Reached { talking: false, .. }, Act::Ordered) => Some("the call from Baton to Bob"),
+            (Reached { accepted: false, .. }, Act::Relayed) => Some("the answer to the REFER"),
+            (Reached { accepted: false, .. }, Act::Ordered) => Some("the REFER to Bob"),
+            (Reached { transferred: false, .. }, Act::Relayed) => {
+                Some("the NOTIFY that tells Alice of success")
+            }
+            (Reached { transferred: false, .. }, Act::Ordered) => {
+                Some("the answer to the NOTIFY that tells of success")
+            }
+            (Reached { old_call_over: false, .. }, _) => Some("the end of the old call"),
+            (Reached { new_call_over: false, .. }, _) => Some("the end of the new call"),
+            (Reached { .. }, _) => None,
         }
     }
 }
@@ -116,8 +133,7 @@ pub struct Show {
     plans: Vec<(Time, Deed)>,
     /// The REFER that Bob follows, and in which call it came.
     transfer: Option<(CallIx, Transfer)>,
-    /// Alice's call with Bob.
-    call: Option<CallIx>,
+    act: Act,
     reached: Reached,
 }
 
@@ -162,24 +178,42 @@ impl Show {
             crossings: Vec::new(),
             plans: Vec::new(),
             transfer: None,
-            call: None,
+            act: Act::Relayed,
             reached: Reached::default(),
         })
     }
 
-    /// What crossed the phones' sockets, in order.
+    /// What crossed the phones' sockets in this act, in order.
     pub fn crossings(&self) -> &[Crossing] {
         &self.crossings
     }
 
-    /// Plays the show to its end.
-    pub fn run(&mut self) -> Result<(), DemoError> {
-        let begin = self.clock.now();
-        let bob = self.phone(Who::Bob).address_of("Bob");
-        self.call = Some(self.phone(Who::Alice).call(&bob, None));
+    /// Somebody's address at the proxy.
+    pub fn address_of(&mut self, name: &str) -> String {
+        self.phone(Who::Alice).address_of(name)
+    }
+
+    /// The first act: Alice calls Bob, and her phone sends the REFER.
+    pub fn relayed(&mut self) -> Result<(), DemoError> {
+        let bob = self.address_of("Bob");
+        self.phone(Who::Alice).call(&bob, None);
         self.send(Who::Alice)?;
+        self.play()
+    }
+
+    /// The second act: somebody has ordered a call to Bob, in which the server sends the REFER.
+    pub fn ordered(&mut self) -> Result<(), DemoError> {
+        self.act = Act::Ordered;
+        self.reached = Reached::default();
+        self.crossings.clear();
+        self.play()
+    }
+
+    /// Plays an act to its end.
+    fn play(&mut self) -> Result<(), DemoError> {
+        let begin = self.clock.now();
         let mut events = Events::with_capacity(8);
-        while let Some(missing) = self.reached.missing() {
+        while let Some(missing) = self.reached.missing(self.act) {
             let now = self.clock.now();
             let after = now.since(begin);
             if after > PATIENCE {
@@ -242,6 +276,7 @@ impl Show {
 
     /// What the people make of what happened.
     fn react(&mut self, who: Who, happening: Happening) -> Result<(), ShowError> {
+        let ordered = self.act == Act::Ordered;
         match (who, happening) {
             (Who::Bob | Who::Carol, Happening::Invited(call)) => {
                 self.phone(who).answer(call, 180);
@@ -251,7 +286,9 @@ impl Show {
                 self.reached.talking = true;
                 self.plan(TALKING, Deed::Transfer(call));
             }
+            (Who::Bob, Happening::Confirmed(_)) if ordered => self.reached.talking = true,
             (Who::Bob, Happening::Referred(call, transfer)) => {
+                self.reached.accepted |= ordered;
                 self.phone(Who::Bob).notify(call, transfer.id, 100);
                 let by = transfer.by.clone();
                 self.phone(Who::Bob).call(&transfer.to, Some(&by));
@@ -263,6 +300,11 @@ impl Show {
                 }
                 self.plan(2 * TALKING, Deed::HangUp(Who::Bob, call));
             }
+            // The answer to the first NOTIFY comes while the new call is not answered yet.
+            (Who::Bob, Happening::NotifyAnswered(_)) if ordered && self.transfer.is_none() => {
+                self.reached.transferred = true;
+            }
+            (Who::Bob, Happening::HungUp(_)) if ordered => self.reached.old_call_over = true,
             (Who::Alice, Happening::ReferAnswered(..)) => self.reached.accepted = true,
             (Who::Alice, Happening::Notified(call, Some(200..=299))) => {
                 self.reached.transferred = true;

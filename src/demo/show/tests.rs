@@ -77,7 +77,7 @@ fn play(answer: fn(Method) -> Option<u16>) -> (Show, Result<(), DemoError>) {
         let stop = Arc::clone(&stop);
         move || forward(&proxy, people, &stop, answer)
     });
-    let outcome = show.run();
+    let outcome = show.relayed();
     stop.store(true, Ordering::Relaxed);
     forwarder.join().expect("the forwarder");
     (show, outcome)
