@@ -1,12 +1,18 @@
 """SIPp scenarios from a few words: what a phone does in one call, step by step.
 
-    compose.callee("busy target", ["INVITE", 180, 200, "ACK", "REFER", 202, notify(100), notify(486, last=True), "BYE"])
+    compose.callee("busy target", ["INVITE", 180, 200, "ACK", "REFER", 202, notify(100), notify(486), "BYE"])
 
 A word in capitals is a request that must come (and is answered 200 when nothing else follows that answers it); a number is
-the answer to the last request; `notify`, `bye`, `refer`, `pause`, `reinvite` are what the phone sends itself.
+the answer to the last such request, which may come after something that the phone sends itself; `notify`, `bye`, `refer`,
+`reinvite`, `pause` are what the phone does by itself; `FINAL` takes NOTIFYs until one has a final status; `CANCELED` is
+a CANCEL and what belongs to it; `CHALLENGED` asks
+the request before it for a digest.
 """
 
+import hashlib
+import itertools
 import os
+import re
 
 SDP = """v=0
 o={user} 2890844526 2890844526 IN IP4 127.0.0.1
@@ -18,9 +24,21 @@ a=rtpmap:0 PCMU/8000
 a=rtpmap:101 telephone-event/8000
 a={direction}"""
 
-REASONS = {100: "Trying", 180: "Ringing", 183: "Session Progress", 200: "OK", 202: "Accepted", 404: "Not Found",
-           405: "Method Not Allowed", 407: "Proxy Authentication Required", 480: "Temporarily Unavailable",
+REASONS = {100: "Trying", 180: "Ringing", 183: "Session Progress", 200: "OK", 202: "Accepted", 403: "Forbidden",
+           404: "Not Found", 405: "Method Not Allowed", 407: "Proxy Authentication Required", 480: "Temporarily Unavailable",
            481: "Call/Transaction Does Not Exist", 486: "Busy Here", 487: "Request Terminated", 603: "Decline"}
+VIA = "Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch];rport"
+
+# NOTIFYs come until one tells a final status: there may be none in between, as at most one goes a second (R-076).
+FINAL = object()
+# 407 to the request before it, which must come again. Whether its digest is right is for `digest_is_right`: SIPp itself looks
+# at Authorization only.
+CHALLENGED = object()
+CHALLENGE = 'Digest realm="interop", nonce="8f1c6e25a0b947d3", algorithm=MD5, qop="auth"'
+# An ACK that a BYE may overtake.
+ACK_MAYBE = object()
+# A CANCEL comes: 200 to it, 487 to the INVITE, and the ACK of that.
+CANCELED = object()
 
 
 class Step:
@@ -28,6 +46,11 @@ class Step:
 
     def __init__(self, method, lines=(), body=None, content=None, expect=200):
         self.method, self.lines, self.body, self.content, self.expect = method, list(lines), body, content, expect
+
+
+class Pause:
+    def __init__(self, ms):
+        self.ms = ms
 
 
 def notify(status, last=None, event="refer"):
@@ -49,132 +72,41 @@ def reinvite(direction="sendrecv", user="bob", port=49174):
     return Step("INVITE", [], SDP.format(user=user, port=port, direction=direction), "application/sdp")
 
 
-class Pause:
-    def __init__(self, ms):
-        self.ms = ms
-
-
 def pause(ms):
     return Pause(ms)
 
 
-class Optional_:
-    """A message that may come here."""
-
-    def __init__(self, request=None, response=None):
-        self.request, self.response = request, response
-
-
-def maybe(what):
-    return Optional_(response=what) if isinstance(what, int) else Optional_(request=what)
-
-
-def _send(text, retrans=True):
-    attribute = ' retrans="500"' if retrans else ""
-    return f"  <send{attribute}>\n    <![CDATA[\n{text}\n\n    ]]>\n  </send>\n"
-
-
-def _answer(status, request, user, body=None):
-    tag = "" if request not in ("INVITE",) else ";tag=[pid]s[call_number]"
-    lines = [f"SIP/2.0 {status} {REASONS.get(status, 'Other')}", "[last_Via:]", "[last_Record-Route:]", "[last_From:]",
-             f"[last_To:]{tag}", "[last_Call-ID:]", "[last_CSeq:]", f"Contact: <sip:{user}@[local_ip]:[local_port]>",
-             "Allow: INVITE, ACK, CANCEL, BYE, REFER, NOTIFY, OPTIONS", "Supported: replaces"]
-    if body:
-        lines += ["Content-Type: application/sdp", "Content-Length: [len]", "", body]
-        return "\n".join(lines)
-    return "\n".join(lines + ["Content-Length: 0"])
-
-
 def callee(name, steps, user="bob", port=49174):
-    """The XML of a phone that is called."""
-    out = [f'<?xml version="1.0" encoding="UTF-8" ?>\n<!DOCTYPE scenario SYSTEM "sipp.dtd">\n<scenario name="{name}">\n']
-    state = {"last": None, "inside": False, "cseq": 0}
-    for at, step in enumerate(steps):
-        following = steps[at + 1] if at + 1 < len(steps) else None
-        if isinstance(step, str):
-            first = step == "INVITE" and not state["inside"]
-            if first:
-                out.append('  <recv request="INVITE" rrs="true">\n    <action>\n'
-                           '      <ereg regexp=".*" search_in="hdr" header="To:" assign_to="local"/>\n'
-                           '      <ereg regexp=".*" search_in="hdr" header="From:" assign_to="remote"/>\n'
-                           '    </action>\n  </recv>\n')
-            else:
-                out.append(f'  <recv request="{step}"/>\n')
-            state["last"] = step if first or step != "INVITE" else "re-INVITE"
-            if step != "ACK" and not isinstance(following, int) and not isinstance(following, Step) and not first:
-                body = SDP.format(user=user, port=port, direction="sendrecv") if step == "INVITE" else None
-                out.append(_send(_answer(200, state["last"], user, body), retrans=step == "INVITE"))
-        elif isinstance(step, int):
-            body = SDP.format(user=user, port=port, direction="sendrecv") if step == 200 and "INVITE" in state["last"] else None
-            final_invite = step >= 200 and "INVITE" in (state["last"] or "")
-            out.append(_send(_answer(step, state["last"], user, body), retrans=final_invite))
-            if state["last"] == "INVITE" and step >= 200:
-                state["inside"] = True
-        elif isinstance(step, Pause):
-            out.append(f'  <pause milliseconds="{step.ms}"/>\n')
-        elif isinstance(step, Optional_):
-            what = f'response="{step.response}"' if step.response else f'request="{step.request}"'
-            out.append(f'  <recv {what} optional="true"/>\n')
-        else:
-            state["cseq"] += 1
-            out.append(_send(_request(step, user, state["cseq"], "[$local];tag=[pid]s[call_number]", "[$remote]")))
-            out.append(f'  <recv response="{step.expect}"/>\n')
-    return "".join(out) + '  <Reference variables="local,remote"/>\n</scenario>\n'
+    """The XML of a phone that is called: the first step is "INVITE"."""
+    phone = _Phone(user, port, near="[$local];tag=[pid]s[call_number]", far="[$remote]")
+    phone.play(steps)
+    return phone.xml(name, ["local", "remote"])
 
 
-def _request(step, user, cseq, near, far):
-    lines = [f"{step.method} [next_url] SIP/2.0", "Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch];rport", "[routes]",
-             "Max-Forwards: 70", f"From:{near}", f"To:{far}", "Call-ID: [call_id]", f"CSeq: {cseq} {step.method}",
-             f"Contact: <sip:{user}@[local_ip]:[local_port]>", *step.lines]
-    if step.body:
-        lines += [f"Content-Type: {step.content}", "Content-Length: [len]", "", step.body]
-        return "\n".join(lines)
-    return "\n".join(lines + ["Content-Length: 0"])
+def caller(name, steps, service="1000", user="alice", port=49172, lines=()):
+    """The XML of a phone that calls; it begins with the INVITE by itself and takes the steps once the call is up."""
+    me = f"<sip:{user}@[local_ip]:[local_port]>"
+    phone = _Phone(user, port, near=f' "Alice" {me};tag=[pid]c[call_number]', far="[$remote]", cseq=1)
+    out = phone.out
+    out.append(_send("\n".join([f"INVITE sip:{service}@[remote_ip]:[remote_port] SIP/2.0", VIA, "Max-Forwards: 70",
+                                f'From: "Alice" {me};tag=[pid]c[call_number]', f"To: <sip:{service}@[remote_ip]:[remote_port]>",
+                                "Call-ID: [call_id]", "CSeq: 1 INVITE", f"Contact: {me}",
+                                "Allow: INVITE, ACK, CANCEL, BYE, REFER, NOTIFY", "Supported: replaces", *lines,
+                                "Content-Type: application/sdp", "Content-Length: [len]", "", phone.sdp()])))
+    out += [f'  <recv response="{status}" optional="true"/>\n' for status in (100, 180, 183)]
+    out.append(_recv('response="200" rrs="true"', [_take("To", "remote")]))
+    phone.ack()
+    phone.play(steps)
+    return phone.xml(name, ["remote"])
 
 
-def caller(name, steps, service="1000", user="alice", port=49172):
-    """The XML of a phone that calls; it begins with the INVITE by itself."""
-    near = f'From: "Alice" <sip:{user}@[local_ip]:[local_port]>;tag=[pid]c[call_number]'
-    far = f"To: <sip:{service}@[remote_ip]:[remote_port]>"
-    invite = "\n".join([f"INVITE sip:{service}@[remote_ip]:[remote_port] SIP/2.0",
-                        "Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch];rport", "Max-Forwards: 70", near, far,
-                        "Call-ID: [call_id]", "CSeq: 1 INVITE", f"Contact: <sip:{user}@[local_ip]:[local_port]>",
-                        "Allow: INVITE, ACK, CANCEL, BYE, REFER, NOTIFY", "Supported: replaces", "Content-Type: application/sdp",
-                        "Content-Length: [len]", "", SDP.format(user=user, port=port, direction="sendrecv")])
-    ack = "\n".join(["ACK [next_url] SIP/2.0", "Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch];rport", "[routes]",
-                     "Max-Forwards: 70", near, far + "[peer_tag_param]", "Call-ID: [call_id]", "CSeq: {} ACK", "Content-Length: 0"])
-    out = [f'<?xml version="1.0" encoding="UTF-8" ?>\n<!DOCTYPE scenario SYSTEM "sipp.dtd">\n<scenario name="{name}">\n', _send(invite),
-           '  <recv response="100" optional="true"/>\n', '  <recv response="180" optional="true"/>\n',
-           '  <recv response="183" optional="true"/>\n',
-           '  <recv response="200" rrs="true">\n    <action>\n'
-           '      <ereg regexp=".*" search_in="hdr" header="To:" assign_to="remote"/>\n    </action>\n  </recv>\n',
-           _send(ack.format(1), retrans=False)]
-    cseq, last = 1, None
-    for at, step in enumerate(steps):
-        following = steps[at + 1] if at + 1 < len(steps) else None
-        if isinstance(step, str):
-            out.append(f'  <recv request="{step}"/>\n')
-            last = "re-INVITE" if step == "INVITE" else step
-            if step != "ACK" and not isinstance(following, int):
-                body = SDP.format(user=user, port=port, direction="sendrecv") if step == "INVITE" else None
-                out.append(_send(_answer(200, last, user, body), retrans=step == "INVITE"))
-        elif isinstance(step, int):
-            body = SDP.format(user=user, port=port, direction="sendrecv") if step == 200 and last == "re-INVITE" else None
-            out.append(_send(_answer(step, last, user, body), retrans=last == "re-INVITE"))
-        elif isinstance(step, Pause):
-            out.append(f'  <pause milliseconds="{step.ms}"/>\n')
-        elif isinstance(step, Optional_):
-            what = f'response="{step.response}"' if step.response else f'request="{step.request}"'
-            out.append(f'  <recv {what} optional="true"/>\n')
-        else:
-            cseq += 1
-            text = _request(step, user, cseq, f' "Alice" <sip:{user}@[local_ip]:[local_port]>;tag=[pid]c[call_number]', "[$remote]")
-            out.append(_send(text))
-            out.append(f'  <recv response="{step.expect}"/>\n')
-            if step.method == "INVITE":
-                out.append(_send(ack.format(cseq), retrans=False))
-    # SIPp refuses a variable that nothing uses.
-    return "".join(out) + '  <Reference variables="remote"/>\n</scenario>\n'
+def digest_is_right(value, method, user, password):
+    """Whether a Proxy-Authorization answers CHALLENGE (RFC 7616 section 3.4.1)."""
+    given = dict(re.findall(r'(\w+)="?([^",]*)"?', value))
+    md5 = lambda *parts: hashlib.md5(":".join(parts).encode()).hexdigest()
+    wanted = md5(md5(user, "interop", password), "8f1c6e25a0b947d3", given.get("nc", ""), given.get("cnonce", ""), "auth",
+                 md5(method, given.get("uri", "")))
+    return given.get("username") == user and given.get("response") == wanted
 
 
 def write(directory, name, xml):
@@ -184,3 +116,131 @@ def write(directory, name, xml):
     with open(path, "w") as out:
         out.write(xml)
     return path
+
+
+class _Phone:
+    """One phone in one dialog, as its scenario grows."""
+
+    def __init__(self, user, port, near, far, cseq=0):
+        self.user, self.port, self.near, self.far, self.cseq = user, port, near, far, cseq
+        self.out, self.variables, self.labels = [], set(), itertools.count(1)
+        self.last = self.kept = None        # the request to be answered; whether its header fields are kept
+        self.calling = False                # it is the INVITE that began the call
+
+    def xml(self, name, variables):
+        # SIPp refuses a variable that nothing uses.
+        return (f'<?xml version="1.0" encoding="UTF-8" ?>\n<!DOCTYPE scenario SYSTEM "sipp.dtd">\n<scenario name="{name}">\n'
+                + "".join(self.out) + f'  <Reference variables="{",".join([*variables, *sorted(self.variables)])}"/>\n</scenario>\n')
+
+    def sdp(self, direction="sendrecv"):
+        return SDP.format(user=self.user, port=self.port, direction=direction)
+
+    def play(self, steps):
+        for at, step in enumerate(steps):
+            following = steps[at + 1] if at + 1 < len(steps) else None
+            if step is FINAL:
+                self.until_final()
+            elif step is CANCELED:
+                self.canceled()
+            elif step is ACK_MAYBE:
+                self.out.append('  <recv request="ACK" optional="true"/>\n')
+            elif isinstance(step, str):
+                answered_later = isinstance(following, Step) and any(isinstance(later, int) for later in steps[at + 1:at + 3])
+                self.request(step, keep=answered_later or CANCELED in steps)
+                if step != "ACK" and not answered_later and not isinstance(following, int) and following is not CHALLENGED:
+                    self.answer(200)
+            elif isinstance(step, int):
+                self.answer(step)
+            elif isinstance(step, Pause):
+                self.out.append(f'  <pause milliseconds="{step.ms}"/>\n')
+            elif step is CHALLENGED:
+                self.challenge()
+            else:
+                self.send(step)
+
+    def canceled(self):
+        self.out.append(_recv('request="CANCEL"', []))
+        self.last, self.kept, self.calling = "CANCEL", False, False
+        self.answer(200)
+        self.last, self.kept, self.calling = "INVITE", True, True
+        self.answer(487)
+        self.out.append(_recv('request="ACK"', []))
+
+    def request(self, method, keep=False):
+        """A request must come. What its answer repeats is kept where something else comes before the answer."""
+        self.calling = method == "INVITE" and "[$local]" in self.near and self.last is None
+        takes = [_take("To", "local"), _take("From", "remote")] if self.calling else []
+        if keep:
+            takes += [_take(name, self.variable("kept" + name.replace("-", ""))) for name in ("Via", "From", "To", "CSeq")]
+        self.out.append(_recv(f'request="{method}"' + (' rrs="true"' if self.calling else ""), takes))
+        self.last, self.kept = method, keep
+
+    def answer(self, status, attributes=""):
+        """Answers the last request."""
+        tag = ";tag=[pid]s[call_number]" if self.calling else ""
+        repeated = ["[last_Via:]", "[last_Record-Route:]", "[last_From:]", f"[last_To:]{tag}", "[last_Call-ID:]", "[last_CSeq:]"]
+        if self.kept:
+            repeated = ["Via:[$keptVia]", "From:[$keptFrom]", f"To:[$keptTo]{tag}", "Call-ID: [call_id]", "CSeq:[$keptCSeq]"]
+        lines = [f"SIP/2.0 {status} {REASONS.get(status, 'Other')}", *repeated, f"Contact: <sip:{self.user}@[local_ip]:[local_port]>",
+                 "Allow: INVITE, ACK, CANCEL, BYE, REFER, NOTIFY, OPTIONS", "Supported: replaces"]
+        final = self.last == "INVITE" and status >= 200
+        if self.last == "INVITE" and status == 200:
+            lines += ["Content-Type: application/sdp", "Content-Length: [len]", "", self.sdp()]
+        else:
+            lines += ["Content-Length: 0"]
+        self.out.append(_send("\n".join(lines), retrans=final, attributes=attributes))
+
+    def send(self, step):
+        """A request of its own, its final response, and the ACK of an INVITE."""
+        self.cseq += 1
+        lines = [f"{step.method} [next_url] SIP/2.0", VIA, "[routes]", "Max-Forwards: 70", f"From:{self.near}", f"To:{self.far}",
+                 "Call-ID: [call_id]", f"CSeq: {self.cseq} {step.method}", f"Contact: <sip:{self.user}@[local_ip]:[local_port]>",
+                 *step.lines]
+        body = [f"Content-Type: {step.content}", "Content-Length: [len]", "", step.body] if step.body else ["Content-Length: 0"]
+        self.out.append(_send("\n".join(lines + body)))
+        if step.method == "INVITE":
+            self.out.append('  <recv response="100" optional="true"/>\n')
+        self.out.append(f'  <recv response="{step.expect}"/>\n')
+        if step.method == "INVITE":
+            self.ack()
+
+    def ack(self):
+        self.out.append(_send("\n".join(["ACK [next_url] SIP/2.0", VIA, "[routes]", "Max-Forwards: 70", f"From:{self.near}",
+                                         f"To:{self.far}", "Call-ID: [call_id]", f"CSeq: {self.cseq} ACK", "Content-Length: 0"]),
+                              retrans=False))
+
+    def until_final(self, at_most=5):
+        # Written out: SIPp takes no message while it is at a jump.
+        done = next(self.labels)
+        for _ in range(at_most):
+            final = self.variable(f"final{done}")
+            self.out.append(_recv('request="NOTIFY"', [
+                f'<ereg regexp="SIP/2.0 [2-6][0-9][0-9]" search_in="body" assign_to="{final}"/>']))
+            self.last, self.kept, self.calling = "NOTIFY", False, False
+            self.answer(200, f' next="{done}" test="{final}"')
+        self.out.append(f'  <label id="{done}"/>\n')
+
+    def challenge(self):
+        lines = [f"SIP/2.0 407 {REASONS[407]}", "[last_Via:]", "[last_From:]", "[last_To:]", "[last_Call-ID:]", "[last_CSeq:]",
+                 f"Proxy-Authenticate: {CHALLENGE}", "Content-Length: 0"]
+        self.out.append(_send("\n".join(lines), retrans=False))
+        self.out.append(_recv(f'request="{self.last}"', []))
+
+    def variable(self, name):
+        self.variables.add(name)
+        return name
+
+
+def _take(header, variable):
+    return f'<ereg regexp=".*" search_in="hdr" header="{header}:" assign_to="{variable}"/>'
+
+
+def _recv(what, actions):
+    if not actions:
+        return f"  <recv {what}/>\n"
+    return f"  <recv {what}>\n    <action>\n" + "".join(f"      {action}\n" for action in actions) + "    </action>\n  </recv>\n"
+
+
+def _send(text, retrans=True, attributes=""):
+    attributes += ' retrans="500"' if retrans else ""
+    return f"  <send{attributes}>\n    <![CDATA[\n{text}\n\n    ]]>\n  </send>\n"

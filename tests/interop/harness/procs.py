@@ -13,23 +13,27 @@ import urllib.parse
 import urllib.request
 
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
-_given_out = set()
+_given_out = {}
 _started = []
 
 
 def free_port(low=20000, high=30000):
-    """A port that is free for UDP and TCP on 127.0.0.1, below the kernel's ephemeral range, given out once."""
+    """A port that is free for UDP and TCP on 127.0.0.1, below the kernel's ephemeral range, given out once: to this process,
+    and to no other that plays such tests at the same time."""
     while True:
         port = random.randrange(low, high)
         if port in _given_out:
             continue
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
+            claim.bind(f"\0baton-test-port-{port}")     # held until this process ends
             for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
                 with socket.socket(socket.AF_INET, kind) as probe:
                     probe.bind(("127.0.0.1", port))
         except OSError:
+            claim.close()
             continue
-        _given_out.add(port)
+        _given_out[port] = claim
         return port
 
 
