@@ -194,8 +194,10 @@ def attended(run):
     """[R-085] [R-086] Alice talks to Bob and to Carol, then refers Bob to Carol with Replaces: the two calls through Baton
     become one, without any INVITE, and Alice's consultation is ended for her. The calls may begin on two shards (law 2)."""
     for mode, label in (("terminate", "performed by Baton"), ("relay", "relayed, in the identifiers that Carol knows")):
-        lab = run.lab(f"attended transfer {mode}", ["alice", "bob", "carol"], {"alice": f'mode = "{mode}"'}, doubles=["alice"])
         done = mode == "terminate"
+        # A relayed Replaces is translated where the REFER is, which does not know of dialogs on other shards yet.
+        lab = run.lab(f"attended transfer {mode}", ["alice", "bob", "carol"], {"alice": f'mode = "{mode}"'}, doubles=["alice"],
+                      shards=2 if done else 1)
         carol = lab.callee("carol", UP + ([*MOVED, "BYE"] if done else ["BYE"]))
         bob = lab.callee("bob", UP + ([*MOVED, pause(200), bye()] if done else ["REFER", 202, notify(100), notify(200), "BYE"]))
         consultation = lab.caller("alice", "carol", ["BYE"] if done else [pause(2000), bye()], double=True)
