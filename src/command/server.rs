@@ -160,6 +160,8 @@ fn steering(config: &Config, store: &Store, shards: &Running, steer: Steer) -> S
         webhook_secret: a.webhook_secret.clone(),
         connection_id: a.connection_id.as_deref().map(Into::into),
         failover_url: text(&a.failover_url),
+        timeout: a.webhook_timeout,
+        bye_after: a.bye_after,
         ..Application::new(&a.name.value.0, a.kind.value, a.url.0.clone())
     };
     let webhook = &config.webhook;

@@ -216,7 +216,7 @@ fn route(route: &Route, config: &Config, cx: &Context) {
         Destination::Application(name) => {
             let kind =
                 config.applications.iter().find(|a| *a.name.value == *name.value).map(|a| a.kind.value);
-            if let Some(kind @ (ApplicationKind::Jambonz | ApplicationKind::Telnyx)) = kind {
+            if let Some(kind @ ApplicationKind::Jambonz) = kind {
                 cx.error(
                     name.span.clone(),
                     format!(
@@ -224,7 +224,7 @@ fn route(route: &Route, config: &Config, cx: &Context) {
                         &*name.value,
                         kind.word()
                     ),
-                    "name one of kind \"rcml\"",
+                    "name one of kind \"rcml\" or \"telnyx\"",
                 );
             }
             never_proxied(mode, "an application", cx);
@@ -330,8 +330,8 @@ fn hashes(config: &Config, cx: &Context) {
 fn not_yet(config: &Config, cx: &Context) {
     for application in &config.applications {
         match application.kind.value {
-            ApplicationKind::Rcml => {}
-            ApplicationKind::Jambonz | ApplicationKind::Telnyx => cx.warn(
+            ApplicationKind::Rcml | ApplicationKind::Telnyx => {}
+            ApplicationKind::Jambonz => cx.warn(
                 application.name.span.clone(),
                 format!("the application {:?} is checked only", &*application.name.value),
                 "its kind waits for a later version of Baton",

@@ -55,7 +55,6 @@ impl Accounts {
 
     /// The account whose token a request bears; with several of one token, the one named `sid`, else the
     /// first (RFC 6750 §2.1).
-    #[allow(dead_code)] // for the faces that use it
     pub(super) fn bearer(&self, headers: &HeaderMap, sid: Option<&str>) -> Option<&Account> {
         let token = authorization(headers, "bearer")?.trim().as_bytes();
         let mut found = None;

@@ -4,7 +4,7 @@
 //! A face (REST, documents) gets all of it by reference and keeps no other state of calls than its
 //! own drivers'.
 
-use super::face::rcml;
+use super::face::{rcml, telnyx};
 use super::live::Live;
 use super::orders::Orders;
 use super::webhook::{Client, ClientOptions, Webhooks};
@@ -37,6 +37,8 @@ pub(super) struct Engine {
     pub(super) webhooks: Arc<Webhooks>,
     /// The drivers of documents.
     pub(super) rcml: rcml::Drivers,
+    /// The legs that commands steer.
+    pub(super) telnyx: telnyx::Legs,
     /// The host by which Baton names itself where a call does not say.
     pub(super) host: Box<str>,
     /// Whether a verb that needs media fails its document; else it is skipped (rcml 8).
@@ -48,23 +50,15 @@ pub(super) struct Engine {
 impl Engine {
     /// To be called on the runtime. The events are to be given to [`run`].
     pub(super) fn new(steering: Steering) -> (Arc<Engine>, Receiver<Event>) {
-        let Steering {
-            node,
-            shards,
-            events,
-            store,
-            applications,
-            webhook,
-            host,
-            media_fails,
-            webhook_key: _,
-        } = steering;
+        let Steering { node, shards, events, store, applications, webhook, host, media_fails, webhook_key } =
+            steering;
         let options = ClientOptions { allow_private: webhook.allow_private, dns: webhook.dns };
         let client = Client::new(&options);
         let engine = Engine {
             live: Live::new(node, Orders::new(shards)),
             webhooks: Webhooks::new(Box::new(client), webhook.limits),
             rcml: rcml::Drivers::default(),
+            telnyx: telnyx::Legs::new(&webhook_key, &applications),
             host,
             media_fails,
             applications,
@@ -90,7 +84,8 @@ impl Engine {
         let application = self.applications.get(usize::from(offered.application));
         match application.map(|application| (application.kind, application)) {
             Some((ApplicationKind::Rcml, application)) => rcml::answer(self, offered, application),
-            Some((ApplicationKind::Jambonz | ApplicationKind::Telnyx, _)) | None => {
+            Some((ApplicationKind::Telnyx, _)) => telnyx::offered(self, offered),
+            Some((ApplicationKind::Jambonz, _)) | None => {
                 // The configuration has changed meanwhile.
                 tracing::warn!(event = "application.unknown", "an inbound call has no application");
                 let hangup = Action::Hangup { status: Some(500), reason: None };
@@ -136,6 +131,7 @@ impl Engine {
             live: Live::new(7, Orders::new(shards)),
             webhooks: Webhooks::new(exchange, super::WebhookLimits::default()),
             rcml: rcml::Drivers::default(),
+            telnyx: telnyx::Legs::new(&[7; 32], &applications),
             host: "baton.example.net".into(),
             media_fails: false,
             applications,

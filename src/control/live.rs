@@ -161,7 +161,7 @@ impl Live {
 
 /// Unpredictable bits. The operating system has none only when nothing works any more; then two
 /// identifiers of one moment would meet.
-fn random() -> u128 {
+pub(super) fn random() -> u128 {
     match entropy::bytes::<16>() {
         Ok(bytes) => u128::from_be_bytes(bytes),
         Err(_) => u128::from(Clock::new().now().micros()) << 64,

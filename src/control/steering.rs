@@ -117,6 +117,10 @@ pub struct Application {
     pub connection_id: Option<Box<str>>,
     /// `telnyx`: who is told when `url` cannot be reached.
     pub failover_url: Option<String>,
+    /// `telnyx`: how long an attempt to tell it something may take; `None`: 5 s.
+    pub timeout: Option<Duration>,
+    /// `telnyx`: how long after a transfer Baton ends the leg, unless the party does; `None`: 1 s.
+    pub bye_after: Option<Duration>,
 }
 
 impl Application {
@@ -135,6 +139,8 @@ impl Application {
             webhook_secret: None,
             connection_id: None,
             failover_url: None,
+            timeout: None,
+            bye_after: None,
         }
     }
 }

@@ -28,6 +28,7 @@ pub const ACCOUNT: &str = "AC00000000000000000000000000000001";
 pub const OTHER: &str = "AC00000000000000000000000000000002";
 pub const ORGANISATION: &str = "OR000000000000000000000000000000aa";
 pub const TOKEN: &str = "change-me";
+pub const OTHER_TOKEN: &str = "change-me-too";
 /// The seed of the key that signs webhooks.
 pub const WEBHOOK_KEY: [u8; 32] = [7; 32];
 pub const NODE: u128 = 0x0a11_ce00_0000_0000_0000_0000_0000_0001;
@@ -69,7 +70,7 @@ impl Server {
         let readiness = Readiness::starting();
         let account = |sid: &str, org_sid: Option<&str>| Account {
             sid: sid.into(),
-            token: Secret::new(TOKEN),
+            token: Secret::new(token_of(sid)),
             org_sid: org_sid.map(String::from),
         };
         let runtime = runtime().expect("the runtime starts");
@@ -161,9 +162,23 @@ impl Server {
         Answer::read(stream)
     }
 
+    /// A request with a body and these header lines.
+    pub fn send_body(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let length = body.len().to_string();
+        let mut text = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+        for (name, value) in headers.iter().chain(&[("Content-Length", length.as_str())]) {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+        text.push_str("\r\n");
+        text.push_str(body);
+        let mut stream = self.connect();
+        stream.write_all(text.as_bytes()).expect("the server reads");
+        Answer::read(stream)
+    }
+
     /// GET with the credentials of an account and these further header lines.
     pub fn get_as(&self, account: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let credentials = basic(account, TOKEN);
+        let credentials = basic(account, token_of(account));
         let mut all = vec![("Authorization", credentials.as_str())];
         all.extend_from_slice(headers);
         self.request("GET", path, &all)
@@ -200,6 +215,11 @@ impl Drop for Server {
         drop(self.store.take());
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// The token of an account.
+pub fn token_of(account: &str) -> &'static str {
+    if account == OTHER { OTHER_TOKEN } else { TOKEN }
 }
 
 /// A resource of the first account.

@@ -11,3 +11,7 @@ mod paging;
 mod receiver;
 mod refers;
 mod shard;
+mod telnyx;
+mod telnyx_calls;
+mod telnyx_events;
+mod telnyx_refer;

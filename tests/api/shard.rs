@@ -149,8 +149,13 @@ impl FakeShards {
     }
 
     pub fn end(&self, sid: CallSid, status: CallStatus) {
-        self.change(sid, status);
-        self.tell(Event::Ended(sid, EndedBy::Peer));
+        self.end_by(sid, status, 0, EndedBy::Peer);
+    }
+
+    /// It ends with this final code, by whom.
+    pub fn end_by(&self, sid: CallSid, status: CallStatus, code: u16, by: EndedBy) {
+        self.change_by(sid, status, code);
+        self.tell(Event::Ended(sid, by));
     }
 
     /// A call comes in and waits for the first application.

@@ -4,6 +4,7 @@ use super::{Name, named};
 use crate::config::read::{At, FromToml, Reader, Value};
 use crate::config::secret::Secret;
 use std::fmt;
+use std::time::Duration;
 
 /// What an application speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,10 @@ pub struct Application {
     pub connection_id: Option<String>,
     /// `telnyx`: who is told when `url` cannot be reached.
     pub failover_url: Option<HttpUrl>,
+    /// `telnyx`: how long an attempt to tell it something may take.
+    pub webhook_timeout: Option<Duration>,
+    /// `telnyx`: how long after a transfer Baton ends the leg, unless the party does.
+    pub bye_after: Option<Duration>,
 }
 
 /// Which kind each of the further keys belongs to.
@@ -75,6 +80,8 @@ const OF_KIND: &[(&str, ApplicationKind)] = &[
     ("webhook_secret", ApplicationKind::Jambonz),
     ("connection_id", ApplicationKind::Telnyx),
     ("failover_url", ApplicationKind::Telnyx),
+    ("webhook_timeout", ApplicationKind::Telnyx),
+    ("bye_after", ApplicationKind::Telnyx),
 ];
 
 impl Application {
@@ -101,6 +108,8 @@ impl Application {
         let webhook_secret = table.take("webhook_secret");
         let connection_id = table.take("connection_id");
         let failover_url = table.take("failover_url");
+        let webhook_timeout = table.take("webhook_timeout");
+        let bye_after = table.take("bye_after");
         table.finish();
         Some(Application {
             name: name?,
@@ -115,6 +124,8 @@ impl Application {
             webhook_secret,
             connection_id,
             failover_url,
+            webhook_timeout,
+            bye_after,
         })
     }
 }

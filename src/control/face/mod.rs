@@ -2,3 +2,4 @@
 
 pub(super) mod rcml;
 pub(super) mod restcomm;
+pub(super) mod telnyx;

@@ -11,8 +11,8 @@ pub(in crate::control) trait Notification: Send + Sync + fmt::Debug {
     /// How long to wait before the attempt of this number, from 0; `None`: it is given up.
     fn pause(&self, number: usize) -> Option<Duration>;
 
-    /// What is sent in it, made at the moment of sending.
-    fn request(&self, number: usize) -> Request;
+    /// What is sent in it, made at the moment of sending; `None`: it is given up.
+    fn request(&self, number: usize) -> Option<Request>;
 
     /// How long an attempt may take; `None`: what all exchanges may.
     fn timeout(&self) -> Option<Duration> {
@@ -47,8 +47,8 @@ impl Notification for Repeated {
         }
     }
 
-    fn request(&self, _: usize) -> Request {
-        self.request.clone()
+    fn request(&self, _: usize) -> Option<Request> {
+        Some(self.request.clone())
     }
 }
 
@@ -101,7 +101,7 @@ async fn deliver(webhooks: &Webhooks, notification: &dyn Notification) {
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
-        let request = notification.request(number);
+        let Some(request) = notification.request(number) else { return };
         let host = request.url.host_str().unwrap_or("").to_owned();
         let timeout = notification.timeout().unwrap_or(webhooks.limits.timeout);
         match webhooks.within(&webhooks.deliveries, request, timeout).await {

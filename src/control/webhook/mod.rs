@@ -15,7 +15,6 @@ mod stats;
 mod tests;
 
 pub(super) use client::{Client, ClientOptions};
-#[allow(unused_imports)] // for the faces that sign what they send
 pub(super) use lane::{Lane, Notification, Retry};
 pub(super) use stats::{Outcome, Stats};
 
@@ -49,7 +48,6 @@ pub(super) enum Content {
     /// Names and values, in order.
     Form(Vec<(String, String)>),
     /// A JSON text; a GET has no place for it.
-    #[allow(dead_code)] // for the faces that speak JSON
     Json(Bytes),
 }
 

@@ -42,13 +42,13 @@ const RESERVED: &[&str] = &[
 
 /// The address cannot be used as the target of a Refer (rcml 6.1.1, 6.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Unusable;
+pub(in crate::control::face) struct Unusable;
 
 /// A Refer's target.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
+pub(in crate::control::face) struct Target {
     /// The URI for Refer-To, header part included.
-    pub(super) uri: String,
+    pub(in crate::control::face) uri: String,
     /// The URI without it.
     pub(super) address: String,
     /// It ended in a `?` with nothing behind (rcml 6.6).
@@ -56,7 +56,7 @@ pub(super) struct Target {
 }
 
 /// Reads the address of a Refer.
-pub(super) fn refer_target(text: &str) -> Result<Target, Unusable> {
+pub(in crate::control::face) fn refer_target(text: &str) -> Result<Target, Unusable> {
     let (address, headers) = split(text);
     let address = whole(address);
     let uri = Uri::parse(address.as_bytes()).map_err(|_| Unusable)?;
@@ -68,8 +68,7 @@ pub(super) fn refer_target(text: &str) -> Result<Target, Unusable> {
     for pair in headers.unwrap_or("").split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let plain = decode(name.as_bytes()).to_ascii_lowercase();
-        let reserved = RESERVED.iter().any(|known| known.as_bytes() == plain);
-        if plain.is_empty() || reserved || breaks(&plain) || breaks(&decode(value.as_bytes())) {
+        if plain.is_empty() || is_reserved(&plain) || breaks(&plain) || breaks(&decode(value.as_bytes())) {
             return Err(Unusable);
         }
         written.push(if written.is_empty() { b'?' } else { b'&' });
@@ -80,6 +79,11 @@ pub(super) fn refer_target(text: &str) -> Result<Target, Unusable> {
     let headers_out = String::from_utf8(written).map_err(|_| Unusable)?;
     let bare = headers.is_some_and(|headers| headers.is_empty());
     Ok(Target { uri: format!("{address}{headers_out}"), address, bare })
+}
+
+/// Whether no address may set this header field.
+pub(in crate::control::face) fn is_reserved(name: &[u8]) -> bool {
+    RESERVED.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 /// Escapes what the grammar forbids in a URI's header part; what is escaped already stays as written.

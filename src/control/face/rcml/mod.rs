@@ -19,7 +19,7 @@ mod transfer;
 mod tree;
 mod wait;
 
-pub(super) use address::{invite_header, invite_headers, split, whole};
+pub(super) use address::{invite_header, invite_headers, is_reserved, refer_target, split, whole};
 pub(super) use callback::{Callback, Kind};
 
 use crate::control::engine::Engine;

@@ -1,0 +1,293 @@
+//! Commands on a leg (telnyx 4): read, checked in one order for all, and made into orders.
+
+use super::address::party;
+use super::fault::{Entry, Fault};
+use super::fields::{Common, Fields};
+use super::hooks::Hooks;
+use super::leg::{Leg, Way};
+use super::{Asked, dial, refer};
+use crate::control::auth::Account;
+use crate::control::engine::Engine;
+use crate::control::orders::NotTaken;
+use crate::sip::command::{Action, Order, Refused};
+use crate::sip::event::CallStatus;
+use axum::body::Body;
+use axum::http::Method;
+use std::sync::Arc;
+
+/// The commands there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    Answer,
+    Reject,
+    Hangup,
+    Transfer,
+    Bridge,
+    Refer,
+    SendSipInfo,
+    ClientStateUpdate,
+    /// It needs media.
+    Unsupported(&'static str),
+}
+
+/// Commands that need media, or what Baton has not.
+const UNSUPPORTED: &[&str] = &[
+    "ai_assistant_add_messages",
+    "ai_assistant_join",
+    "ai_assistant_start",
+    "ai_assistant_stop",
+    "enqueue",
+    "fork_start",
+    "fork_stop",
+    "gather",
+    "gather_stop",
+    "gather_using_ai",
+    "gather_using_audio",
+    "gather_using_speak",
+    "leave_queue",
+    "playback_start",
+    "playback_stop",
+    "record_pause",
+    "record_resume",
+    "record_start",
+    "record_stop",
+    "send_dtmf",
+    "siprec_start",
+    "siprec_stop",
+    "speak",
+    "streaming_start",
+    "streaming_stop",
+    "suppression_start",
+    "suppression_stop",
+    "switch_supervisor_role",
+    "transcription_start",
+    "transcription_stop",
+];
+
+impl Verb {
+    /// The command of a name.
+    pub(super) fn from_name(name: &str) -> Option<Verb> {
+        Some(match name {
+            "answer" => Verb::Answer,
+            "reject" => Verb::Reject,
+            "hangup" => Verb::Hangup,
+            "transfer" => Verb::Transfer,
+            "bridge" => Verb::Bridge,
+            "refer" => Verb::Refer,
+            "send_sip_info" => Verb::SendSipInfo,
+            "client_state_update" => Verb::ClientStateUpdate,
+            _ => Verb::Unsupported(UNSUPPORTED.iter().find(|known| **known == name)?),
+        })
+    }
+
+    /// How it is sent.
+    pub(super) fn method(self) -> Method {
+        match self {
+            Verb::ClientStateUpdate => Method::PUT,
+            _ => Method::POST,
+        }
+    }
+
+    fn needs_fields(self) -> bool {
+        !matches!(self, Verb::Answer | Verb::Hangup | Verb::Unsupported(_))
+    }
+}
+
+/// A command whose body is fine.
+#[derive(Debug)]
+enum Wanted {
+    Answer { headers: Vec<(String, String)>, hooks: Hooks },
+    Reject { status: u16 },
+    Hangup { headers: Vec<(String, String)> },
+    Transfer(Box<dial::Transfer>),
+    Bridge { with: String },
+    Refer(refer::Wanted),
+    SendSipInfo { content_type: String, body: String },
+    ClientStateUpdate,
+}
+
+/// What `reject` is answered with.
+const CAUSES: &[(&str, u16)] =
+    &[("CALL_REJECTED", 603), ("USER_BUSY", 486), ("NOT_FOUND", 404), ("TEMPORARILY_UNAVAILABLE", 480)];
+
+/// Takes a command, in the order of checks of telnyx 1.6.
+pub(super) async fn act(
+    asked: &Asked<'_>,
+    account: &Account,
+    id: &str,
+    verb: Verb,
+    body: Body,
+) -> Result<(), Fault> {
+    let mut fields = Fields::read(asked.headers, body, verb.needs_fields()).await?;
+    let (common, wanted) = read(&mut fields, verb)?;
+    let engine = &asked.app.engine;
+    let leg = engine.telnyx.leg(id, &account.sid);
+    let leg = leg.ok_or_else(|| Fault::unknown_call("call_control_id"))?;
+    if leg.knows(common.command_id.as_ref()) {
+        return Ok(());
+    }
+    let live = engine.live.call(leg.sid).filter(|live| !live.record.status.is_final());
+    let live = live.ok_or_else(Fault::ended)?;
+    let answered = live.record.status == CallStatus::InProgress;
+    let former = leg.begin(common);
+    // A client that has lost patience must not leave a command half done.
+    let (engine, of) = (Arc::clone(engine), Arc::clone(&leg));
+    let doing = tokio::spawn(async move { carry_out(&engine, &of, answered, wanted).await });
+    let done =
+        doing.await.unwrap_or_else(|_| Err(Fault::unavailable("The command could not be carried out.")));
+    if done.is_err() {
+        leg.undo(former);
+    }
+    done
+}
+
+fn read(fields: &mut Fields, verb: Verb) -> Result<(Common, Wanted), Fault> {
+    if verb == Verb::Refer {
+        let (common, wanted) = refer::wanted(fields)?;
+        return Ok((common, Wanted::Refer(wanted)));
+    }
+    if verb == Verb::ClientStateUpdate {
+        let client_state = fields.required_state("client_state");
+        fields.finish()?;
+        return Ok((Common { client_state, command_id: None }, Wanted::ClientStateUpdate));
+    }
+    let wanted = match verb {
+        Verb::Answer => {
+            let hooks = Hooks::read(fields);
+            let headers = [fields.custom_headers(), fields.sip_headers()].concat();
+            Wanted::Answer { headers, hooks }
+        }
+        Verb::Reject => {
+            let words: Vec<&'static str> = CAUSES.iter().map(|(word, _)| *word).collect();
+            let cause = fields.required_word("cause", &words);
+            let status = CAUSES.iter().find(|(word, _)| Some(*word) == cause);
+            Wanted::Reject { status: status.map_or(603, |(_, status)| *status) }
+        }
+        Verb::Hangup => Wanted::Hangup { headers: fields.custom_headers() },
+        Verb::Transfer => Wanted::Transfer(Box::new(dial::Transfer::read(fields))),
+        Verb::Bridge => Wanted::Bridge { with: fields.required("call_control_id").unwrap_or_default() },
+        Verb::SendSipInfo => {
+            let content_type = fields.required("content_type").unwrap_or_default();
+            let body = fields.required("body").unwrap_or_default();
+            if content_type.bytes().any(|b| b.is_ascii_control()) {
+                fields.fault(Entry::unusable("/content_type", "This is no content type."));
+            }
+            Wanted::SendSipInfo { content_type, body }
+        }
+        Verb::Refer | Verb::ClientStateUpdate => Wanted::ClientStateUpdate,
+        Verb::Unsupported(name) => {
+            let detail = format!("The command {name} is not supported: there is no media here.");
+            return Err(Fault::unusable(detail));
+        }
+    };
+    let common = fields.common();
+    fields.finish()?;
+    Ok((common, wanted))
+}
+
+async fn carry_out(
+    engine: &Arc<Engine>,
+    leg: &Arc<Leg>,
+    answered: bool,
+    wanted: Wanted,
+) -> Result<(), Fault> {
+    let order =
+        |action| async { engine.live.orders().ask(Order::Leg(leg.sid, action)).await.map_err(refused) };
+    let parked = leg.way == Way::Incoming && !answered;
+    match wanted {
+        Wanted::Refer(_) | Wanted::SendSipInfo { .. } if !answered => Err(Fault::not_answered()),
+        Wanted::Transfer(_) | Wanted::Bridge { .. } if !answered && !parked => Err(Fault::not_answered()),
+        Wanted::Answer { .. } | Wanted::Reject { .. } if !parked => Err(Fault::unusable(match leg.way {
+            Way::Incoming => "This call has already been answered.",
+            Way::Outgoing => "This command is for inbound calls only.",
+        })),
+        Wanted::Answer { headers, hooks } => {
+            let former = {
+                let mut state = leg.state();
+                state.decided = true;
+                let former = state.hooks.clone();
+                state.hooks.merge(hooks);
+                former
+            };
+            let done = order(Action::Answer { sdp: None, headers }).await;
+            if done.is_err() {
+                leg.state().hooks = former;
+            }
+            done
+        }
+        Wanted::Reject { status } => {
+            leg.state().decided = true;
+            order(Action::Hangup { status: Some(status), reason: None }).await
+        }
+        Wanted::Hangup { headers } => {
+            leg.state().hung_up = true;
+            let done = order(dial::leaving(headers)).await;
+            if done.is_err() {
+                leg.state().hung_up = false;
+            }
+            done
+        }
+        Wanted::Transfer(transfer) => {
+            leg.state().decided = true;
+            transfer.carry_out(engine, leg).await
+        }
+        Wanted::Bridge { with } => bridge(engine, leg, &with).await,
+        Wanted::Refer(wanted) => refer::refer(engine, leg, wanted).await,
+        Wanted::SendSipInfo { content_type, body } => {
+            let body = Some((content_type, body));
+            order(Action::Request { method: "INFO".to_owned(), headers: Vec::new(), body }).await
+        }
+        Wanted::ClientStateUpdate => Ok(()),
+    }
+}
+
+/// Joins two legs; from then on they are of one session.
+async fn bridge(engine: &Engine, leg: &Leg, with: &str) -> Result<(), Fault> {
+    let other = engine.telnyx.leg(with, &leg.account);
+    let other = other.ok_or_else(|| Fault::unknown_call("call_control_id"))?;
+    if other.sid == leg.sid {
+        return Err(Fault::of(vec![Entry::unusable("/call_control_id", "This is the call itself.")]));
+    }
+    if engine.live.call(other.sid).is_none() {
+        return Err(Fault::ended());
+    }
+    leg.state().decided = true;
+    other.state().decided = true;
+    let session = leg.state().session.clone();
+    let former = std::mem::replace(&mut other.state().session, session);
+    let done = engine.live.orders().ask(Order::Leg(leg.sid, Action::Join(other.sid))).await.map_err(refused);
+    if done.is_err() {
+        other.state().session = former;
+    }
+    done
+}
+
+/// Why an order was not taken, as the client is told.
+pub(super) fn refused(error: NotTaken) -> Fault {
+    match error {
+        NotTaken::Refused(Refused::Unknown | Refused::Ended) => Fault::ended(),
+        NotTaken::Refused(Refused::NotAnswered) => Fault::not_answered(),
+        NotTaken::Refused(Refused::Answered) => Fault::unusable("This call has already been answered."),
+        NotTaken::Refused(Refused::Busy) => Fault::unusable("Another command is at work on this call."),
+        NotTaken::Refused(Refused::Malformed) => {
+            Fault::unusable("The values given cannot be put into a message.")
+        }
+        NotTaken::Refused(Refused::Full) | NotTaken::Behind | NotTaken::Silent => {
+            Fault::unavailable("The call could not be reached now.")
+        }
+    }
+}
+
+/// A callee, when the field can be read.
+pub(super) fn callee(
+    fields: &mut Fields,
+    text: Option<String>,
+    transport: Option<&str>,
+) -> Option<(crate::sip::command::Party, String)> {
+    let text = text?;
+    let callee = party(&text, transport);
+    if callee.is_none() {
+        fields.fault(Entry::unusable("/to", "A number or a SIP URI is needed here."));
+    }
+    callee
+}

@@ -1,0 +1,349 @@
+//! What follows a leg: one task, which tells its connection what the shard's events say of it.
+//!
+//! The last event of a leg is `call.hangup`: while the result of a transfer is awaited, a call that
+//! has ended is not yet told as ended, though it takes no command any more.
+
+use super::hooks::{Connection, Hooks};
+use super::leg::{Leg, NewLeg, Referring, Stage, State, Way, uuid};
+use super::payload::{self, Ending, Payload};
+use super::webhook::Webhook;
+use super::{address, leg};
+use crate::control::engine::Engine;
+use crate::control::live::Watch;
+use crate::sip::command::{Action, Order};
+use crate::sip::event::{
+    CallChanged, CallSid, CallStatus, EndedBy, Event, Offered, ReferReason, ReferSnapshot, ReferStatus,
+};
+use crate::sip::time::Time;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long an inbound call waits for a command (telnyx 4).
+const PARKED: Duration = Duration::from_secs(60);
+/// How often it is looked after what no event told.
+const LOOK: Duration = Duration::from_secs(30);
+/// What a transfer may take at most; the shard decides long before.
+const LONGEST_REFER: Duration = Duration::from_secs(900);
+/// What it may take when the call has ended: the bye grace and more.
+const AFTER_THE_END: Duration = Duration::from_secs(60);
+
+/// An inbound call waits for commands of its application.
+pub(in crate::control) fn offered(engine: &Arc<Engine>, offered: &Offered) {
+    let orders = engine.live.orders();
+    let watch = engine.live.watch(offered.sid);
+    let connection = engine.telnyx.connection_at(offered.application);
+    let known = engine.live.call(offered.sid);
+    let (Some(connection), Some(known)) = (connection, known) else {
+        tracing::error!(event = "application.url", "no usable URL");
+        return orders.tell(Order::Leg(offered.sid, Action::Hangup { status: Some(500), reason: None }));
+    };
+    if known.record.account.is_empty() {
+        // Nobody may command it.
+        tracing::error!(event = "application.account", "a call without an account cannot be commanded");
+        return orders.tell(Order::Leg(offered.sid, Action::Hangup { status: Some(500), reason: None }));
+    }
+    // Whoever waits for a command lets the caller hear so; the shard waits no longer for a decision.
+    orders.tell(Order::Leg(offered.sid, Action::Ring { status: 180, sdp: None }));
+    let leg = Leg::new(
+        NewLeg {
+            sid: offered.sid,
+            account: known.record.account.clone(),
+            connection,
+            way: Way::Incoming,
+            from: address::shown(&offered.from_uri),
+            to: address::shown(&offered.to_uri),
+            ring: None,
+            limit: None,
+            session: None,
+            client_state: None,
+            command_id: None,
+            hooks: Hooks::default(),
+            at: known.record.created,
+        },
+        &engine.webhooks,
+    );
+    engine.telnyx.insert(&leg);
+    follow(engine, leg, watch, &known.headers, known.record.caller_name.as_deref());
+}
+
+/// Follows a leg from its first moment on; `watch` was there before it.
+pub(super) fn follow(
+    engine: &Arc<Engine>,
+    leg: Arc<Leg>,
+    watch: Watch,
+    headers: &[(String, String)],
+    caller_name: Option<&str>,
+) {
+    let driver = Driver {
+        engine: Arc::clone(engine),
+        parked_until: (leg.way == Way::Incoming).then(|| Instant::now() + PARKED),
+        leg,
+        watch,
+        limit_at: None,
+        last: None,
+        ended: None,
+        partner: None,
+        over: None,
+    };
+    let payload = payload::initiated(&driver.leg, &driver.leg.state(), headers, caller_name);
+    let at = driver.leg.state().started;
+    driver.tell("call.initiated", payload, at);
+    tokio::spawn(driver.run());
+}
+
+/// Why Baton ended a call by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    /// Nobody commanded an inbound call.
+    Parked,
+    /// It lasted as long as it may.
+    Limit,
+}
+
+struct Driver {
+    engine: Arc<Engine>,
+    leg: Arc<Leg>,
+    watch: Watch,
+    parked_until: Option<Instant>,
+    limit_at: Option<Instant>,
+    /// The last that was heard of its status.
+    last: Option<CallChanged>,
+    ended: Option<EndedBy>,
+    /// Whom it talks to.
+    partner: Option<CallSid>,
+    over: Option<Over>,
+}
+
+impl Driver {
+    async fn run(mut self) {
+        loop {
+            if let Some(by) = self.ended
+                && self.leg.state().refer.is_none()
+            {
+                return self.hung_up(by);
+            }
+            let leg = Arc::clone(&self.leg);
+            let wake = [self.parked_until, self.limit_at, Some(Instant::now() + LOOK)];
+            let wake = wake.into_iter().flatten().min().unwrap_or_else(Instant::now);
+            tokio::select! {
+                biased;
+                event = self.watch.next() => match event {
+                    Some(event) => self.note(event),
+                    None => self.end(EndedBy::Baton),
+                },
+                () = leg.changed.notified() => {}
+                () = tokio::time::sleep_until(wake) => self.woken(),
+            }
+        }
+    }
+
+    fn note(&mut self, event: Event) {
+        let own = self.leg.sid;
+        match event {
+            Event::CallStarted(started) if started.sid == own => self.leg.state().started = started.at,
+            Event::CallChanged(change) if change.sid == own => {
+                if change.status == CallStatus::InProgress {
+                    self.answered(change.at);
+                }
+                self.last = Some(change);
+            }
+            Event::Ended(sid, by) if sid == own => self.end(by),
+            Event::Joined(one, other) if one == own || other == own => {
+                self.bridged(if one == own { other } else { one });
+            }
+            Event::Parted(one, other) if one == own || other == own => self.partner = None,
+            Event::Refer(refer) => self.referred(&refer),
+            // Of other legs, or nothing that this interface tells.
+            _ => {}
+        }
+    }
+
+    fn answered(&mut self, at: Time) {
+        let payload = {
+            let mut state = self.leg.state();
+            if state.stage == Stage::Ended || state.answered.is_some() {
+                return;
+            }
+            state.stage = Stage::Answered;
+            state.answered = Some(at);
+            payload::up(&self.leg, &state, Some("answered"))
+        };
+        self.limit_at = self.leg.limit.map(|limit| Instant::now() + limit);
+        self.tell("call.answered", payload, at);
+    }
+
+    fn bridged(&mut self, with: CallSid) {
+        if self.partner.replace(with) == Some(with) {
+            return;
+        }
+        let payload = payload::up(&self.leg, &self.leg.state(), Some("bridged"));
+        self.tell("call.bridged", payload, self.engine.live.now());
+    }
+
+    /// It has ended: no command is taken any more.
+    fn end(&mut self, by: EndedBy) {
+        if self.ended.is_some() {
+            return;
+        }
+        self.ended = Some(by);
+        (self.parked_until, self.limit_at) = (None, None);
+        let at = self.last.as_ref().map_or_else(|| self.engine.live.now(), |last| last.at);
+        let mut state = self.leg.state();
+        state.stage = Stage::Ended;
+        state.ended = Some(at);
+        drop(state);
+        self.engine.telnyx.retire(self.leg.sid);
+    }
+
+    /// What becomes of a transfer (telnyx 2.9): at most one `started`, then one result.
+    fn referred(&mut self, refer: &ReferSnapshot) {
+        let accepted = refer.refer_code.is_some_and(|code| (200..300).contains(&code));
+        let known = accepted || refer.notify_code.is_some();
+        let over = refer.status != ReferStatus::InProgress;
+        let start = {
+            let mut state = self.leg.state();
+            let Some(pending) = state.refer.as_mut().filter(|pending| pending.sid == refer.sid) else {
+                return;
+            };
+            let start = known && !pending.started;
+            pending.started |= start;
+            if over {
+                state.refer = None;
+            }
+            start
+        };
+        if start {
+            let code = if accepted { 100 } else { refer.notify_code.unwrap_or(100) };
+            self.tell_refer("call.refer.started", code, refer.at);
+        }
+        match (over, refer.status) {
+            (false, _) => {}
+            (true, ReferStatus::Completed) => {
+                let code = refer.notify_code.filter(|code| (200..300).contains(code)).unwrap_or(200);
+                self.tell_refer("call.refer.completed", code, refer.at);
+            }
+            (true, _) => self.tell_refer("call.refer.failed", failure(refer), refer.at),
+        }
+    }
+
+    fn tell_refer(&self, event: &'static str, code: u16, at: Time) {
+        let payload = payload::refer(&self.leg, &self.leg.state(), code);
+        self.tell(event, payload, at);
+    }
+
+    fn woken(&mut self) {
+        let now = Instant::now();
+        if self.parked_until.is_some_and(|until| until <= now) {
+            self.parked_until = None;
+            let waits = {
+                let state = self.leg.state();
+                state.stage == Stage::Parked && !state.decided
+            };
+            if waits {
+                self.over = Some(Over::Parked);
+                self.order(Action::Hangup { status: Some(480), reason: None });
+            }
+        }
+        if self.limit_at.is_some_and(|at| at <= now) {
+            self.limit_at = None;
+            self.over = Some(Over::Limit);
+            self.order(Action::Hangup { status: None, reason: None });
+        }
+        if self.ended.is_none() && self.engine.live.call(self.leg.sid).is_none() {
+            // Its end was lost on the way here.
+            self.end(EndedBy::Baton);
+        }
+        self.give_up_refer(now);
+    }
+
+    /// No event came that would have told the result.
+    fn give_up_refer(&mut self, now: Instant) {
+        let patience = if self.ended.is_some() { AFTER_THE_END } else { LONGEST_REFER };
+        let late = |refer: &mut Referring| now.duration_since(refer.since) > patience;
+        let late = self.leg.state().refer.take_if(late).is_some();
+        if late {
+            let code = if self.ended.is_some() { 487 } else { 408 };
+            self.tell_refer("call.refer.failed", code, self.engine.live.now());
+        }
+    }
+
+    fn order(&self, action: Action) {
+        self.engine.live.orders().tell(Order::Leg(self.leg.sid, action));
+    }
+
+    fn hung_up(self, by: EndedBy) {
+        let payload = {
+            let state = self.leg.state();
+            payload::hangup(&self.leg, &state, self.ending(by, &state))
+        };
+        let at = self.leg.state().ended.unwrap_or_else(|| self.engine.live.now());
+        self.tell("call.hangup", payload, at);
+        if let Some(partner) = self.partner {
+            // Two that talk end together.
+            let hangup = Action::Hangup { status: None, reason: None };
+            self.engine.live.orders().tell(Order::Leg(partner, hangup));
+        }
+    }
+
+    /// The table of causes (telnyx 4).
+    fn ending(&self, by: EndedBy, state: &State) -> Ending {
+        let last = self.last.as_ref().filter(|last| last.status.is_final());
+        let code = last.map_or(0, |last| last.code);
+        let incoming = self.leg.way == Way::Incoming;
+        let source = match by {
+            EndedBy::Peer if incoming => "caller",
+            EndedBy::Peer => "callee",
+            EndedBy::Control if incoming => "callee",
+            EndedBy::Control => "caller",
+            EndedBy::OtherLeg | EndedBy::Baton => "unknown",
+        };
+        let rang = self.leg.ring.is_some_and(|ring| {
+            state.ended.is_some_and(|ended| ended.since(state.started) + Duration::from_millis(100) >= ring)
+        });
+        let canceled = last.is_some_and(|last| last.status == CallStatus::Canceled);
+        let cause = match code {
+            _ if state.answered.is_some() && self.over == Some(Over::Limit) => "time_limit",
+            _ if state.answered.is_some() => "normal_clearing",
+            _ if state.hung_up => "originator_cancel",
+            _ if self.over == Some(Over::Parked) => "timeout",
+            486 | 600 => "user_busy",
+            403 | 603 => "call_rejected",
+            404 => "not_found",
+            408 | 480 | 487 if rang && !canceled => "timeout",
+            408 | 480 => "no_answer",
+            _ if canceled => "originator_cancel",
+            _ => "unspecified",
+        };
+        Ending { cause, source, code }
+    }
+
+    fn tell(&self, event: &'static str, payload: Payload, at: Time) {
+        let connection: &Connection = &self.leg.connection;
+        self.leg.lane.notify(Box::new(Webhook {
+            signer: Arc::clone(&self.engine.telnyx.signer),
+            event,
+            id: uuid(),
+            at,
+            payload,
+            targets: self.leg.state().hooks.targets(event, connection),
+            timeout: connection.timeout,
+        }));
+        tracing::debug!(event = "telnyx.event", call = leg::control_id(self.leg.sid), kind = event, "told");
+    }
+}
+
+/// The code that says why a transfer failed (telnyx 2.9).
+fn failure(refer: &ReferSnapshot) -> u16 {
+    match refer.reason {
+        Some(ReferReason::TargetBusy | ReferReason::TargetNoAnswer | ReferReason::TargetRejected) => {
+            refer.notify_code.unwrap_or(408)
+        }
+        Some(ReferReason::ReferRejected | ReferReason::Policy) => refer.refer_code.unwrap_or(403),
+        Some(ReferReason::ReferTimeout) => refer.refer_code.filter(|code| *code >= 300).unwrap_or(408),
+        Some(ReferReason::NotifyTimeout | ReferReason::OutcomeUnknown | ReferReason::Unmonitored) => 408,
+        Some(ReferReason::CallEnded | ReferReason::ApiCancel) => 487,
+        Some(ReferReason::BridgeFailed) => 500,
+        None => refer.notify_code.unwrap_or(408),
+    }
+}

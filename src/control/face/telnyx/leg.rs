@@ -1,0 +1,343 @@
+//! The legs this interface steers, from their first moment until ten minutes after their end.
+
+use super::fields::Common;
+use super::hooks::{Connection, Hooks};
+use super::sign::Signer;
+use crate::control::live::random;
+use crate::control::webhook::{Lane, Retry, Webhooks};
+use crate::control::{Application, ApplicationKind};
+use crate::sip::event::{CallSid, ReferSid};
+use crate::sip::time::Time;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// How long an ended call can be read (telnyx 4).
+const KEPT: Duration = Duration::from_secs(600);
+/// Ended calls kept at most.
+const ENDED: usize = 100_000;
+/// Ids of commands remembered for one call.
+const COMMANDS: usize = 1_000;
+
+/// A leg as commands name it.
+pub(super) fn control_id(sid: CallSid) -> String {
+    format!("v3:{}", URL_SAFE_NO_PAD.encode(sid.0.to_be_bytes()))
+}
+
+/// The leg that a text names.
+pub(super) fn parse_control_id(text: &str) -> Option<CallSid> {
+    let bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix("v3:")?).ok()?;
+    Some(CallSid(u128::from_be_bytes(bytes.try_into().ok()?)))
+}
+
+/// A new random UUID (RFC 9562 §5.4).
+pub(super) fn uuid() -> String {
+    let bits = random() & !(0xf << 76) & !(0b11 << 62) | 4 << 76 | 0b10 << 62;
+    let hex = format!("{bits:032x}");
+    let part = |from, to| hex.get(from..to).unwrap_or_default();
+    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
+}
+
+/// Which side called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Incoming,
+    Outgoing,
+}
+
+/// How far a leg is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It came in and waits for a command.
+    Parked,
+    /// It is being called.
+    Bridging,
+    Answered,
+    Ended,
+}
+
+/// A leg.
+#[derive(Debug)]
+pub(super) struct Leg {
+    pub(super) sid: CallSid,
+    pub(super) account: String,
+    pub(super) connection: Arc<Connection>,
+    pub(super) leg_id: String,
+    pub(super) way: Way,
+    pub(super) from: String,
+    pub(super) to: String,
+    /// How long it may ring, and how long it may last.
+    pub(super) ring: Option<Duration>,
+    pub(super) limit: Option<Duration>,
+    pub(super) lane: Lane,
+    /// Something that the driver looks at has changed.
+    pub(super) changed: Notify,
+    state: Mutex<State>,
+}
+
+/// What changes of a leg.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) session: String,
+    pub(super) client_state: Option<String>,
+    pub(super) hooks: Hooks,
+    pub(super) stage: Stage,
+    pub(super) started: Time,
+    pub(super) answered: Option<Time>,
+    pub(super) ended: Option<Time>,
+    /// The transfer under way.
+    pub(super) refer: Option<Referring>,
+    /// A command has decided about an inbound call.
+    pub(super) decided: bool,
+    /// It was ended by command.
+    pub(super) hung_up: bool,
+    commands: VecDeque<String>,
+    /// The command under which it was dialled.
+    dialled_by: Option<String>,
+}
+
+/// A transfer under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Referring {
+    pub(super) sid: ReferSid,
+    pub(super) since: Instant,
+    /// That it was accepted has been told.
+    pub(super) started: bool,
+}
+
+/// What a new leg is made of.
+#[derive(Debug)]
+pub(super) struct NewLeg {
+    pub(super) sid: CallSid,
+    pub(super) account: String,
+    pub(super) connection: Arc<Connection>,
+    pub(super) way: Way,
+    pub(super) from: String,
+    pub(super) to: String,
+    pub(super) ring: Option<Duration>,
+    pub(super) limit: Option<Duration>,
+    /// `None`: a session of its own.
+    pub(super) session: Option<String>,
+    pub(super) client_state: Option<String>,
+    pub(super) command_id: Option<String>,
+    pub(super) hooks: Hooks,
+    pub(super) at: Time,
+}
+
+impl Leg {
+    /// To be made on the runtime.
+    pub(super) fn new(new: NewLeg, webhooks: &Arc<Webhooks>) -> Arc<Leg> {
+        let stage = match new.way {
+            Way::Incoming => Stage::Parked,
+            Way::Outgoing => Stage::Bridging,
+        };
+        Arc::new(Leg {
+            sid: new.sid,
+            account: new.account,
+            connection: new.connection,
+            leg_id: uuid(),
+            way: new.way,
+            from: new.from,
+            to: new.to,
+            ring: new.ring,
+            limit: new.limit,
+            lane: Lane::new(webhooks, Retry::NEVER),
+            changed: Notify::new(),
+            state: Mutex::new(State {
+                session: new.session.unwrap_or_else(uuid),
+                client_state: new.client_state,
+                hooks: new.hooks,
+                stage,
+                started: new.at,
+                answered: None,
+                ended: None,
+                refer: None,
+                decided: false,
+                hung_up: false,
+                commands: VecDeque::new(),
+                dialled_by: new.command_id,
+            }),
+        })
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of a command before it is carried out: its client state counts in whatever comes of
+    /// it. What is returned undoes that, should the command be refused (telnyx 2.5, 2.6).
+    pub(super) fn begin(&self, common: Common) -> Former {
+        let mut state = self.state();
+        if let Some(id) = &common.command_id {
+            if state.commands.len() >= COMMANDS {
+                state.commands.pop_front();
+            }
+            state.commands.push_back(id.clone());
+        }
+        let client_state = common.client_state.map(|new| state.client_state.replace(new));
+        Former { client_state, command_id: common.command_id }
+    }
+
+    /// The command was refused: it was not executed, and its id is free.
+    pub(super) fn undo(&self, former: Former) {
+        let mut state = self.state();
+        if let Some(client_state) = former.client_state {
+            state.client_state = client_state;
+        }
+        if let Some(id) = former.command_id {
+            state.commands.retain(|known| *known != id);
+        }
+    }
+
+    /// Whether a command with this id was executed.
+    pub(super) fn knows(&self, command_id: Option<&String>) -> bool {
+        command_id.is_some_and(|id| self.state().commands.contains(id))
+    }
+}
+
+/// What a command has changed of a leg.
+#[derive(Debug)]
+pub(super) struct Former {
+    client_state: Option<Option<String>>,
+    command_id: Option<String>,
+}
+
+/// All legs, and who steers them.
+#[derive(Debug)]
+pub(in crate::control) struct Legs {
+    pub(super) signer: Arc<Signer>,
+    /// In the order of the applications; `None` for those that speak otherwise.
+    connections: Vec<Option<Arc<Connection>>>,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    legs: HashMap<CallSid, Arc<Leg>>,
+    /// By account and the id of the command that dialled.
+    dialled: HashMap<(String, String), CallSid>,
+    ended: VecDeque<(Instant, CallSid)>,
+}
+
+impl Legs {
+    /// `key` is the seed of the key that signs.
+    pub(in crate::control) fn new(key: &[u8; 32], applications: &[Application]) -> Legs {
+        let connection = |application: &Application| {
+            let spoken = application.kind == ApplicationKind::Telnyx;
+            spoken.then(|| Connection::new(application)).flatten().map(Arc::new)
+        };
+        Legs {
+            signer: Arc::new(Signer::new(key)),
+            connections: applications.iter().map(connection).collect(),
+            table: Mutex::default(),
+        }
+    }
+
+    /// The key by which webhooks are verified.
+    pub(super) fn public_key(&self) -> String {
+        self.signer.public()
+    }
+
+    /// The connection of this id that an account may use.
+    pub(super) fn connection(&self, id: &str, account: &str) -> Option<Arc<Connection>> {
+        let mut all = self.connections.iter().flatten();
+        all.find(|connection| connection.id == id && connection.serves(account)).cloned()
+    }
+
+    /// The connection of the application at this place.
+    pub(super) fn connection_at(&self, application: u16) -> Option<Arc<Connection>> {
+        self.connections.get(usize::from(application))?.clone()
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.tidy();
+        table
+    }
+
+    /// A leg of an account, alive or ended not long ago.
+    pub(super) fn leg(&self, id: &str, account: &str) -> Option<Arc<Leg>> {
+        let sid = parse_control_id(id)?;
+        self.table().legs.get(&sid).filter(|leg| leg.account == account).cloned()
+    }
+
+    /// The leg that was dialled under this command's id.
+    pub(super) fn dialled(&self, account: &str, command_id: &str) -> Option<Arc<Leg>> {
+        let table = self.table();
+        let sid = table.dialled.get(&(account.to_owned(), command_id.to_owned()))?;
+        table.legs.get(sid).cloned()
+    }
+
+    pub(super) fn insert(&self, leg: &Arc<Leg>) {
+        let command_id = leg.state().dialled_by.clone();
+        let mut table = self.table();
+        if let Some(id) = command_id {
+            table.dialled.insert((leg.account.clone(), id), leg.sid);
+        }
+        table.legs.insert(leg.sid, Arc::clone(leg));
+    }
+
+    /// A leg that was never made.
+    pub(super) fn remove(&self, sid: CallSid) {
+        self.table().remove(sid);
+    }
+
+    /// A leg has ended.
+    pub(super) fn retire(&self, sid: CallSid) {
+        self.table().ended.push_back((Instant::now() + KEPT, sid));
+    }
+}
+
+impl Table {
+    fn tidy(&mut self) {
+        let now = Instant::now();
+        while let Some((until, sid)) = self.ended.front().copied() {
+            if until > now && self.ended.len() <= ENDED {
+                return;
+            }
+            self.ended.pop_front();
+            self.remove(sid);
+        }
+    }
+
+    fn remove(&mut self, sid: CallSid) {
+        let Some(leg) = self.legs.remove(&sid) else { return };
+        let command_id = leg.state().dialled_by.clone();
+        if let Some(id) = command_id {
+            self.dialled.remove(&(leg.account.clone(), id));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [telnyx 1.3] An opaque text that stands in a path as it is.
+    #[test]
+    fn control_ids() {
+        let sid = CallSid(0x1234_5678_9abc_def0_1122_3344_5566_0002);
+        let id = control_id(sid);
+        assert!(
+            id.starts_with("v3:") && id.bytes().all(|b| b.is_ascii_alphanumeric() || b":-_".contains(&b))
+        );
+        assert_eq!(parse_control_id(&id), Some(sid));
+        for wrong in ["", "v3:", "v2:AAAAAAAAAAAAAAAAAAAAAA", "v3:AAAA", "v3:AAAAAAAAAAAAAAAAAAAAA!"] {
+            assert_eq!(parse_control_id(wrong), None, "{wrong}");
+        }
+    }
+
+    /// [telnyx 1.3] Version and variant stand where they belong.
+    #[test]
+    fn uuids() {
+        let text = uuid();
+        let lengths: Vec<usize> = text.split('-').map(str::len).collect();
+        assert_eq!(lengths, [8, 4, 4, 4, 12]);
+        assert!(text.get(14..15) == Some("4") && "89ab".contains(text.get(19..20).unwrap_or("?")));
+        assert_ne!(text, uuid());
+    }
+}
