@@ -1,6 +1,7 @@
 //! `/openapi.json`: the description of everything this server answers, and of nothing else.
 
 mod post;
+mod telnyx;
 
 use super::problem::Format;
 use axum::body::Body;
@@ -31,6 +32,9 @@ fn document() -> Value {
             "securitySchemes": { "account": {
                 "type": "http", "scheme": "basic",
                 "description": "Account sid and token.",
+            }, "token": {
+                "type": "http", "scheme": "bearer",
+                "description": "The account's token.",
             } },
             "schemas": schemas(),
         },
@@ -50,6 +54,7 @@ fn paths() -> Value {
         paths.insert(format!("{base}/Refers"), get(list_refers()));
         paths.insert(format!("{base}/Refers/{{ReferSid}}"), get(read_refer()));
     }
+    paths.extend(telnyx::paths());
     let open = [
         ("/metrics", metrics()),
         ("/healthz", health()),
@@ -274,7 +279,8 @@ fn with_errors(codes: &[&str], responses: Value) -> Value {
 }
 
 fn schemas() -> Value {
-    json!({
+    let mut schemas = telnyx::schemas();
+    let more = json!({
         "Problem": object(&[("message", string("What is wrong."))], &["message"]),
         "Health": object(&[("status", string("alive"))], &["status"]),
         "Readiness": object(&[
@@ -286,7 +292,9 @@ fn schemas() -> Value {
         "CallList": list("calls", "Call", true),
         "Refer": refer(),
         "ReferList": list("refers", "Refer", false),
-    })
+    });
+    schemas.extend(more.as_object().cloned().unwrap_or_default());
+    Value::Object(schemas)
 }
 
 fn object(properties: &[(&str, Value)], required: &[&str]) -> Value {
