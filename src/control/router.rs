@@ -21,6 +21,8 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/restcomm/2012-04-24/{*rest}", any(face::restcomm::answer))
         .route("/api/2012-04-24/{*rest}", any(face::restcomm::answer))
         .route("/2012-04-24/{*rest}", any(face::restcomm::answer))
+        .route("/v2", any(face::telnyx::answer))
+        .route("/v2/", any(face::telnyx::answer))
         .route("/v2/{*rest}", any(face::telnyx::answer))
         .fallback(nothing_here)
         .layer(DefaultBodyLimit::max(BODY))

@@ -127,24 +127,21 @@ pub(super) async fn dial(asked: &Asked<'_>, account: &Account, body: Body) -> Re
         timeout: called.ring,
         sdp: None,
     };
-    let leg = Leg::new(
-        NewLeg {
-            sid,
-            account: account.sid.clone(),
-            connection,
-            way: Way::Outgoing,
-            from,
-            to: shown,
-            ring: Some(called.ring),
-            limit: Some(called.limit),
-            session,
-            client_state: common.client_state,
-            command_id: common.command_id,
-            hooks: called.hooks,
-            at: now,
-        },
-        &engine.webhooks,
-    );
+    let leg = Leg::new(NewLeg {
+        sid,
+        account: account.sid.clone(),
+        connection,
+        way: Way::Outgoing,
+        from,
+        to: shown,
+        ring: Some(called.ring),
+        limit: Some(called.limit),
+        session,
+        client_state: common.client_state,
+        command_id: common.command_id,
+        hooks: called.hooks,
+        at: now,
+    });
     // A client that has lost patience must not leave a call that nobody follows.
     let (engine, of) = (Arc::clone(engine), Arc::clone(&leg));
     let (headers, name) = (called.headers, called.name);
@@ -217,24 +214,21 @@ impl Transfer {
             hooks.merge(called.hooks);
             (state.session.clone(), hooks)
         };
-        let new = Leg::new(
-            NewLeg {
-                sid,
-                account: leg.account.clone(),
-                connection: Arc::clone(&leg.connection),
-                way: Way::Outgoing,
-                from,
-                to: shown,
-                ring: Some(called.ring),
-                limit: Some(called.limit),
-                session: Some(session),
-                client_state: self.client_state,
-                command_id: None,
-                hooks,
-                at: engine.live.now(),
-            },
-            &engine.webhooks,
-        );
+        let new = Leg::new(NewLeg {
+            sid,
+            account: leg.account.clone(),
+            connection: Arc::clone(&leg.connection),
+            way: Way::Outgoing,
+            from,
+            to: shown,
+            ring: Some(called.ring),
+            limit: Some(called.limit),
+            session: Some(session),
+            client_state: self.client_state,
+            command_id: None,
+            hooks,
+            at: engine.live.now(),
+        });
         let dial = Dial {
             parties: vec![DialParty {
                 sid,

@@ -10,6 +10,7 @@ use super::webhook::Webhook;
 use super::{address, leg};
 use crate::control::engine::Engine;
 use crate::control::live::Watch;
+use crate::control::webhook::{Lane, Retry};
 use crate::sip::command::{Action, Order};
 use crate::sip::event::{
     CallChanged, CallSid, CallStatus, EndedBy, Event, Offered, ReferReason, ReferSnapshot, ReferStatus,
@@ -45,24 +46,21 @@ pub(in crate::control) fn offered(engine: &Arc<Engine>, offered: &Offered) {
     }
     // Whoever waits for a command lets the caller hear so; the shard waits no longer for a decision.
     orders.tell(Order::Leg(offered.sid, Action::Ring { status: 180, sdp: None }));
-    let leg = Leg::new(
-        NewLeg {
-            sid: offered.sid,
-            account: known.record.account.clone(),
-            connection,
-            way: Way::Incoming,
-            from: address::shown(&offered.from_uri),
-            to: address::shown(&offered.to_uri),
-            ring: None,
-            limit: None,
-            session: None,
-            client_state: None,
-            command_id: None,
-            hooks: Hooks::default(),
-            at: known.record.created,
-        },
-        &engine.webhooks,
-    );
+    let leg = Leg::new(NewLeg {
+        sid: offered.sid,
+        account: known.record.account.clone(),
+        connection,
+        way: Way::Incoming,
+        from: address::shown(&offered.from_uri),
+        to: address::shown(&offered.to_uri),
+        ring: None,
+        limit: None,
+        session: None,
+        client_state: None,
+        command_id: None,
+        hooks: Hooks::default(),
+        at: known.record.created,
+    });
     engine.telnyx.insert(&leg);
     follow(engine, leg, watch, &known.headers, known.record.caller_name.as_deref());
 }
@@ -77,6 +75,7 @@ pub(super) fn follow(
 ) {
     let driver = Driver {
         engine: Arc::clone(engine),
+        lane: Lane::new(&engine.webhooks, Retry::NEVER),
         parked_until: (leg.way == Way::Incoming).then(|| Instant::now() + PARKED),
         leg,
         watch,
@@ -105,6 +104,8 @@ struct Driver {
     engine: Arc<Engine>,
     leg: Arc<Leg>,
     watch: Watch,
+    /// By which its events go, one after the other.
+    lane: Lane,
     parked_until: Option<Instant>,
     limit_at: Option<Instant>,
     /// The last that was heard of its status.
@@ -320,7 +321,7 @@ impl Driver {
 
     fn tell(&self, event: &'static str, payload: Payload, at: Time) {
         let connection: &Connection = &self.leg.connection;
-        self.leg.lane.notify(Box::new(Webhook {
+        self.lane.notify(Box::new(Webhook {
             signer: Arc::clone(&self.engine.telnyx.signer),
             event,
             id: uuid(),

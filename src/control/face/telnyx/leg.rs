@@ -4,7 +4,6 @@ use super::fields::Common;
 use super::hooks::{Connection, Hooks};
 use super::sign::Signer;
 use crate::control::live::random;
-use crate::control::webhook::{Lane, Retry, Webhooks};
 use crate::control::{Application, ApplicationKind};
 use crate::sip::event::{CallSid, ReferSid};
 use crate::sip::time::Time;
@@ -73,7 +72,6 @@ pub(super) struct Leg {
     /// How long it may ring, and how long it may last.
     pub(super) ring: Option<Duration>,
     pub(super) limit: Option<Duration>,
-    pub(super) lane: Lane,
     /// Something that the driver looks at has changed.
     pub(super) changed: Notify,
     state: Mutex<State>,
@@ -129,8 +127,8 @@ pub(super) struct NewLeg {
 }
 
 impl Leg {
-    /// To be made on the runtime.
-    pub(super) fn new(new: NewLeg, webhooks: &Arc<Webhooks>) -> Arc<Leg> {
+    /// At its first moment.
+    pub(super) fn new(new: NewLeg) -> Arc<Leg> {
         let stage = match new.way {
             Way::Incoming => Stage::Parked,
             Way::Outgoing => Stage::Bridging,
@@ -145,7 +143,6 @@ impl Leg {
             to: new.to,
             ring: new.ring,
             limit: new.limit,
-            lane: Lane::new(webhooks, Retry::NEVER),
             changed: Notify::new(),
             state: Mutex::new(State {
                 session: new.session.unwrap_or_else(uuid),

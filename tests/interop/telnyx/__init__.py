@@ -1,0 +1,75 @@
+"""Applications written for Telnyx call control, with its own SDKs, against Baton and a SIPp phone. Used by `run`.
+
+The SDKs are installed from their registries into BATON_SDKS, or beside the logs of the run."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import owned
+from harness import baton as server
+from harness import procs
+from harness.compose import notify
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+WANTED = {
+    "told": [["call.initiated", None], ["call.answered", None], ["call.refer.started", 100], ["call.refer.completed", 200],
+             ["call.hangup", None]],
+    "record_type": "call", "alive": [False, False], "ended": True,
+}
+
+
+def python(home):
+    """The command that runs the Python application."""
+    program = os.path.join(home, "telnyx-python", "bin", "python")
+    if not os.path.exists(program):
+        subprocess.run([sys.executable, "-m", "venv", os.path.dirname(os.path.dirname(program))], check=True)
+        subprocess.run([program, "-m", "pip", "install", "-q", "telnyx[webhooks]"], check=True)
+    return [program, os.path.join(HERE, "app.py")]
+
+
+def javascript(home):
+    """The command that runs the JavaScript application; it looks for its package beside itself."""
+    folder = os.path.join(home, "telnyx-javascript")
+    if not os.path.exists(os.path.join(folder, "node_modules", "telnyx")):
+        os.makedirs(folder, exist_ok=True)
+        subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--silent", "telnyx"], cwd=folder, check=True)
+    return ["node", shutil.copy(os.path.join(HERE, "app.mjs"), folder)]
+
+
+def telnyx_sdk(run):
+    """Dial, refer, verified events, status: by either SDK, one Refer record each."""
+    for language, install in (("Python", python), ("JavaScript", javascript)):
+        hook = procs.free_port()
+        application = f"""
+[[application]]
+name = "flow"
+kind = "telnyx"
+url = "http://127.0.0.1:{hook}/events"
+account = "{server.ACCOUNT}"
+connection_id = "12"
+"""
+        lab = run.lab(f"Telnyx SDK {language}", ["bob"], extra=application)
+        try:
+            command = install(os.environ.get("BATON_SDKS") or os.path.dirname(lab.directory))
+        except (OSError, subprocess.CalledProcessError) as error:
+            run.check(f"Telnyx SDK, {language}", [f"it cannot be installed: {error}"])
+            lab.end()
+            continue
+        phone = lab.callee("bob", owned.UP + ["REFER", 202, notify(100), notify(200), "BYE"])
+        arguments = [f"http://127.0.0.1:{lab.baton.http_port}/v2", server.TOKEN, "12", f"sip:bob@127.0.0.1:{phone.port}",
+                     "sip:carol@127.0.0.1:9", str(hook)]
+        ran = subprocess.run(command + arguments, capture_output=True, text=True, timeout=60)
+        problems = phone.end()
+        problems += run.equal("result", json.loads(ran.stdout) if ran.returncode == 0 else ran.stderr[-600:], WANTED)
+        problems += run.equal("Refer records", [owned.values(r) for r in lab.refers()], [("202", "200", "in-progress")])
+        refers = [line for line in phone.messages().splitlines() if line.startswith("Refer-To:")]
+        problems += run.equal("Refer-To", refers, ["Refer-To: <sip:carol@127.0.0.1:9?X-Ticket=9%2F10>"])
+        run.check(f"Telnyx SDK, {language}: dial, refer, signed events, status", problems)
+        run.gauges(lab)
+        lab.end()
+
+
+CHECKS = [telnyx_sdk]

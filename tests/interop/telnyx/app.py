@@ -1,0 +1,52 @@
+"""An application written for Telnyx call control, with its Python SDK: dials, refers the call when it is answered, and
+prints what it was told. Arguments: base URL, token, connection, whom to dial, whom to refer to, the port for webhooks."""
+
+import http.server
+import json
+import sys
+import threading
+
+from telnyx import Telnyx
+
+base_url, token, connection, to, target, port = sys.argv[1:]
+client = Telnyx(api_key=token, base_url=base_url)
+client.public_key = client.get("/public_key", cast_to=object)["data"]["public"]
+told, done = [], threading.Event()
+
+
+class Hook(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        event = client.webhooks.unwrap(body, headers=dict(self.headers))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        kind, payload = event.data.event_type, event.data.payload
+        told.append([kind, getattr(payload, "sip_notify_response", None)])
+        if kind == "call.initiated":
+            for wrong in (body.replace("bridging", "Bridging"), body + " "):
+                try:
+                    client.webhooks.unwrap(wrong, headers=dict(self.headers))
+                    told.append(["a forged event was taken", None])
+                except ValueError:
+                    pass
+        if kind == "call.answered":
+            client.calls.actions.refer(payload.call_control_id, sip_address=target, command_id="job-7",
+                                       custom_headers=[{"name": "X-Ticket", "value": "9/10"}])
+            client.calls.actions.refer(payload.call_control_id, sip_address=target, command_id="job-7")
+        if kind == "call.hangup":
+            done.set()
+
+    def log_message(self, *_):
+        pass
+
+
+server = http.server.ThreadingHTTPServer(("127.0.0.1", int(port)), Hook)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+call = client.calls.dial(connection_id=connection, from_="+4930100200", to=to).data
+done.wait(20)
+status = client.calls.retrieve_status(call.call_control_id).data
+print(json.dumps({"told": told, "record_type": call.record_type, "alive": [call.is_alive, status.is_alive],
+                  "ended": bool(status.end_time)}))
