@@ -227,10 +227,13 @@ fn route(route: &Route, config: &Config, cx: &Context) {
                     "name one of kind \"rcml\" or \"telnyx\"",
                 );
             }
-            never_proxied(mode, "an application", cx);
+            never_proxied(mode, "to an application", cx);
         }
-        Destination::Clients => never_proxied(mode, "clients", cx),
+        Destination::Clients => never_proxied(mode, "to clients", cx),
         Destination::Trunks(_) => {
+            if route.from.iter().any(|from| &*from.value.0 == CLIENTS) {
+                never_proxied(mode, "of clients", cx);
+            }
             if let Some(trunk) = terminating(route, config).filter(|_| mode.value == Mode::Proxy) {
                 cx.error(
                     mode.span.clone(),
@@ -268,7 +271,7 @@ fn never_proxied(mode: &At<Mode>, whose: &str, cx: &Context) {
     if mode.value == Mode::Proxy {
         cx.error(
             mode.span.clone(),
-            format!("route.mode = \"proxy\" cannot be for calls to {whose}, which Baton owns"),
+            format!("route.mode = \"proxy\" cannot be for calls {whose}, which Baton owns"),
             "remove mode",
         );
     }

@@ -11,7 +11,7 @@
 use super::{Output, PeerMessage, Shard};
 use crate::shard::Outbox;
 use crate::shard::counters::Dir;
-use crate::sip::call::Arrival;
+use crate::sip::call::{Arrival, Who};
 use crate::sip::flow::Flow;
 use crate::sip::message::{Answer, Message, Method, ParseError, Ready};
 use crate::sip::time::Time;
@@ -46,6 +46,12 @@ impl Shard {
             // It was challenged.
             Err(()) => return,
         };
+        if message.method() == Method::Refer {
+            let trunk = self.plan.sources.find(flow).map(Who::Trunk);
+            if let Some(who) = trunk.or_else(|| client.as_deref().map(|user| Who::Client(user.into()))) {
+                self.with_calls(now, out, |calls, cx| calls.names(cx, &who, message));
+            }
+        }
         let mut handed = None;
         self.with_proxy(now, out, |proxy, cx| {
             handed = proxy.request(cx, message, ready, flow, client.is_some());

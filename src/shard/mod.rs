@@ -163,7 +163,10 @@ impl Shard {
             PeerMessage::Command(command) => {
                 self.with_calls(now, out, |calls, cx| calls.command(cx, *command));
             }
-            PeerMessage::Claim { .. } | PeerMessage::Moved { .. } | PeerMessage::Forget { .. } => {
+            PeerMessage::Claim { .. }
+            | PeerMessage::Moved { .. }
+            | PeerMessage::Named { .. }
+            | PeerMessage::Forget { .. } => {
                 self.with_calls(now, out, |calls, cx| calls.peer(cx, message));
             }
         }

@@ -4,8 +4,9 @@
 //! `io` carries these over the same rings as handed-over messages, in order.
 
 use crate::shard::owner::{HashKey, owner_of};
-use crate::sip::call::MovedCall;
+use crate::sip::call::{MovedCall, Who};
 use crate::sip::flow::Flow;
+use crate::sip::refer::replaces::Named;
 use crate::sip::registrar::Contact;
 use bytes::Bytes;
 
@@ -77,6 +78,14 @@ pub enum PeerMessage {
         local_tag: Bytes,
         /// The tag on the party's side.
         remote_tag: Bytes,
+    },
+    /// A REFER from this peer has named a dialog that belongs to the other shard: should it be a leg of the
+    /// same peer's, it may be replaced.
+    Named {
+        /// Who sent the REFER.
+        who: Who,
+        /// The dialog.
+        dialog: Box<Named>,
     },
     /// The call that was claimed, whole; `None`: there is none, or it cannot move now.
     Moved {

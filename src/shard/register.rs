@@ -31,10 +31,24 @@ impl Shard {
             let sip = PeerMessage::Sip { flow: *flow, bytes: message.bytes().clone() };
             return out.push(Output::Peer(owner, Box::new(sip)));
         }
+        // Nothing is kept of one without the right credentials: it costs its sender as much (C-210).
+        let mut user = None;
+        if !self.transactions.has_server(message, ready) {
+            match self.registrant(now, message, ready) {
+                Ok(registrant) => user = Some(registrant),
+                Err(answer) => {
+                    let headers: Vec<(&str, &[u8])> =
+                        answer.headers.iter().map(|(name, value)| (*name, value.as_slice())).collect();
+                    return self.with_proxy(now, out, |proxy, cx| {
+                        proxy.answer_with(cx, message, flow, answer.status, &headers);
+                    });
+                }
+            }
+        }
         let reply = reply_flow(flow, &ready.via);
         let received = self.transactions.receive_request(now, message, ready, &reply, &mut self.fx);
-        let Received::New(server) = received else { return };
-        let answer = self.registered(now, flow, message, ready);
+        let (Received::New(server), Some(user)) = (received, user) else { return };
+        let answer = self.registrar.register(now, &self.plan.calls.registrar, &user, message, ready, flow);
         let tag = hex16(self.rng.next_u64());
         let headers: Vec<(&str, &[u8])> =
             answer.headers.iter().map(|(name, value)| (*name, value.as_slice())).collect();
@@ -44,23 +58,19 @@ impl Shard {
         self.transactions.respond(now, server, answer.status, Bytes::from(text), &mut self.fx);
     }
 
-    /// RFC 3261 §10.3, in its order (C-156).
-    fn registered(&mut self, now: Time, flow: &Flow, message: &Message, ready: &Ready<'_>) -> Answer {
+    /// Who registers: RFC 3261 §10.3, in its order (C-156).
+    fn registrant(&mut self, now: Time, message: &Message, ready: &Ready<'_>) -> Result<Box<str>, Answer> {
         let plan = &*self.plan;
-        if let Err(answer) = self.registrar.admit(&plan.calls.registrar, message, ready) {
-            return answer;
-        }
+        self.registrar.admit(&plan.calls.registrar, message, ready)?;
         let credentials = lines(message, HeaderId::Authorization);
         let (method, uri) = (message.method_bytes(), message.request_uri());
         let verdict = self.realm.check(now, credentials, method, uri, |user| known(plan, user));
         match verdict {
-            Verdict::Ok { user } => {
-                self.registrar.register(now, &plan.calls.registrar, user, message, ready, flow)
-            }
+            Verdict::Ok { user } => Ok(user.into()),
             Verdict::Stale | Verdict::Refused | Verdict::Missing => {
                 let values = self.realm.challenge(now, verdict == Verdict::Stale);
                 let headers = values.into_iter().map(|value| ("WWW-Authenticate", value)).collect();
-                Answer { status: 401, reason: "", headers }
+                Err(Answer { status: 401, reason: "", headers })
             }
         }
     }
@@ -86,10 +96,14 @@ impl Shard {
         if !matches!(from.scheme, Scheme::Sip | Scheme::Sips) || !self.registrar.serves(from.host) {
             return Ok(None);
         }
+        let named = uri::decode(from.user.unwrap_or_default());
+        // One that comes again was let in; its credentials serve once (RFC 3261 §17.2.2, C-081).
+        if self.transactions.has_server(message, ready) {
+            return Ok(Some(String::from_utf8_lossy(&named).into()));
+        }
         let credentials = lines(message, HeaderId::ProxyAuthorization);
         let (method, target) = (message.method_bytes(), message.request_uri());
         let verdict = self.realm.check(now, credentials, method, target, |user| known(plan, user));
-        let named = uri::decode(from.user.unwrap_or_default());
         match verdict {
             Verdict::Ok { user } if user.as_bytes() == &*named => Ok(Some(user.into())),
             Verdict::Ok { .. } | Verdict::Stale | Verdict::Refused | Verdict::Missing => {

@@ -91,6 +91,18 @@ fn challenges() {
     }
 }
 
+/// [C-210] [C-204] What comes without the right credentials leaves nothing behind, however much of it comes.
+#[test]
+fn challenges_cost_no_memory() {
+    let mut stage = Stage::with(clients);
+    for n in 1..=200 {
+        let text = request("REGISTER", "sip:127.0.0.1", "", "", n).replace("z9hG4bK", &format!("z9hG4bKr{n}"));
+        let text = text.replace("To: <sip:1000@example.com>", "To: <sip:carol@127.0.0.1>");
+        assert_eq!(status(&stage.receive("10.7.7.7:5060", &text)), Some("401"));
+    }
+    assert_eq!(stage.shard.transactions.len(), 0);
+}
+
 const SDP: &str = "v=0\no=x 1 1 IN IP4 10.0.0.5\ns=-\nc=IN IP4 10.0.0.5\nt=0 0\nm=audio 4000 RTP/AVP 0\n";
 
 /// The same text with a session description.

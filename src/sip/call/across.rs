@@ -97,7 +97,7 @@ impl Calls {
 
     /// What of a message from one party the other may see.
     pub(super) fn seen_by(&self, to: CallSid, from: CallSid, message: &Message) -> Headers {
-        let client = |sid: CallSid| self.party(sid).is_some_and(|party| party.client);
+        let client = |sid: CallSid| self.party(sid).is_some_and(|party| party.client.is_some());
         passing(message, !client(from), !client(to))
     }
 

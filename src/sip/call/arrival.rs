@@ -4,7 +4,7 @@ use super::Calls;
 use super::dial::{Ask, DialFor, Offer, Template, Wanted};
 use super::headers::passing;
 use super::news::Shown;
-use super::party::{Party, Phase, Turn};
+use super::party::{Party, Phase, Turn, Who};
 use super::place::Target;
 use super::timers::Timer;
 use crate::sip::dialog::{Body, Headers, Incoming, LegId};
@@ -14,6 +14,7 @@ use crate::sip::message::{HeaderId, Message, NameAddr, Ready, write};
 use crate::sip::plan::{Origin, Plan, ReferMode, SessionTimer, TrunkIx};
 use crate::sip::proxy::{Cx, Owned};
 use crate::sip::transaction::ServerId;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long an application may take to decide about a call.
@@ -47,6 +48,11 @@ impl Arrival<'_> {
             Origin::Trunk(trunk) => Some(trunk),
             Origin::Clients | Origin::Api => None,
         }
+    }
+
+    /// Whose it is.
+    pub(super) fn who(&self) -> Option<Who> {
+        self.trunk().map(Who::Trunk).or_else(|| self.client.map(|user| Who::Client(user.into())))
     }
 
     /// The hops that a request made from this one may still take (C-149).
@@ -170,7 +176,7 @@ impl Calls {
     pub(super) fn arrived(&self, cx: &mut Cx<'_>, arrival: &Arrival<'_>) -> Party {
         let mut party = Party::new(CallSid(cx.new_sid()), Direction::Inbound, Phase::Offered, cx.now);
         party.trunk = arrival.trunk();
-        party.client = arrival.client.is_some();
+        party.client = arrival.client.map(Arc::from);
         let by_trunk = party.trunk.and_then(|ix| cx.plan.trunk(ix)?.account.clone());
         let by_client = arrival.client.and_then(|user| cx.plan.calls.clients.get(user)?.account.clone());
         party.account = by_trunk.or(by_client);
@@ -220,7 +226,7 @@ impl Calls {
         let Some(party) = self.party(sid) else { return ReferMode::Relay };
         match party.trunk {
             Some(trunk) => mode_of(plan, Some(trunk)),
-            None if party.client => plan.calls.registrar.refer,
+            None if party.client.is_some() => plan.calls.registrar.refer,
             None => ReferMode::Relay,
         }
     }

@@ -6,7 +6,7 @@
 
 use super::Calls;
 use super::ending::End;
-use super::headers::{ELSEWHERE, passing};
+use super::headers::ELSEWHERE;
 use super::joining::{JoinFor, Start};
 use super::media;
 use super::news::status_of;
@@ -142,9 +142,8 @@ impl Dialing {
     }
 
     /// RFC 3261 §16.7 step 6 serves a back-to-back call as well.
-    fn offer(&mut self, code: u16, message: Option<&Message>) {
+    fn offer(&mut self, code: u16, headers: Headers) {
         if self.best.as_ref().is_none_or(|(best, _)| rank(code) < rank(*best)) {
-            let headers = message.map(|message| passing(message, true, true)).unwrap_or_default();
             self.best = Some((code, headers));
         }
     }
@@ -196,7 +195,7 @@ impl Calls {
                 let Some(leg) = self.leg_of(parent).filter(|_| self.phase(parent) == Phase::Offered) else {
                     return;
                 };
-                let headers = passing(message, true, true);
+                let headers = self.seen_by(parent, sid, message);
                 self.legs.ring(cx, leg, fork_there, code, &headers, body.as_ref());
             }
             DialFor::Order { join: false } => {}
@@ -279,7 +278,8 @@ impl Calls {
                     Start::Answered { answer: body } | Start::Offered { offer: body } => Some(body),
                     Start::Up | Start::Entering { .. } => None,
                 };
-                self.accept(cx, parent, fork, &passing(message, true, true), body.as_ref());
+                let headers = self.seen_by(parent, sid, message);
+                self.accept(cx, parent, fork, &headers, body.as_ref());
                 self.link(cx, parent, sid);
             }
             Phase::Accepting | Phase::Up | Phase::Accepted => {
@@ -300,9 +300,10 @@ impl Calls {
         message: Option<&Message>,
     ) {
         let Some(parent) = self.party(sid).and_then(|party| party.parent) else { return };
+        let headers = message.map(|message| self.seen_by(parent, sid, message)).unwrap_or_default();
         let Some(dialing) = self.dials.get_mut(&parent) else { return };
         dialing.children.retain(|child| *child != sid);
-        dialing.offer(code, message);
+        dialing.offer(code, headers);
         if dialing.children.is_empty() && dialing.winner.is_none() {
             self.nobody_answered(cx, parent);
         }

@@ -78,14 +78,13 @@ const PASSING_OTHERS: &[&str] = &[
     "Recv-Info",
     "Call-Reason",
     "P-Early-Media",
-    "P-Asserted-Service",
-    "P-Called-Party-ID",
-    "P-Charge-Info",
-    "Attestation-Info",
-    "Origination-Id",
     "Supported-Features",
     "Feature-Caps",
 ];
+
+/// Those that pass only from a party that is believed: they say who pays, or who vouches (C-191).
+const BELIEVED_OTHERS: &[&str] =
+    &["P-Asserted-Service", "P-Called-Party-ID", "P-Charge-Info", "Attestation-Info", "Origination-Id"];
 
 /// What passes of a message. `trusted`: whether the party that gets it may see asserted identities
 /// that are to be kept private (C-186), `believed`: whether the one that sent it may assert one (C-185).
@@ -95,8 +94,13 @@ pub(super) fn passing(message: &Message, believed: bool, trusted: bool) -> Heade
     message
         .headers()
         .filter(|line| match line.id {
-            HeaderId::Other => other_passes(line.name),
+            HeaderId::Other => other_passes(line.name, believed),
             HeaderId::PAssertedIdentity | HeaderId::RemotePartyId => believed && !private,
+            HeaderId::Identity | HeaderId::Diversion | HeaderId::HistoryInfo | HeaderId::PChargingVector
+                if !believed =>
+            {
+                false
+            }
             id => PASSING.iter().any(|(passing, pass)| {
                 *passing == id
                     && match pass {
@@ -118,9 +122,11 @@ fn private_id(message: &Message) -> bool {
     })
 }
 
-fn other_passes(name: &[u8]) -> bool {
+fn other_passes(name: &[u8], believed: bool) -> bool {
+    let among = |list: &[&str]| list.iter().any(|passing| name.eq_ignore_ascii_case(passing.as_bytes()));
     name.get(..2).is_some_and(|begin| begin.eq_ignore_ascii_case(b"X-"))
-        || PASSING_OTHERS.iter().any(|passing| name.eq_ignore_ascii_case(passing.as_bytes()))
+        || among(PASSING_OTHERS)
+        || believed && among(BELIEVED_OTHERS)
 }
 
 fn unfolded(value: &[u8]) -> Box<[u8]> {
@@ -255,6 +261,15 @@ mod tests {
 
     fn names(headers: &Headers) -> Vec<&str> {
         headers.iter().map(|(name, _)| &**name).collect()
+    }
+
+    /// [C-185] [C-191] What says who pays and who vouches passes only from who is believed.
+    #[test]
+    fn attestation_is_for_the_believed() {
+        let text = "P-Charge-Info: <sip:x@y>\r\nAttestation-Info: A\r\nOrigination-Id: 1\r\nIdentity: abc\r\n\
+                    Diversion: <sip:d@x>\r\nP-Early-Media: gated\r\n";
+        assert_eq!(names(&passing(&message(text), false, true)), ["P-Early-Media"]);
+        assert_eq!(passing(&message(text), true, true).len(), 6);
     }
 
     /// [C-148] [C-194] What describes the call passes, what names the dialog does not.

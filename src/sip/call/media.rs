@@ -3,6 +3,8 @@
 
 use crate::sip::dialog::Body;
 use crate::sip::dialog::sdp::{self, Description, Direction, Stream};
+use hashbrown::HashMap;
+use std::collections::BTreeSet;
 
 /// An offer without media, for calls that are to be joined later (rcml 8.1).
 pub(super) fn nothing(seed: u64) -> Body {
@@ -109,14 +111,14 @@ pub(super) fn agrees(told: &Body, said: &Body) -> bool {
                 && before.connection == now.connection
                 && before.direction == now.direction
         })
-    }) && codecs(said).iter().all(|codec| codecs(told).contains(codec))
+    }) && codecs(said).is_subset(&codecs(told))
 }
 
 /// Whether two descriptions share a codec; those that cannot be read are given the benefit of
 /// the doubt.
 pub(super) fn speak_alike(a: &Body, b: &Body) -> bool {
     let (a, b) = (codecs(a), codecs(b));
-    a.is_empty() && b.is_empty() || a.iter().any(|codec| b.contains(codec))
+    a.is_empty() && b.is_empty() || !a.is_disjoint(&b)
 }
 
 /// Whether any stream of a description is there at all.
@@ -138,33 +140,36 @@ const STATIC: &[(&[u8], &[u8])] = &[
     (b"18", b"g729/8000"),
 ];
 
+/// Formats of one stream that are looked at; nobody speaks more.
+const MOST_FORMATS: usize = 64;
+
 /// The codecs of the streams that are there, as `kind name/rate` in lower case, without those that carry
 /// no speech.
-fn codecs(said: &Body) -> Vec<Vec<u8>> {
-    let Some(description) = Description::parse(&said.bytes) else { return Vec::new() };
-    let mut found = Vec::new();
+fn codecs(said: &Body) -> BTreeSet<Vec<u8>> {
+    let mut found = BTreeSet::new();
+    let Some(description) = Description::parse(&said.bytes) else { return found };
     let maps = rtpmaps(said);
     for (at, stream) in description.streams.iter().enumerate().filter(|(_, stream)| stream.port != 0) {
-        for format in stream.formats.split(|b| *b == b' ').filter(|format| !format.is_empty()) {
-            let mapped =
-                maps.iter().find(|(stream, number, _)| *stream == at && *number == format).map(|map| {
-                    // The number of channels is 1 unless it says so.
-                    map.2.strip_suffix(b"/1").unwrap_or(map.2).to_ascii_lowercase()
-                });
+        let formats = stream.formats.split(|b| *b == b' ').filter(|format| !format.is_empty());
+        for format in formats.take(MOST_FORMATS) {
+            let mapped = maps.get(&(at, format)).map(|codec| {
+                // The number of channels is 1 unless it says so.
+                codec.strip_suffix(b"/1").unwrap_or(codec).to_ascii_lowercase()
+            });
             let fixed = || STATIC.iter().find(|(number, _)| *number == format).map(|(_, name)| name.to_vec());
             let name = mapped.or_else(fixed).unwrap_or_else(|| format.to_vec());
             if !name.starts_with(b"telephone-event/") && !name.starts_with(b"cn/") {
-                found.push([stream.kind, b" ", &name].concat());
+                found.insert([stream.kind, b" ", &name].concat());
             }
         }
     }
     found
 }
 
-/// The `rtpmap` attributes: stream, payload type, codec.
-fn rtpmaps(said: &Body) -> Vec<(usize, &[u8], &[u8])> {
+/// The `rtpmap` attributes: of a stream and payload type, the codec.
+fn rtpmaps(said: &Body) -> HashMap<(usize, &[u8]), &[u8]> {
     let mut streams = 0_usize;
-    let mut found = Vec::new();
+    let mut found = HashMap::new();
     for line in said.bytes.split(|b| *b == b'\n').map(<[u8]>::trim_ascii_end) {
         if line.starts_with(b"m=") {
             streams += 1;
@@ -172,7 +177,7 @@ fn rtpmaps(said: &Body) -> Vec<(usize, &[u8], &[u8])> {
             && let (Some(stream), Some(space)) = (streams.checked_sub(1), memchr::memchr(b' ', map))
         {
             let (number, codec) = map.split_at(space);
-            found.push((stream, number, codec.trim_ascii()));
+            found.entry((stream, number)).or_insert(codec.trim_ascii());
         }
     }
     found
@@ -223,6 +228,15 @@ mod tests {
         assert!(!agrees(&told, &sdp(4002, "0", "sendrecv")));
         assert!(!agrees(&told, &sdp(4000, "0", "recvonly")));
         assert!(!agrees(&told, &sdp(4000, "18", "sendrecv")));
+    }
+
+    /// [C-030] [C-219] A list without end costs no more than one with an end.
+    #[test]
+    fn formats_are_bounded() {
+        let endless = sdp(4000, &"0 8 ".repeat(8_000), "sendrecv");
+        assert!(agrees(&endless, &endless));
+        let many: String = (0..9_000).map(|n| format!("{n} ")).collect();
+        assert_eq!(codecs(&sdp(4000, &many, "sendrecv")).len(), MOST_FORMATS);
     }
 
     /// A common codec, by name where the number says nothing; events alone are none.

@@ -36,6 +36,7 @@ mod transfer;
 
 pub use arrival::Arrival;
 pub use moving::MovedCall;
+pub use party::Who;
 
 #[cfg(test)]
 mod testing;
@@ -180,10 +181,16 @@ impl Calls {
     fn heard(&mut self, cx: &mut Cx<'_>, event: LegEvent) {
         match event {
             LegEvent::Provisional { leg, fork, message } => {
-                self.with(leg, |calls, sid| calls.rings(cx, sid, fork, &message));
+                self.with(leg, |calls, sid| {
+                    calls.goes_over(sid, leg);
+                    calls.rings(cx, sid, fork, &message);
+                });
             }
             LegEvent::Answered { leg, fork, message } => {
-                self.with(leg, |calls, sid| calls.answered(cx, sid, fork, &message));
+                self.with(leg, |calls, sid| {
+                    calls.goes_over(sid, leg);
+                    calls.answered(cx, sid, fork, &message);
+                });
             }
             LegEvent::Rejected { leg, status, message } => {
                 self.with(leg, |calls, sid| calls.rejected(cx, sid, status, message.as_ref()));
@@ -211,6 +218,15 @@ impl Calls {
     fn with(&mut self, leg: LegId, work: impl FnOnce(&mut Calls, CallSid)) {
         if let Some(sid) = self.by_leg.get(&leg).copied() {
             work(self, sid);
+        }
+    }
+
+    /// Of several trunks that were tried, the one that answers is the party's: its policy holds for what the
+    /// party asks, and its routes.
+    fn goes_over(&mut self, sid: CallSid, leg: LegId) {
+        let Some(trunk) = self.legs.facts(leg).and_then(|facts| facts.trunk) else { return };
+        if let Some(party) = self.party_mut(sid) {
+            party.trunk = Some(trunk);
         }
     }
 

@@ -156,6 +156,7 @@ impl Calls {
                     None => deny(cx, from, ticket),
                 }
             }
+            PeerMessage::Named { who, dialog } => self.named_elsewhere(cx, who, dialog),
             PeerMessage::Moved { ticket, call } => {
                 let found = call.map(|call| self.moved_in(cx, *call));
                 self.claimed(cx, ticket, found);

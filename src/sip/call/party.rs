@@ -32,8 +32,10 @@ pub(super) struct Party {
     pub(super) steered: bool,
     /// The trunk it came by or is called over, for counters and policies.
     pub(super) trunk: Option<TrunkIx>,
-    /// Whether it is a registered client.
-    pub(super) client: bool,
+    /// The registered client that it is.
+    pub(super) client: Option<Arc<str>>,
+    /// Until when a REFER of its own has named its dialog to be replaced.
+    pub(super) named_until: Time,
     /// The last offer it made: it says more than answers do.
     pub(super) made: Option<Body>,
     /// The join it takes part in.
@@ -50,6 +52,15 @@ pub(super) struct Party {
     pub(super) elsewhere: Option<Box<super::place::Elsewhere>>,
     /// Shards that keep a redirect to it, and its Call-ID, see [`super::moving`].
     pub(super) homes: Option<Box<(Bytes, SmallVec<[u16; 2]>)>>,
+}
+
+/// Who is at the other end of a leg, as far as Baton knows its peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// A trunk.
+    Trunk(TrunkIx),
+    /// A registered client.
+    Client(Arc<str>),
 }
 
 /// How far a party's leg is.
@@ -180,7 +191,8 @@ impl Party {
             application: None,
             steered: false,
             trunk: None,
-            client: false,
+            client: None,
+            named_until: Time::ZERO,
             made: None,
             join: None,
             transfer: None,
@@ -190,6 +202,11 @@ impl Party {
             elsewhere: None,
             homes: None,
         }
+    }
+
+    /// Whose it is.
+    pub(super) fn who(&self) -> Option<Who> {
+        self.trunk.map(Who::Trunk).or_else(|| self.client.clone().map(Who::Client))
     }
 
     /// Takes a step.

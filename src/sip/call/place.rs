@@ -195,7 +195,10 @@ impl Calls {
         };
         party.steered = parent.is_none();
         party.trunk = wanted.target.trunk();
-        party.client = matches!(wanted.target, Target::Client(_));
+        party.client = match &wanted.target {
+            Target::Client(user) => Some(Arc::from(&**user)),
+            Target::Trunks { .. } | Target::Uri(_) | Target::Refused(_) => None,
+        };
         party.account = template.account.clone();
         let full = self.is_full(cx.plan);
         self.enter(party);
@@ -331,6 +334,7 @@ impl Calls {
             Some(parent) => {
                 let others: Vec<(CallSid, Contact)> =
                     contacts.into_iter().map(|contact| (CallSid(cx.new_sid()), contact)).collect();
+                let of = self.party(sid).and_then(|party| party.client.clone());
                 if let Some(dialing) = self.dials.get_mut(&parent) {
                     dialing.children.extend(others.iter().map(|(sid, _)| *sid));
                 }
@@ -349,7 +353,7 @@ impl Calls {
                         break;
                     }
                     let mut party = self.child(sid, parent, cx);
-                    party.client = true;
+                    party.client = of.clone();
                     party.account = template.account.clone();
                     self.enter(party);
                     let way = Way::Flow(contact.destination, contact.route);

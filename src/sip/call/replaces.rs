@@ -9,11 +9,18 @@ use super::headers::ELSEWHERE;
 use super::joining::{JoinFor, JoinResult, Start};
 use super::media;
 use super::moving::Then;
-use super::party::Phase;
+use super::party::{Party, Phase, Who};
+use crate::shard::{Output, PeerMessage};
 use crate::sip::dialog::{Fork, Headers};
 use crate::sip::event::{CallSid, EndedBy};
+use crate::sip::message::uri::decode;
 use crate::sip::message::{HeaderId, Message, Replaces};
 use crate::sip::proxy::Cx;
+use crate::sip::refer::replaces::Named;
+use std::time::Duration;
+
+/// How long a dialog that a REFER named may be replaced by who was referred.
+const NAMED: Duration = Duration::from_secs(60);
 
 impl Calls {
     /// Takes an INVITE that is to replace a leg. `Err` is a code for the caller to refuse it with.
@@ -27,6 +34,7 @@ impl Calls {
         let found = self.find_dialog(replaces.call_id, replaces.to_tag, replaces.from_tag);
         let elsewhere = match found {
             Some(replaced) => {
+                self.permitted(cx, replaced, arrival.who().as_ref())?;
                 self.replaceable(replaced, replaces.early_only)?;
                 false
             }
@@ -36,9 +44,6 @@ impl Calls {
             return Err(481);
         }
         let mut party = self.arrived(cx, arrival);
-        if found.is_some_and(|replaced| !self.may_replace(party.account.as_deref(), replaced)) {
-            return Err(403);
-        }
         if let Some(replaced) = found.and_then(|sid| self.party(sid)) {
             party.account = replaced.account.clone().or(party.account);
         }
@@ -55,11 +60,49 @@ impl Calls {
         Ok(())
     }
 
-    /// Whether who owns a new call's record may have a leg replaced: the leg's owner may, and where one of
-    /// the two has none, being let in at all is what counts (R-090, RFC 3891 §3).
-    fn may_replace(&self, account: Option<&str>, replaced: CallSid) -> bool {
-        let owner = self.party(replaced).and_then(|party| party.account.as_deref());
-        account.zip(owner).is_none_or(|(account, owner)| account == owner)
+    /// Whether who asks may take a leg's place: whoever has it, or anybody when the leg's own party has
+    /// named it in a REFER just now. Its identifiers alone prove nothing (R-090; RFC 3891 §5).
+    fn permitted(&self, cx: &Cx<'_>, sid: CallSid, who: Option<&Who>) -> Result<(), u16> {
+        let Some(party) = self.party(sid) else { return Err(481) };
+        let own = who.is_some() && party.who().as_ref() == who;
+        if own || cx.now < party.named_until { Ok(()) } else { Err(403) }
+    }
+
+    /// A REFER passes whose Refer-To names a dialog to be replaced: if that is a leg of the referrer's own,
+    /// whoever is referred may take its place for a while.
+    pub fn names(&mut self, cx: &mut Cx<'_>, who: &Who, message: &Message) {
+        let Some(uri) = message.refer_to().ok().flatten() else { return };
+        let Ok(uri) = uri.uri() else { return };
+        let replaces = |name: &[u8]| HeaderId::from_bytes(&decode(name)) == HeaderId::Replaces;
+        let value = uri.header_fields().find(|(name, _)| replaces(name)).map(|(_, value)| decode(value));
+        let Some(named) = value.and_then(|value| Named::parse(&value)) else { return };
+        if self.named(cx, who, &named) {
+            return;
+        }
+        let home = self.shard_of(cx, &named.call_id);
+        if home != cx.place.index {
+            let named = PeerMessage::Named { who: who.clone(), dialog: Box::new(named) };
+            cx.out.push(Output::Peer(home, Box::new(named)));
+        }
+    }
+
+    /// Another shard has passed on such a REFER.
+    pub(super) fn named_elsewhere(&mut self, cx: &mut Cx<'_>, who: Who, dialog: Box<Named>) {
+        if !self.named(cx, &who, &dialog)
+            && let Some(shard) = self.redirect(&dialog.call_id)
+        {
+            cx.out.push(Output::Peer(shard, Box::new(PeerMessage::Named { who, dialog })));
+        }
+    }
+
+    fn named(&mut self, cx: &Cx<'_>, who: &Who, named: &Named) -> bool {
+        let Some(sid) = self.find_dialog(&named.call_id, &named.to_tag, &named.from_tag) else {
+            return false;
+        };
+        if let Some(party) = self.party_mut(sid).filter(|party| party.who().as_ref() == Some(who)) {
+            party.named_until = cx.now + NAMED;
+        }
+        true
     }
 
     /// Whether a leg may be replaced.
@@ -85,12 +128,12 @@ impl Calls {
         if self.phase(with) != Phase::Offered {
             return;
         }
-        let account = self.party(with).and_then(|party| party.account.clone());
-        let judged = found.ok_or(481).and_then(|replaced| {
-            self.replaceable(replaced, early_only)?;
-            if self.may_replace(account.as_deref(), replaced) { Ok(replaced) } else { Err(403) }
+        let who = self.party(with).and_then(Party::who);
+        let allowed = found.ok_or(481).and_then(|replaced| {
+            self.permitted(cx, replaced, who.as_ref())?;
+            self.replaceable(replaced, early_only).map(|()| replaced)
         });
-        match judged {
+        match allowed {
             Ok(replaced) => self.take_place(cx, with, replaced),
             Err(code) => self.end(cx, with, End::refused(code)),
         }

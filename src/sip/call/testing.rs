@@ -300,6 +300,26 @@ impl Bench {
         self.receive(phone.at, &invite);
     }
 
+    /// A phone refers somebody to whom it talks to, naming its own dialog: it may be replaced now.
+    pub(super) fn named(&mut self, phone: &Phone, baton_tag: &str) {
+        let text = format!(
+            "REFER sip:x@y SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bKr\r\nFrom: <sip:a@x>;tag=1\r\nTo: <sip:b@x>;tag=2\r\n\
+             Call-ID: other\r\nCSeq: 2 REFER\r\n\
+             Refer-To: <sip:b@x?Replaces={}%3Bto-tag%3D{baton_tag}%3Bfrom-tag%3D{}>\r\n\r\n",
+            phone.call_id.replace('@', "%40"),
+            phone.name
+        );
+        let message = Message::parse(Bytes::from(text), &Limits::default()).expect("a message");
+        let flow = Flow {
+            listener: ListenerId(0),
+            transport: Transport::Udp,
+            remote: phone.at.parse().expect("an address"),
+            connection: None,
+        };
+        let who = Who::Trunk(trunk_of(&self.plan, &flow).expect("a trunk's"));
+        self.with(|calls, cx| calls.names(cx, &who, &message));
+    }
+
     /// A phone sends a request in its dialog.
     pub(super) fn request(&mut self, phone: &mut Phone, method: &str, headers: &str, body: &str) {
         let text = phone.request(method, headers, body);

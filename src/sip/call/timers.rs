@@ -4,7 +4,7 @@ use super::joining::JoinId;
 use super::transfer::TransferId;
 use crate::sip::event::CallSid;
 use crate::sip::proxy::Cx;
-use crate::sip::timer::TimerId;
+use crate::sip::timer::{TICK, TimerId};
 use hashbrown::HashMap;
 use std::time::Duration;
 
@@ -44,10 +44,11 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    /// Begins a wait.
+    /// Begins a wait, of a tick at least: a wait that is over at once would be taken up again at once.
     pub(super) fn set(&mut self, cx: &mut Cx<'_>, after: Duration, timer: Timer) -> TimerKey {
         self.last = (self.last + 1) & NUMBER;
-        let id = cx.transactions.set_tu_timer(cx.now, cx.now + after, OWNED_TIMER | LAYER | self.last);
+        let at = cx.now + after.max(TICK);
+        let id = cx.transactions.set_tu_timer(cx.now, at, OWNED_TIMER | LAYER | self.last);
         self.running.insert(self.last, (timer, id));
         TimerKey(self.last)
     }

@@ -127,6 +127,9 @@ fn routes(message: &Message) -> Vec<Box<[u8]>> {
     message.values(HeaderId::RecordRoute).take(MOST_ROUTES).map(Box::from).collect()
 }
 
+/// The party's Contact. What follows `?` has no place in a Request-URI (C-035).
 fn contact(message: &Message) -> Option<&[u8]> {
-    message.contacts().next()?.ok().map(|contact| contact.uri).filter(|uri| Uri::parse(uri).is_ok())
+    let written = message.contacts().next()?.ok()?.uri;
+    let headers = Uri::parse(written).ok()?.headers.len();
+    written.get(..written.len() - if headers == 0 { 0 } else { headers + 1 })
 }

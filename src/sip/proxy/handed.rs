@@ -55,12 +55,12 @@ pub(super) fn trunk_of_origin(origin: Option<Origin>) -> Option<TrunkIx> {
 pub(super) fn owns(plan: &Plan, action: &Action, origin: Origin, candidates: &target::Candidates) -> bool {
     let mode = if let Action::Trunks { mode, .. } = action { *mode } else { Mode::Auto };
     let terminates = |ix: TrunkIx| plan.trunk(ix).is_some_and(|t| t.refer == ReferMode::Terminate);
-    match mode {
-        Mode::B2bua => true,
-        Mode::Proxy => false,
-        Mode::Auto => match origin {
-            Origin::Trunk(trunk) => terminates(trunk) || candidates.iter().any(|c| terminates(c.trunk)),
-            Origin::Clients | Origin::Api => true,
-        },
+    match (origin, mode) {
+        // What a client sends inside a dialog is known as its own by the dialog alone.
+        (Origin::Clients | Origin::Api, _) | (Origin::Trunk(_), Mode::B2bua) => true,
+        (Origin::Trunk(_), Mode::Proxy) => false,
+        (Origin::Trunk(trunk), Mode::Auto) => {
+            terminates(trunk) || candidates.iter().any(|c| terminates(c.trunk))
+        }
     }
 }

@@ -249,6 +249,8 @@ impl Notifier {
             Phase::Active if self.due && !self.in_flight => {
                 Some(self.last_sent.map_or(Time::ZERO, |last| last + APART).min(self.expires_at))
             }
+            // Whose answer is awaited, ends it when that has come.
+            Phase::Active if self.in_flight => None,
             Phase::Active => Some(self.expires_at),
             Phase::Ending(_) | Phase::Closing | Phase::Over => None,
         }
@@ -299,6 +301,17 @@ mod tests {
         n.answered(200);
         assert!(n.is_over());
         assert_eq!((n.poll(at(20_000)), n.wakes_at()), (None, None));
+    }
+
+    /// [R-076] [C-218] A subscription that runs out while a NOTIFY is unanswered waits for the answer, not for
+    /// a time that has passed.
+    #[test]
+    fn the_end_waits_for_the_answer() {
+        let mut n = notifier();
+        n.poll(T0).expect("100");
+        assert_eq!(n.wakes_at(), None);
+        n.answered(200);
+        assert_eq!(n.wakes_at(), Some(at(120_000)));
     }
 
     /// One a second except the final; a later state replaces an unsent one; one in flight.

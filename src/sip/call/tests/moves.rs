@@ -36,6 +36,9 @@ fn apart() -> ([Bench; 2], Phone, Phone, Phone) {
     shards[0].connected(&mut alice, &mut bob, 1);
     assert!(place(0).owns(bob.call_id.as_bytes()), "its legs have Call-IDs that come here");
     let mut carol = Phone::new(C, "carol");
+    // Bob's REFER may come to either shard.
+    shards[1].named(&bob, &bob.tag());
+    talk(&mut shards);
     let headers = super::joins::replaces(&bob, &bob.tag());
     shards[1].call(&mut carol, Owned::Replaces, &headers, &sdp("carol", 6_000, "0"));
     assert_eq!(shards[1].refused, None);

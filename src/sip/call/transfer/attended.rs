@@ -113,13 +113,10 @@ impl Calls {
         dialing.children.iter().copied().find(|child| self.phase(*child) == Phase::Calling)
     }
 
-    /// Whether two legs are the same peer's: one trunk, or one client's address.
+    /// Whether two legs are the same peer's: one trunk, one client, or one address where neither is known.
     fn same_peer(&self, a: CallSid, b: CallSid) -> bool {
         let (Some(one), Some(other)) = (self.party(a), self.party(b)) else { return false };
-        if one.trunk.is_some() || other.trunk.is_some() {
-            return one.trunk == other.trunk;
-        }
         let remote = |sid: CallSid| self.facts(sid).map(|facts| facts.flow.remote.ip());
-        one.client == other.client && remote(a) == remote(b)
+        one.who() == other.who() && (one.who().is_some() || remote(a) == remote(b))
     }
 }

@@ -59,7 +59,7 @@ impl Calls {
         }
         let origin = |sid: CallSid| {
             let party = self.party(sid)?;
-            party.trunk.map(Origin::Trunk).or_else(|| party.client.then_some(Origin::Clients))
+            party.trunk.map(Origin::Trunk).or_else(|| party.client.as_ref().map(|_| Origin::Clients))
         };
         let places = match routing {
             TargetRouting::BackToReferrer => {

@@ -1,6 +1,7 @@
 //! Role R on calls of Baton's own: the REFER goes to the other party in its own dialog, and the NOTIFYs
 //! come back in the referrer's.
 
+use super::super::party::Party;
 use super::super::{Calls, Purpose};
 use super::table::{Role, TransferId};
 use crate::sip::dialog::{Asked, Body, Headers, RequestId};
@@ -79,6 +80,9 @@ impl Calls {
     fn pass_refer(&mut self, cx: &mut Cx<'_>, id: TransferId, message: &Message) {
         let Some(role) = self.transfers.relay(id) else { return };
         let (near, far) = (role.near, role.far);
+        if let Some(who) = self.party(near).and_then(Party::who) {
+            self.names(cx, &who, message);
+        }
         let mut headers = self.seen_by(far, near, message);
         if let Some(to) = self.refer_to_translated(message) {
             for (name, value) in &mut headers {
