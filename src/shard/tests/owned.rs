@@ -96,7 +96,8 @@ fn challenges() {
 fn challenges_cost_no_memory() {
     let mut stage = Stage::with(clients);
     for n in 1..=200 {
-        let text = request("REGISTER", "sip:127.0.0.1", "", "", n).replace("z9hG4bK", &format!("z9hG4bKr{n}"));
+        let text =
+            request("REGISTER", "sip:127.0.0.1", "", "", n).replace("z9hG4bK", &format!("z9hG4bKr{n}"));
         let text = text.replace("To: <sip:1000@example.com>", "To: <sip:carol@127.0.0.1>");
         assert_eq!(status(&stage.receive("10.7.7.7:5060", &text)), Some("401"));
     }
