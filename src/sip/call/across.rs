@@ -250,9 +250,17 @@ impl Calls {
         if let Some(join) = self.party(sid).and_then(|party| party.join) {
             return self.join_acknowledged(cx, join, answer);
         }
-        let Some(other) = self.other(sid).filter(|other| self.phase(*other) == Phase::Accepted) else {
+        let Some(other) = self.other(sid) else { return };
+        if self.phase(other) == Phase::Up
+            && let Some(answer) = &answer
+            && let Some(told) = self.told_sdp(other).filter(|told| !media::agrees(told, answer))
+        {
+            // It was given an answer without media while it rang.
+            return self.quietly(cx, other, media::as_offer(answer, Some(&told)));
+        }
+        if self.phase(other) != Phase::Accepted {
             return;
-        };
+        }
         let answer = answer.or_else(|| self.heard_sdp(other).and_then(|offer| media::refuse_media(&offer)));
         if let Some(leg) = self.leg_of(other) {
             self.legs.ack(cx, leg, answer.as_ref());

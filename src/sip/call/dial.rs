@@ -218,7 +218,9 @@ impl Calls {
             self.legs.bye(cx, leg, &super::headers::reason("SIP;cause=487"));
             return;
         }
-        let with_offer = offerless && body.is_some();
+        // RFC 6337 §3.1: what a reliable provisional has offered, PRACK has answered.
+        let owed = self.facts(sid).is_some_and(|facts| facts.owes_answer);
+        let with_offer = offerless && owed && body.is_some();
         if let Some(party) = self.party_mut(sid) {
             party.turn(if with_offer { Turn::AnsweredWithOffer } else { Turn::Answered });
             party.elsewhere = None;
@@ -348,17 +350,7 @@ impl Calls {
         by: EndedBy,
         cause: Option<&'static str>,
     ) {
-        if let Some(dialing) = self.dials.get(&sid) {
-            let (why, winner) = (dialing.why, dialing.winner);
-            self.cancel_dial(cx, sid, EndedBy::OtherLeg, cause);
-            self.dials.remove(&sid);
-            if let DialFor::Order { .. } = why {
-                match winner {
-                    Some(_) => self.tell_dial(cx, sid, winner, CallStatus::Completed, 200),
-                    None => self.tell_dial(cx, sid, None, CallStatus::Canceled, 487),
-                }
-            }
-        }
+        self.own_dial_lost(cx, sid, cause);
         let Some(parent) = self.party(sid).and_then(|party| party.parent) else { return };
         let Some(dialing) = self.dials.get(&parent) else { return };
         if dialing.winner == Some(sid) {
@@ -368,6 +360,30 @@ impl Calls {
             // It was called off by itself.
             let code = if by == EndedBy::Control { 487 } else { 480 };
             self.child_failed(cx, sid, code, None);
+        }
+    }
+
+    /// Who was called for a party and had answered has left while a transfer kept that to itself: now it is
+    /// told.
+    pub(super) fn winner_gone(&mut self, cx: &mut Cx<'_>, parent: CallSid) {
+        let winner = self.dials.get(&parent).and_then(|dialing| dialing.winner);
+        if let Some(winner) = winner.filter(|winner| self.phase(*winner).is_over()) {
+            self.dials.remove(&parent);
+            self.tell_dial(cx, parent, Some(winner), CallStatus::Completed, 200);
+        }
+    }
+
+    /// What it means for the dialling it made.
+    pub(super) fn own_dial_lost(&mut self, cx: &mut Cx<'_>, sid: CallSid, cause: Option<&'static str>) {
+        let Some(dialing) = self.dials.get(&sid) else { return };
+        let (why, winner) = (dialing.why, dialing.winner);
+        self.cancel_dial(cx, sid, EndedBy::OtherLeg, cause);
+        self.dials.remove(&sid);
+        if let DialFor::Order { .. } = why {
+            match winner {
+                Some(_) => self.tell_dial(cx, sid, winner, CallStatus::Completed, 200),
+                None => self.tell_dial(cx, sid, None, CallStatus::Canceled, 487),
+            }
         }
     }
 

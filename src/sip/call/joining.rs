@@ -248,10 +248,14 @@ impl Calls {
         let body = message.and_then(Body::of).filter(Body::is_session);
         let success = (200..300).contains(&status);
         let Some(join) = self.joins.get_mut(&id) else {
-            // The join is over: what was asked for is not wanted any more.
+            // The join is over: what was asked for is not wanted any more, and has changed the party's
+            // session.
             if success {
                 let answer = body.filter(|_| offerless).and_then(|offer| media::refuse_media(&offer));
                 self.legs.ack_request(cx, leg, request, answer.as_ref());
+                if let Some(sid) = self.by_leg.get(&leg).copied() {
+                    self.remind(cx, sid);
+                }
             }
             return;
         };
@@ -432,6 +436,26 @@ impl Calls {
         self.joined(cx, id);
     }
 
+    /// Who wanted two joined does so no more.
+    pub(super) fn abandon(&mut self, cx: &mut Cx<'_>, survivor: CallSid, why: JoinFor) {
+        let join = self.party(survivor).and_then(|party| party.join);
+        if let Some(id) = join.filter(|id| self.joins.get(id).is_some_and(|join| join.why == why)) {
+            self.failed(cx, id, JoinResult::Refused { code: 487 });
+        }
+    }
+
+    /// A party is told again what the other one says, or that there is none.
+    fn remind(&mut self, cx: &mut Cx<'_>, sid: CallSid) {
+        let other = self.other(sid).filter(|other| self.phase(*other).is_answered());
+        match other.and_then(|other| self.heard_sdp(other)) {
+            Some(said) => {
+                let offer = media::as_offer(&said, self.told_sdp(sid).as_ref());
+                self.quietly(cx, sid, offer);
+            }
+            None => self.silence(cx, sid),
+        }
+    }
+
     /// One of the two has left.
     pub(super) fn join_lost(&mut self, cx: &mut Cx<'_>, id: JoinId, sid: CallSid) {
         let Some(join) = self.joins.get(&id) else { return };
@@ -501,7 +525,15 @@ impl Calls {
                 }
             },
             JoinFor::Replaces(replaced) => self.replaced(cx, replaced, survivor, target, result),
-            JoinFor::Transfer(transfer) => self.on_joined(cx, transfer, result),
+            JoinFor::Transfer(transfer) => {
+                self.on_joined(cx, transfer, result);
+                if result == JoinResult::Joined {
+                    // The transfer lets its own parties go by itself.
+                    let others: Vec<CallSid> =
+                        left.into_iter().filter(|sid| !self.takes_part(*sid, transfer)).collect();
+                    self.left_alone(cx, &others);
+                }
+            }
         }
     }
 

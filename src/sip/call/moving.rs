@@ -234,6 +234,7 @@ impl Calls {
             party.phase == Phase::Up
                 && party.join.is_none()
                 && party.transfer.is_none()
+                && !self.transfers.busy_with(sid)
                 && party.leg.is_some()
         };
         !calling && self.party(sid).is_some_and(settled)

@@ -42,6 +42,10 @@ pub(super) struct Party {
     pub(super) join: Option<JoinId>,
     /// The transfer it takes part in.
     pub(super) transfer: Option<TransferId>,
+    /// It answered REFER with 405 or 501.
+    pub(super) deaf: bool,
+    /// A REFER of it was accepted.
+    pub(super) served: bool,
     /// Requests that the transfers have carried out for its peer, for the bound on their number.
     pub(super) transfers: u8,
     /// A wait of its own: for the application, for the end of its time.
@@ -196,6 +200,8 @@ impl Party {
             made: None,
             join: None,
             transfer: None,
+            deaf: false,
+            served: false,
             transfers: 0,
             timer: None,
             limit: None,

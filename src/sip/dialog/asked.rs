@@ -182,6 +182,7 @@ impl Leg {
         let own = if self.is_up() { self.accept_session(cx, message) } else { Vec::new() };
         let invite = message.method() == Method::Invite;
         let body = self.sent.clone().filter(|_| invite);
+        let body = self.spoken(fork, body.as_ref());
         let tag = self.dialog(fork).map_or(self.tag, |dialog| dialog.local_tag);
         let none = Headers::new();
         let bytes = write::response(self, desk, message, source, tag, 200, "", &none, &own, body.as_ref());
@@ -239,6 +240,8 @@ impl Leg {
             Vec::new()
         };
         let tag = self.dialog(fork).map_or(self.tag, |dialog| dialog.local_tag);
+        let body = if status < 300 { self.spoken(fork, body) } else { body.cloned() };
+        let body = body.as_ref();
         let bytes = write::response(self, desk, &message, source, tag, status, "", headers, &own, body);
         self.send_response(cx, asked.server, method, status, bytes.clone());
         if status < 200 {

@@ -83,6 +83,8 @@ pub struct LegFacts<'a> {
     pub trunk: Option<TrunkIx>,
     /// Whether an offer of either side waits for its answer, or an INVITE for its end.
     pub offer_open: bool,
+    /// Whether an offer of the party's waits for our answer.
+    pub owes_answer: bool,
     /// Whether the dialog is one of `sips:`.
     pub secure: bool,
     /// What the party supports.
@@ -140,6 +142,7 @@ impl Leg {
             offer_open: self.inviting()
                 || self.unacknowledged()
                 || dialog.is_some_and(|dialog| dialog.exchange.is_open()),
+            owes_answer: dialog.is_some_and(|dialog| dialog.exchange.is_theirs()),
             secure: self.secure,
             supports: Supports {
                 reliable: has(RELIABLE),

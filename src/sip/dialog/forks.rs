@@ -33,8 +33,9 @@ impl Leg {
         let fork = Fork(calling.forks);
         calling.forks = calling.forks.saturating_add(1);
         let mut dialog = Dialog::of_response(message, fork, self.tag, calling.cseq, &calling.uri);
-        if calling.out.body.as_ref().is_some_and(Body::is_session) {
+        if let Some(offer) = calling.out.body.as_ref().filter(|body| body.is_session()) {
             dialog.carried(Side::Ours, Carrier::Invite);
+            dialog.said = Some(offer.bytes.clone());
         }
         self.dialogs.push(Box::new(dialog));
         Some(fork)

@@ -250,9 +250,11 @@ impl Leg {
         request.stage = Stage::Sent(client);
         if request.offers()
             && let Some(carrier) = request.carrier()
-            && method != Method::Prack
         {
-            dialog.carried(Side::Ours, carrier);
+            request.body = request.body.take().map(|body| dialog.describe(body));
+            if method != Method::Prack {
+                dialog.carried(Side::Ours, carrier);
+            }
         }
         let Some(request) = self.requests.get(at) else { return false };
         let Some(dialog) = self.dialog(fork) else { return false };

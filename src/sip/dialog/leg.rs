@@ -216,6 +216,15 @@ impl Leg {
         self.dialogs.iter_mut().find(|dialog| dialog.fork == fork).map(|dialog| &mut **dialog)
     }
 
+    /// A body as it goes out in a fork's dialog.
+    pub(super) fn spoken(&mut self, fork: Fork, body: Option<&Body>) -> Option<Body> {
+        let body = body?.clone();
+        Some(match self.dialog_mut(fork) {
+            Some(dialog) => dialog.describe(body),
+            None => body,
+        })
+    }
+
     /// Whether the dialog is confirmed and has not ended.
     pub(super) fn is_up(&self) -> bool {
         matches!(self.state, State::Up | State::Answered(_))

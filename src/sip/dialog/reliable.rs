@@ -150,6 +150,7 @@ impl Leg {
         offered.rseq += 1;
         let (rseq, offers) = (offered.rseq, offered.offers);
         let Waiting { fork, status, headers, body } = answer;
+        let body = self.spoken(fork, body.as_ref());
         let own = [("Require", b"100rel".to_vec()), ("RSeq", rseq.to_string().into_bytes())];
         let Some(bytes) = self.write_answer(desk, fork, status, "", &headers, &own, body.as_ref()) else {
             return;

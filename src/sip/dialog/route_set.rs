@@ -2,7 +2,10 @@
 
 use super::event::Fork;
 use super::offer::{Carrier, Exchange, Side, Step};
+use super::outgoing::Body;
+use super::sdp;
 use crate::sip::message::{HeaderId, Message, NameAddr, Uri};
+use bytes::Bytes;
 
 /// Route values that are kept; the parser bounds them, too.
 const MOST_ROUTES: usize = 32;
@@ -31,6 +34,8 @@ pub(super) struct Dialog {
     /// The INVITE's number, while a reliable provisional of the party's waits for the call to answer its
     /// offer.
     pub(super) prack_due: Option<u32>,
+    /// The last session description of ours in it, whether it was accepted or not.
+    pub(super) said: Option<Bytes>,
 }
 
 impl Dialog {
@@ -55,6 +60,7 @@ impl Dialog {
             exchange: Exchange::default(),
             rseq: 0,
             prack_due: None,
+            said: None,
         }
     }
 
@@ -72,6 +78,7 @@ impl Dialog {
             exchange: Exchange::default(),
             rseq: 0,
             prack_due: None,
+            said: None,
         }
     }
 
@@ -94,6 +101,19 @@ impl Dialog {
     pub(super) fn next_cseq(&mut self) -> u32 {
         self.local_cseq = (self.local_cseq + 1) & 0x7fff_ffff;
         self.local_cseq
+    }
+
+    /// A body as it goes out in this dialog: to the party it is one session, whoever speaks (C-172).
+    pub(super) fn describe(&mut self, mut body: Body) -> Body {
+        if !body.is_session() {
+            return body;
+        }
+        let previous = self.said.as_deref();
+        if let Some(continued) = previous.and_then(|previous| sdp::continued(&body.bytes, previous)) {
+            body.bytes = continued.into();
+        }
+        self.said = Some(body.bytes.clone());
+        body
     }
 
     /// A description travelled.

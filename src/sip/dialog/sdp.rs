@@ -253,11 +253,21 @@ pub fn resume(sdp: &[u8]) -> Option<Vec<u8>> {
     Some(description.written(&origin, origin.version.wrapping_add(1), Direction::resumed))
 }
 
-/// The same description with all streams inactive; version raised.
+/// The same description with all streams inactive and nobody's address, as whose it was is not there any
+/// more; version raised (RFC 3725 §5).
 pub fn inactive(sdp: &[u8]) -> Option<Vec<u8>> {
     let description = Description::parse(sdp)?;
     let origin = description.origin()?;
-    Some(description.written(&origin, origin.version.wrapping_add(1), |_| Direction::Inactive))
+    let still = description.written(&origin, origin.version.wrapping_add(1), |_| Direction::Inactive);
+    let mut out = Vec::with_capacity(still.len());
+    for line in still.split_inclusive(|b| *b == b'\n') {
+        out.extend_from_slice(match line.get(..9) {
+            Some(b"c=IN IP4 ") => b"c=IN IP4 0.0.0.0\r\n",
+            Some(b"c=IN IP6 ") => b"c=IN IP6 ::\r\n",
+            Some(_) | None => line,
+        });
+    }
+    Some(out)
 }
 
 /// Whether a description puts its receiver on hold (C-176).
@@ -311,11 +321,18 @@ fn begin(seed: u64) -> Vec<u8> {
     format!("v=0\r\no=baton {id} 1 IN IP4 0.0.0.0\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n").into_bytes()
 }
 
-/// Another party's description in the place of the one that was sent last: its origin goes on, and the
-/// version grows when anything else differs (C-172).
+/// A description that follows another in one dialog, whoever it comes from: its origin goes on, and the
+/// version grows when anything else differs (C-172). `None`: it goes as it is, for it does so already, or
+/// because one of the two cannot be read.
 pub fn continued(sdp: &[u8], previous: &[u8]) -> Option<Vec<u8>> {
+    if sdp == previous {
+        return None;
+    }
     let (next, last) = (Description::parse(sdp)?, Description::parse(previous)?);
-    let origin = last.origin()?;
+    let (own, origin) = (next.origin()?, last.origin()?);
+    if own.identity == origin.identity && own.address == origin.address && own.version > origin.version {
+        return None;
+    }
     let write = |version| {
         let mut out = Vec::with_capacity(sdp.len() + 32);
         next.put_session(&origin, version, &mut out);

@@ -142,6 +142,13 @@ impl Leg {
         authorization: super::leg::Authorization,
         body: Option<Body>,
     ) {
+        // RFC 3264 §4: an answer goes only where an offer waits for it.
+        let wanted = self.dialogs.first().is_some_and(|dialog| dialog.exchange.is_theirs());
+        let body = body.filter(|body| wanted || !body.is_session());
+        let body = match self.dialogs.first_mut() {
+            Some(dialog) => body.map(|body| dialog.describe(body)),
+            None => body,
+        };
         if let Some(body) = body.as_ref().filter(|body| body.is_session()) {
             self.sent = Some(body.clone());
             if let Some(dialog) = self.dialogs.first_mut() {

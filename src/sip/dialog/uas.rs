@@ -120,7 +120,10 @@ impl Leg {
             let (headers, body) = (headers.clone(), body.cloned());
             return self.send_reliable(cx, desk, Waiting { fork, status, headers, body });
         }
-        let Some(bytes) = self.write_answer(desk, fork, status, "", headers, &[], body) else { return };
+        let body = self.spoken(fork, body);
+        let Some(bytes) = self.write_answer(desk, fork, status, "", headers, &[], body.as_ref()) else {
+            return;
+        };
         self.send_answer(cx, status, bytes.clone());
         if let Some(offered) = self.offered_mut() {
             offered.ringing = Some((cx.now + KEEP_RINGING, status, bytes));
@@ -200,6 +203,8 @@ impl Leg {
         let Some(offered) = self.offered() else { return };
         let (server, offers, request) = (offered.server, offered.offers, offered.request.clone());
         let own = self.accept_session(cx, &request);
+        let body = self.spoken(fork, body);
+        let body = body.as_ref();
         let Some(bytes) = self.write_answer(desk, fork, 200, "", headers, &own, body) else { return };
         self.send_answer(cx, 200, bytes.clone());
         let cseq = request.cseq().map_or(0, |cseq| cseq.number);

@@ -188,6 +188,9 @@ fn leaving_mid_join() {
             bench.at_phone(&bob);
             bench.reply(&alice, &offer, 200, "", &sdp("alice", 4_000, "0"));
             assert_eq!(bench.at_phone(&alice).method(), Method::Ack);
+            // She was told of somebody who is not there.
+            let (still, _) = bench.reinvited(&mut alice, &sdp("alice", 4_000, "0"));
+            assert!(still.text().contains("a=inactive") && still.text().contains("c=IN IP4 0.0.0.0"));
             bench.silent();
             bench.act(sid, hangup()).expect("taken");
             bench.hung_up(&alice);

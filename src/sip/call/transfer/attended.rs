@@ -72,6 +72,11 @@ impl Calls {
         if consultation == referrer {
             return Choice::Refuse(Refusal::code(482));
         }
+        // who is on the way to somebody else already is not to be had.
+        let far = self.other(consultation);
+        if self.transfers.active(consultation) || far.is_some_and(|far| self.transfers.active(far)) {
+            return Choice::Refuse(Refusal::code(491));
+        }
         if let Some(role) = self.transfers.substitute(id) {
             role.consultation = Some(consultation);
         }

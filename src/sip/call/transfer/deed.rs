@@ -281,12 +281,14 @@ impl Calls {
             if ours {
                 self.cancel_dial(cx, survivor, EndedBy::Baton, Some(NOT_WANTED));
             }
+            self.abandon(cx, survivor, JoinFor::Transfer(id));
             self.drop_target(cx, target, consultation);
             self.unpark(cx, id);
         }
     }
 
-    /// The dialling that the original call came from goes on, or ends with whom it had reached.
+    /// The dialling that the original call came from goes on, or ends with whom it had reached, or with
+    /// who made it.
     fn unpark(&mut self, cx: &mut Cx<'_>, id: TransferId) {
         let Some(role) = self.transfers.substitute(id) else { return };
         let survivor = role.survivor;
@@ -297,7 +299,7 @@ impl Calls {
                 DialEnded { sid: survivor, winner: Some(winner), status: CallStatus::Completed, code: 200 };
             return self.tell(cx, Told::DialEnded(Box::new(ended)));
         }
-        if winner.is_none() && !self.phase(survivor).is_over() {
+        if winner.is_none() {
             self.dials.insert(survivor, parked);
         }
     }

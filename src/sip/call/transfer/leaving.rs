@@ -13,8 +13,11 @@ use crate::sip::refer::state::{Event, State};
 impl Calls {
     /// The party to be moved has left.
     pub(super) fn survivor_left(&mut self, cx: &mut Cx<'_>, id: TransferId) {
+        let over = self.transfers.get(id).is_none_or(|transfer| transfer.life.is_over());
         if let Some(role) = self.transfers.substitute(id) {
-            role.closing = true;
+            // With a result, or before the REFER is answered, the call is what it was: who is left behind is
+            // ended as ever.
+            role.closing |= !over && role.asked.is_none();
         }
         self.call_off(cx, id, 487, Event::PartyLeft);
     }
@@ -47,12 +50,15 @@ impl Calls {
         }
         if role.survivor == at {
             let taken = role.taken;
-            if over {
-                return role.closing;
+            if !over {
+                self.survivor_left(cx, id);
             }
-            self.survivor_left(cx, id);
-            if taken {
-                self.dial_lost(cx, at, by, None);
+            if !self.transfers.substitute(id).is_some_and(|role| role.closing) {
+                return false;
+            }
+            match taken {
+                true => self.dial_lost(cx, at, by, None),
+                false => self.own_dial_lost(cx, at, None),
             }
             return true;
         }
@@ -81,12 +87,16 @@ impl Calls {
             // what the referrer has of it is not needed any more.
             self.end(cx, consultation, End::bye(EndedBy::Baton, Headers::new()));
         }
+        if !gone {
+            return;
+        }
         let alone = self.party(survivor).is_some_and(|party| party.talks_to.is_none() && !party.steered);
-        if !success && gone && !closing && alone {
+        if !success && !closing && alone {
             //
             let reason = vec![("Reason".into(), format!("SIP;cause={code}").into_bytes().into())];
             self.end(cx, survivor, End::bye(EndedBy::OtherLeg, reason));
         }
+        self.winner_gone(cx, survivor);
     }
 
     /// The last NOTIFY is answered: the referrer's leg, by the trunk's wish.

@@ -125,7 +125,6 @@ impl Calls {
         other: Option<CallSid>,
         by: EndedBy,
     ) -> bool {
-        self.transfers.departed(at);
         let mut taken = false;
         for id in self.transfers.of(at) {
             taken |= match self.transfers.role(id) {

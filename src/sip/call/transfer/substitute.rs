@@ -327,7 +327,8 @@ impl Calls {
         let at = role.referrer;
         let accepted = decide::accept(&role.request, &role.policy);
         let (cseq, detail) = (role.request.cseq, role.policy.notify);
-        let another = self.transfers.serves_again(at);
+        // from its second one on, a REFER's notifications name it.
+        let another = self.party_mut(at).is_some_and(|party| std::mem::replace(&mut party.served, true));
         if let Some(role) = self.transfers.substitute(id).filter(|_| accepted.notifies) {
             role.notifier = Notifier::new(now, another.then_some(cseq), detail, lasting);
         }

@@ -17,7 +17,7 @@ use crate::sip::refer::state::Leniency;
 use crate::sip::refer::subscriber::Candidate;
 use crate::sip::refer::{Outcome, Waits};
 use crate::sip::time::Time;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use smallvec::SmallVec;
 use std::time::Duration;
 
@@ -30,10 +30,6 @@ pub(in crate::sip::call) struct Transfers {
     table: HashMap<TransferId, Transfer>,
     /// The transfers of a party, oldest first.
     parties: HashMap<CallSid, SmallVec<[TransferId; 2]>>,
-    /// Parties that answered REFER with 405 or 501.
-    deaf: HashSet<CallSid>,
-    /// Parties of which a REFER was accepted.
-    served: HashSet<CallSid>,
     pub(super) rate: Rate,
     /// Dialogs of REFERs that came outside the one they are about.
     pub(super) outside: HashMap<LegId, Outside>,
@@ -100,12 +96,7 @@ impl Kind {
 impl Transfers {
     /// How many there are; zero when all is over.
     pub(in crate::sip::call) fn len(&self) -> usize {
-        self.table.len()
-            + self.parties.len()
-            + self.deaf.len()
-            + self.served.len()
-            + self.outside.len()
-            + self.asked_outside.len()
+        self.table.len() + self.parties.len() + self.outside.len() + self.asked_outside.len()
     }
 
     pub(super) fn get(&self, id: TransferId) -> Option<&Transfer> {
@@ -172,24 +163,13 @@ impl Transfers {
             .collect()
     }
 
-    /// Whether a REFER of this party was accepted before; from now on it was.
-    pub(super) fn serves_again(&mut self, party: CallSid) -> bool {
-        !self.served.insert(party)
-    }
-
-    /// A party does not know REFER.
-    pub(super) fn deafen(&mut self, party: CallSid) {
-        self.deaf.insert(party);
-    }
-
-    pub(super) fn is_deaf(&self, party: CallSid) -> bool {
-        self.deaf.contains(&party)
-    }
-
-    /// A party is no more.
-    pub(super) fn departed(&mut self, party: CallSid) {
-        self.deaf.remove(&party);
-        self.served.remove(&party);
+    /// Whether something is still to be done about a party, though its transfer may have its result: a
+    /// referrer to be released, a BYE to be sent.
+    pub(in crate::sip::call) fn busy_with(&self, party: CallSid) -> bool {
+        self.of(party).iter().any(|id| {
+            let timers = self.table.get(id).map(|transfer| &transfer.timers);
+            timers.is_some_and(|timers| timers.iter().any(|(kind, _)| *kind != Kind::Life))
+        })
     }
 
     /// A timer has fired: it runs no more.
@@ -243,6 +223,11 @@ impl Calls {
         self.involve(id, at);
         self.arm(cx, id);
         id
+    }
+
+    /// Whether a party takes part in a transfer.
+    pub(in crate::sip::call) fn takes_part(&self, sid: CallSid, id: TransferId) -> bool {
+        self.transfers.of(sid).contains(&id)
     }
 
     /// A party takes part in a transfer.
@@ -349,10 +334,6 @@ impl Calls {
                 if ids.is_empty() {
                     self.transfers.parties.remove(&sid);
                 }
-            }
-            // It may have moved to another shard.
-            if self.party(sid).is_none() {
-                self.transfers.departed(sid);
             }
         }
     }

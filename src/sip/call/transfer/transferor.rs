@@ -45,6 +45,8 @@ pub(super) struct Transferor {
     held: bool,
     /// Set when the party has left: whom it talked to, and who waits for the result.
     left: Option<Option<CallSid>>,
+    /// For whom it was called, who hears of its end then, too.
+    parent: Option<CallSid>,
 }
 
 impl Calls {
@@ -71,7 +73,8 @@ impl Calls {
             return Err(if party.phase.is_over() { Refused::Ended } else { Refused::NotAnswered });
         }
         let facts = self.facts(at).ok_or(Refused::Unknown)?;
-        let knows_refer = facts.allows(Method::Refer) != Some(false) && !self.transfers.is_deaf(at);
+        let knows_refer =
+            facts.allows(Method::Refer) != Some(false) && !self.party(at).is_some_and(|party| party.deaf);
         // the consultation's far end must understand the INVITE with Replaces.
         let consults = order.replaces.and_then(|sid| self.facts(sid));
         let replaces = consults.is_none_or(|far| far.supports.replaces);
@@ -101,6 +104,7 @@ impl Calls {
             retried: false,
             held: false,
             left: None,
+            parent: None,
         };
         let id = self.begin_transfer(cx, subject, trunk, Role::Transferor(Box::new(role)));
         if let Some(sid) = consultation {
@@ -224,8 +228,10 @@ impl Calls {
             }
             491 | 500 | 503 if active && self.tries_again(cx, id, status, message) => {}
             _ => {
-                if matches!(status, 405 | 501) {
-                    self.transfers.deafen(at);
+                if matches!(status, 405 | 501)
+                    && let Some(party) = self.party_mut(at)
+                {
+                    party.deaf = true;
                 }
                 self.live(cx, id, |life, now| life.answered(now, status, Event::Answered(status)));
             }
@@ -320,14 +326,19 @@ impl Calls {
         self.stop_timer(cx, id, Kind::Again);
         self.stop_timer(cx, id, Kind::Refresh);
         let Some(role) = self.transfers.transferor(id) else { return };
-        let (at, held, left) = (role.at, role.held, role.left);
+        let (at, held, left, parent) = (role.at, role.held, role.left, role.parent);
         let bye_after = role.order.bye_after.filter(|_| success && left.is_none());
         let unsubscribe = role.subscriber.end().filter(|_| bye_after.is_none() && left.is_none());
         if let Some(subscribe) = unsubscribe {
             self.subscribe(cx, id, subscribe);
         }
         match left {
-            Some(other) => self.left_waiting(cx, other),
+            Some(other) => {
+                self.left_waiting(cx, other);
+                if let Some(parent) = parent {
+                    self.winner_gone(cx, parent);
+                }
+            }
             None if success => match bye_after {
                 Some(after) if after.is_zero() => self.say_goodbye(cx, id),
                 Some(after) => self.transfer_timer(cx, id, Kind::Bye, after),
@@ -357,6 +368,7 @@ impl Calls {
         other: Option<CallSid>,
     ) -> bool {
         self.stop_timer(cx, id, Kind::Bye);
+        let parent = self.party(at).and_then(|party| party.parent);
         let Some(transfer) = self.transfers.get_mut(id) else { return false };
         let over = transfer.life.is_over();
         let Role::Transferor(role) = &mut transfer.role else { return false };
@@ -364,6 +376,8 @@ impl Calls {
             return false;
         }
         role.left = Some(other);
+        role.parent = parent;
+        self.own_dial_lost(cx, at, None);
         self.live(cx, id, |life, now| life.on(now, Event::CallEnded));
         true
     }

@@ -4,7 +4,7 @@ use crate::sip::dialog::testing::*;
 use crate::sip::dialog::*;
 use crate::sip::message::{HeaderId, Method};
 
-const NEWER: &str = "v=0\r\no=carol 1 2 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+const NEWER: &str = "v=0\r\no=alice 1 2 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
     m=audio 4002 RTP/AVP 8\r\na=sendonly\r\n";
 
 fn request(bench: &mut Bench, leg: LegId, method: &str, body: Option<&str>) -> RequestId {
@@ -203,7 +203,8 @@ fn update() {
     bench.receive(PEER, &request_text("UPDATE", 2, &tag, "", NEWER));
     let LegEvent::Requested { asked, .. } = bench.event() else { panic!("a request") };
     bench.with(|legs, cx| legs.respond(cx, leg, asked, 200, &Vec::new(), Some(&Body::sdp(SDP.as_bytes()))));
-    assert!(bench.next().text().ends_with(SDP));
+    let answer = bench.next().text();
+    assert!(answer.ends_with(SDP.split_once("m=").expect("a stream").1), "{answer}");
     assert!(!bench.legs.facts(leg).expect("facts").offer_open);
     bench.with(|legs, cx| legs.bye(cx, leg, &Vec::new()));
     assert_eq!(bench.next().start(), "BYE sip:carol@10.0.0.1:7000");
@@ -229,5 +230,36 @@ fn moves() {
     assert_eq!(other.next().cseq(), info.cseq() + 1);
     other.receive(PEER, &request_text("BYE", 2, &tag, "", ""));
     other.end();
+    bench.end();
+}
+
+/// [C-172] [R-096] To the party it is one session, whoever speaks: the origin stays, and each change is a
+/// version of its own, also when the one before was refused.
+#[test]
+fn one_session_whoever_speaks() {
+    let mut bench = Bench::new();
+    let (leg, _) = bench.outgoing_up();
+    let origin = |text: &str| text.lines().find(|line| line.starts_with("o=")).map(str::to_owned);
+    let first = bench.legs.facts(leg).expect("facts").last_sdp_sent.expect("a description").clone();
+    let first = origin(std::str::from_utf8(&first.bytes).expect("text")).expect("an origin");
+    let version = |n: u64| {
+        let words: Vec<&str> = first.split(' ').collect();
+        let old: u64 = words[2].parse().expect("a version");
+        Some(format!("{} {} {} {}", words[0], words[1], old + n, words[3..].join(" ")))
+    };
+    let mut offered = |sdp: &str, status: u16| {
+        let id = request(&mut bench, leg, "INVITE", Some(sdp));
+        let invite = bench.next();
+        bench.reply(&invite, status, "", CONTACT, if status < 300 { OTHER_SDP } else { "" });
+        bench.events();
+        bench.with(|legs, cx| legs.ack_request(cx, leg, id, None));
+        bench.sent.clear();
+        origin(&invite.text())
+    };
+    let strange = NEWER.replace("alice 1 2", "stranger 77 9");
+    assert_eq!(offered(&strange, 488), version(1));
+    assert_eq!(offered(&strange.replace("4002", "4004"), 200), version(2));
+    assert_eq!(offered(&strange.replace("4002", "4004"), 200), version(2));
+    bench.with(|legs, cx| legs.bye(cx, leg, &Vec::new()));
     bench.end();
 }
