@@ -65,11 +65,6 @@ impl Net {
         self.links.insert((b, a), back);
     }
 
-    /// Whether no link has faults.
-    pub fn is_clean(&self) -> bool {
-        self.links.values().all(|link| link.loss == 0 && link.repeat == 0 && link.jitter.is_zero())
-    }
-
     pub fn send(&mut self, now: Time, transport: Transport, parcel: Parcel, rng: &mut Dice) {
         let path = (parcel.from, parcel.to);
         let link = self.links.get(&path).copied().unwrap_or_default();

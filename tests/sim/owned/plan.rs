@@ -3,65 +3,85 @@
 use baton::sip::flow::Transport;
 use baton::sip::message::Limits;
 use baton::sip::plan::{
-    Action, Capacity, Fork, Listener, Mode, Plan, ReferMode, Route, Routing, Source, SourceTable, Target,
-    Timings, Trunk, TrunkIx, UnknownSource, UserMatch,
+    Action, Application, CallPlan, Capacity, Fork, Listener, Mode, Plan, ReferMode, Route, Routing, Source,
+    SourceTable, Target, Timings, Trunk, TrunkIx, UnknownSource, UserMatch,
 };
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Phone n sits at trunk n, is called by its name, and has its REFERs treated so.
-pub fn plan(baton: SocketAddr, phones: &[(String, SocketAddr, ReferMode)]) -> Plan {
+/// Whoever calls this is taken by an application,
+pub const DESK: &str = "desk";
+/// and this rings at several phones at once.
+pub const TEAM: &str = "team";
+/// The owner of all records.
+pub const ACCOUNT: &str = "AC00000000000000000000000000000001";
+
+/// A phone as the configuration knows it.
+pub struct Phone {
+    pub user: String,
+    pub addr: SocketAddr,
+    pub transport: Transport,
+    /// How its REFERs are treated.
+    pub refer: ReferMode,
+}
+
+/// Phone n sits at trunk n and is called by its name.
+pub fn plan(baton: SocketAddr, phones: &[Phone]) -> Plan {
     let mut sources = SourceTable::default();
-    for (n, (_, addr, _)) in phones.iter().enumerate() {
-        let net = format!("{}/32", addr.ip()).parse().expect("a network");
+    for (n, phone) in phones.iter().enumerate() {
+        let net = format!("{}/32", phone.addr.ip()).parse().expect("a network");
         let source = Source { port: None, transport: None, trunk: TrunkIx(n as u16) };
         sources.insert(net, source).expect("distinct");
     }
-    let trunk = |(name, addr, refer): &(String, SocketAddr, ReferMode)| Trunk {
-        name: name.as_str().into(),
+    let trunk = |phone: &Phone| Trunk {
+        name: phone.user.as_str().into(),
         targets: vec![Target {
-            uri: format!("sip:{addr}").into(),
+            uri: format!("sip:{};transport={}", phone.addr, phone.transport.param()).into(),
             user: None,
-            host: addr.ip().to_string().into(),
-            port: Some(addr.port()),
-            transport: Some(Transport::Udp),
+            host: phone.addr.ip().to_string().into(),
+            port: Some(phone.addr.port()),
+            transport: Some(phone.transport),
             secure: false,
             priority: 0,
             weight: 1,
         }],
-        account: Some("AC00000000000000000000000000000001".into()),
-        refer: *refer,
+        account: Some(ACCOUNT.into()),
+        refer: phone.refer,
         no_response_timeout: Duration::from_secs(3),
         ring_timeout: Duration::from_secs(60),
         udp_max: 1_300,
         max_duration: Duration::from_secs(14_400),
         owned: Default::default(),
     };
-    let route = |(n, (name, _, _)): (usize, &(String, SocketAddr, ReferMode))| Route {
-        from: Vec::new(),
-        user: UserMatch::Exact(name.as_str().into()),
-        action: Action::Trunks { to: vec![TrunkIx(n as u16)], fork: Fork::Serial, mode: Mode::B2bua },
+    let route = |user: &str, action| Route { from: Vec::new(), user: UserMatch::Exact(user.into()), action };
+    let to = |to: Vec<TrunkIx>, fork| Action::Trunks { to, fork, mode: Mode::B2bua };
+    let own = |(n, phone): (usize, &Phone)| route(&phone.user, to(vec![TrunkIx(n as u16)], Fork::Serial));
+    let team = (0..phones.len().min(3) as u16).map(TrunkIx).collect();
+    let mut routes: Vec<Route> = phones.iter().enumerate().map(own).collect();
+    routes.push(route(TEAM, to(team, Fork::Parallel)));
+    routes.push(route(DESK, Action::Application(0)));
+    let listener = |transport| Listener {
+        name: "lan".into(),
+        transport,
+        bind: baton,
+        host: baton.ip().to_string().into(),
+        port: baton.port(),
+        tls_profiles: Vec::new(),
     };
+    let desk = Application { name: DESK.into(), account: Some(ACCOUNT.into()), decides_refers: true };
     Plan {
         node: 1,
-        listeners: vec![Listener {
-            name: "lan".into(),
-            transport: Transport::Udp,
-            bind: baton,
-            host: baton.ip().to_string().into(),
-            port: baton.port(),
-            tls_profiles: Vec::new(),
-        }],
+        listeners: vec![listener(Transport::Udp), listener(Transport::Tcp)],
         aliases: Vec::new(),
         trunks: phones.iter().map(trunk).collect(),
         sources,
-        routes: phones.iter().enumerate().map(route).collect(),
+        routes,
         timings: Timings::default(),
         limits: Limits::default(),
         capacity: Capacity::default(),
         routing: Routing::default(),
         record_proxied: true,
         unknown_source: UnknownSource::DropUdp,
-        calls: Default::default(),
+        calls: CallPlan { applications: vec![desk], ..CallPlan::default() },
     }
 }
