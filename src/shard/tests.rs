@@ -262,11 +262,16 @@ fn cancel_is_answered_and_passed() {
     assert!(matches!(&last, Some(Event::CallChanged(c)) if c.status == CallStatus::Canceled), "{last:?}");
 }
 
-/// [T-016] [T-034] [C-137] [C-091] [C-040] Local answers.
+/// [T-016] [T-034] [C-137] [C-091] [C-040] [C-210] [C-213] Local answers; none to strangers, whatever they send.
 #[test]
 fn what_is_refused_here() {
     let mut stage = Stage::new();
-    assert!(stage.receive("10.9.9.9:5060", &invite()).is_empty(), "an unknown source hears nothing");
+    let broken = invite().replace("CSeq: 1 INVITE", "CSeq: x INVITE");
+    let options = request("OPTIONS", "sip:127.0.0.1:5060", "", "", 2);
+    for text in [invite(), broken, options, request("BYE", "sip:1000@x", "", ";tag=zz", 3)] {
+        assert!(stage.receive("10.9.9.9:5060", &text).is_empty(), "an unknown source hears nothing");
+    }
+    assert!(stage.shard.next_deadline().is_none(), "nor is anything kept of it");
     let mut answer = |text: String| stage.receive(ALICE, &text).remove(0).text;
     assert!(answer(request("INVITE", "sip:2000@127.0.0.1", "", "", 3)).starts_with("SIP/2.0 404"));
     assert!(answer(request("BYE", "sip:1000@x", "", ";tag=zz", 4)).starts_with("SIP/2.0 481"));

@@ -187,7 +187,7 @@ mod tests {
         assert_eq!((headed.address.as_str(), headed.bare), ("sip:x@y", false));
     }
 
-    /// [rcml 18] [rcml 6.5.2] [rcml 6.5.4] Reserved names in any dress, broken lines, other methods.
+    /// [rcml 18] [rcml 6.5.2] [rcml 6.5.4] [R-107] [C-212] Reserved names in any dress, broken lines, other methods.
     #[test]
     fn reserved_headers_fail() {
         for wrong in [
@@ -216,7 +216,7 @@ mod tests {
         }
     }
 
-    /// [restcomm-calls 15] [restcomm-calls 6.1.2] Names get their `X-`; broken lines are refused.
+    /// [restcomm-calls 15] [restcomm-calls 6.1.2] [C-212] Names get their `X-`; broken lines are refused.
     #[test]
     fn headers_for_an_invite() {
         let pair = |n: &str, v: &str| (n.to_owned(), v.to_owned());

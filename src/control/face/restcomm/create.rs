@@ -189,7 +189,8 @@ mod tests {
         }
     }
 
-    /// [restcomm-calls 4] [restcomm-calls 5] [restcomm-calls 6.1] The first that is wrong is told.
+    /// [restcomm-calls 4] [restcomm-calls 5] [restcomm-calls 6.1] [C-212] The first that is wrong is told; line ends
+    /// are wrong everywhere.
     #[test]
     fn what_is_wrong_is_told_in_order() {
         let right = "From=1&To=2&Url=http%3A%2F%2Fh%2Fx";
@@ -200,6 +201,10 @@ mod tests {
             ("From=1", "To can not be null."),
             ("From=1&To=2", "Url can not be null."),
             ("From=1&To=a%40&Method=PUT", "To must be"),
+            ("From=1%0D%0AX-Injected:1&To=2&Url=http%3A%2F%2Fh", "From holds"),
+            ("From=1&To=2%0D%0AX-Injected:1&Url=http%3A%2F%2Fh", "To must be"),
+            ("From=1&To=sip:a%40h%0D%0AX-Injected:1&Url=http%3A%2F%2Fh", "To must be"),
+            ("From=1&To=client:a%0AX-Injected:1&Url=http%3A%2F%2Fh", "To must be"),
             ("From=1&To=2&Url=%2Frelative&Method=PUT", "Url must"),
             ("From=1&To=2&Url=ftp%3A%2F%2Fh", "Url must"),
         ] {
@@ -241,7 +246,7 @@ mod tests {
         }
     }
 
-    /// [restcomm-calls 15] [restcomm-calls 6.1.3] Headers from To, and from the form beside it.
+    /// [restcomm-calls 15] [restcomm-calls 6.1.3] [C-212] Headers from To, and from the form beside it.
     #[test]
     fn headers_come_from_to_and_from_the_form() {
         let to = |text: &str| {

@@ -100,7 +100,8 @@ fn the_call_itself() {
     stage.end();
 }
 
-/// Role T: Refer-To names the consultation's far party and its dialog.
+/// Role T: Refer-To names the consultation's far party and its dialog; by its Contact,
+/// then by its address of record.
 #[test]
 fn a_refer_with_replaces() {
     let (mut stage, alice, _) = Stage::talking();
@@ -123,7 +124,7 @@ fn a_refer_with_replaces() {
         dialog.baton
     );
     assert_eq!(to, expected);
-    // The Contact cannot be reached: once more by the address of record.
+    // the Contact cannot be reached: once more by the address of record.
     stage.notifies("alice", 404, "terminated;reason=noresource");
     assert_eq!(stage.count("alice REFER"), 2);
     assert_eq!(stage.ended().0, ReferStatus::InProgress);
