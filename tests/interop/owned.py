@@ -195,9 +195,7 @@ def attended(run):
     become one, without any INVITE, and Alice's consultation is ended for her. The calls may begin on two shards (law 2)."""
     for mode, label in (("terminate", "performed by Baton"), ("relay", "relayed, in the identifiers that Carol knows")):
         done = mode == "terminate"
-        # A relayed Replaces is translated where the REFER is, which does not know of dialogs on other shards yet.
-        lab = run.lab(f"attended transfer {mode}", ["alice", "bob", "carol"], {"alice": f'mode = "{mode}"'}, doubles=["alice"],
-                      shards=2 if done else 1)
+        lab = run.lab(f"attended transfer {mode}", ["alice", "bob", "carol"], {"alice": f'mode = "{mode}"'}, doubles=["alice"])
         carol = lab.callee("carol", UP + ([*MOVED, "BYE"] if done else ["BYE"]))
         bob = lab.callee("bob", UP + ([*MOVED, pause(200), bye()] if done else ["REFER", 202, notify(100), notify(200), "BYE"]))
         consultation = lab.caller("alice", "carol", ["BYE"] if done else [pause(2000), bye()], double=True)
@@ -228,12 +226,13 @@ def attended_elsewhere(run):
 
 
 def takeover(run):
-    """[R-090] [R-091] An INVITE with Replaces takes Alice's place: Bob talks to Dave, Alice gets BYE."""
-    lab = run.lab("INVITE with Replaces", ["alice", "bob", "dave"])
+    """[R-090] [R-091] An INVITE with Replaces from another phone of Alice's takes her place: Bob talks to that one, the first
+    gets BYE."""
+    lab = run.lab("INVITE with Replaces", ["alice", "bob"], doubles=["alice"])
     lab.callee("bob", UP + [*MOVED, "BYE"])
     alice = lab.caller("alice", "bob", ["BYE"])
     alice.field("CSeq", "ACK")
-    lab.caller("dave", "bob", [pause(300), bye()], lines=[f"Replaces: {replaces(alice)}", "Require: replaces"])
+    lab.caller("alice", "bob", [pause(300), bye()], double=True, lines=[f"Replaces: {replaces(alice)}", "Require: replaces"])
     run.check("INVITE with Replaces takes a party's place", lab.finish())
     run.gauges(lab)
     lab.end()

@@ -108,3 +108,33 @@ fn a_late_answer_finds_its_call() {
     assert!(sent.iter().any(|s| s.text.starts_with("SIP/2.0 200") && s.to.to_string() == CAROL), "Carol's");
     assert_eq!(requests(&sent, "BYE")[0].to.to_string(), BOB);
 }
+
+/// [R-025] [C-152] A relayed REFER names a dialog of a call on another shard: that call comes first, and the
+/// receiver is told of the dialog that its far half knows.
+#[test]
+fn a_relayed_refer_finds_the_dialog_it_names() {
+    let mut shards = pair();
+    let up = |shards: &mut [Stage; 2], at: usize, id: &str| {
+        let mine =
+            |text: String| text.replace("c1@10.0.0.5", id).replace("z9hG4bKa", &format!("z9hG4bK{id}"));
+        let sent = receives(shards, at, ALICE, &mine(with_sdp(&invite())));
+        let invited = requests(&sent, "INVITE")[0].text.clone();
+        let ok = response(&invited, "200 OK", ";tag=bt", "Contact: <sip:bob@10.0.1.1:5060>\n");
+        let sent = receives(shards, at, BOB, &with_sdp(&ok));
+        let answer = sent.iter().find(|s| s.text.starts_with("SIP/2.0 200")).expect("an answer").text.clone();
+        let ours = tag(&answer, "To").to_owned();
+        let uri = header(&answer, "Contact")[0].trim_matches(['<', '>']).to_owned();
+        receives(shards, at, ALICE, &mine(request("ACK", &uri, "", &format!(";tag={ours}"), 1)));
+        (invited, ours, uri)
+    };
+    let (first, second) = (call_id(0, "a"), call_id(1, "b"));
+    let (_, ours, uri) = up(&mut shards, 0, &first);
+    let (consulted, theirs, _) = up(&mut shards, 1, &second);
+    let target = format!("<sip:1001@127.0.0.1?Replaces={second}%3Bto-tag%3D{theirs}%3Bfrom-tag%3Dat>");
+    let refer = request("REFER", &uri, &format!("Refer-To: {target}\n"), &format!(";tag={ours}"), 2);
+    let sent = receives(&mut shards, 0, ALICE, &refer.replace("c1@10.0.0.5", &first));
+    let [passed] = &requests(&sent, "REFER")[..] else { panic!("one REFER: {:?}", status(&sent)) };
+    let named = header(&passed.text, "Refer-To")[0];
+    let far_half = format!("?Replaces={}%3B", header(&consulted, "Call-ID")[0]);
+    assert!(named.contains(&far_half), "{named}");
+}

@@ -153,7 +153,11 @@ impl Calls {
 
     /// A dialog that was asked for on another shard: its leg, whose call is here now, if there is one.
     pub(super) fn on_claimed(&mut self, cx: &mut Cx<'_>, transfer: TransferId, found: Option<CallSid>) {
-        self.consultation_found(cx, transfer, found);
+        match self.transfers.role(transfer) {
+            Some(Role::Relay(_)) => self.named_dialog_sought(cx, transfer),
+            Some(Role::Substitute(_)) => self.consultation_found(cx, transfer, found),
+            Some(Role::Transferor(_)) | None => {}
+        }
     }
 
     /// A wait of a transfer is over.

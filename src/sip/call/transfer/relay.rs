@@ -1,6 +1,7 @@
 //! Role R on calls of Baton's own: the REFER goes to the other party in its own dialog, and the NOTIFYs
 //! come back in the referrer's.
 
+use super::super::moving::Then;
 use super::super::party::Party;
 use super::super::{Calls, Purpose};
 use super::table::{Role, TransferId};
@@ -27,6 +28,8 @@ pub(super) struct Relay {
     /// CSeq of the REFER as it went, once it is answered: the `id` that the referee knows.
     pub(super) far_cseq: Option<u32>,
     asked: Option<Asked>,
+    /// The REFER, while another shard is asked for the dialog that it names.
+    claiming: Option<Box<Message>>,
     request: Option<RequestId>,
     /// Requests passed on whose answers are due to somebody.
     passed: SmallVec<[(RequestId, CallSid, Asked); 2]>,
@@ -46,13 +49,14 @@ impl Calls {
             near_cseq: message.cseq().map_or(0, |cseq| cseq.number),
             far_cseq: None,
             asked: Some(asked),
+            claiming: None,
             request: None,
             passed: SmallVec::new(),
         };
         let subject = Subject { role: ReferRole::Relay, ..subject };
         let id = self.begin_transfer(cx, subject, trunk, Role::Relay(Box::new(role)));
         self.involve(id, far);
-        self.pass_refer(cx, id, message);
+        self.bring_and_pass(cx, id, message);
     }
 
     /// A REFER that an application did not decide about is passed on after all.
@@ -67,6 +71,7 @@ impl Calls {
             near_cseq: message.cseq().map_or(0, |cseq| cseq.number),
             far_cseq: None,
             asked: Some(asked),
+            claiming: None,
             request: None,
             passed: SmallVec::new(),
         }));
@@ -74,7 +79,30 @@ impl Calls {
         let trunk = transfer.trunk;
         cx.counters.refer_active(trunk, ReferRole::Substitute, -1);
         cx.counters.refer_active(trunk, ReferRole::Relay, 1);
-        self.pass_refer(cx, id, &message);
+        self.bring_and_pass(cx, id, &message);
+    }
+
+    /// A call that Refer-To names must be here to be translated: from another shard it comes first (law 2).
+    fn bring_and_pass(&mut self, cx: &mut Cx<'_>, id: TransferId, message: &Message) {
+        if let Some(named) = named_in(message)
+            && self.find_dialog(&named.call_id, &named.to_tag, &named.from_tag).is_none()
+            && self.shard_of(cx, &named.call_id) != cx.place.index
+            && let Some(role) = self.transfers.relay(id)
+        {
+            role.claiming = Some(Box::new(message.clone()));
+            return self.claim(cx, &named.call_id, &named.to_tag, &named.from_tag, Then::Transfer(id));
+        }
+        self.pass_refer(cx, id, message);
+    }
+
+    /// Another shard has given the call, or has none such: then the dialog is somebody else's.
+    pub(super) fn named_dialog_sought(&mut self, cx: &mut Cx<'_>, id: TransferId) {
+        let over = self.transfers.get(id).is_none_or(|transfer| transfer.life.is_over());
+        if let Some(message) = self.transfers.relay(id).and_then(|role| role.claiming.take())
+            && !over
+        {
+            self.pass_refer(cx, id, &message);
+        }
     }
 
     fn pass_refer(&mut self, cx: &mut Cx<'_>, id: TransferId, message: &Message) {
@@ -111,9 +139,7 @@ impl Calls {
     fn refer_to_translated(&self, message: &Message) -> Option<Box<[u8]>> {
         let refer_to = message.refer_to().ok().flatten()?;
         let uri = refer_to.uri().ok()?;
-        let replaces = |name: &[u8]| HeaderId::from_bytes(&decode(name)) == HeaderId::Replaces;
-        let (_, value) = uri.header_fields().find(|(name, _)| replaces(name))?;
-        let named = Named::parse(&decode(value))?;
+        let named = named_in(message)?;
         let ours = self.find_dialog(&named.call_id, &named.to_tag, &named.from_tag)?;
         let far = self.facts(self.other(ours)?)?;
         let theirs = Named {
@@ -125,7 +151,7 @@ impl Calls {
         let mut out = Vec::from(b"<");
         put_uri(&mut out, &Uri::parse(far.remote_target).ok()?, Place::RequestUri);
         theirs.put_into_uri(&mut out);
-        for (name, value) in uri.header_fields().filter(|(name, _)| !replaces(name)) {
+        for (name, value) in uri.header_fields().filter(|(name, _)| !is_replaces(name)) {
             out.push(b'&');
             escape(&mut out, &decode(name));
             out.push(b'=');
@@ -232,4 +258,16 @@ impl Calls {
         headers.push(("Event".into(), event.into_bytes().into()));
         headers
     }
+}
+
+/// The dialog that a REFER's target is to replace.
+fn named_in(message: &Message) -> Option<Named> {
+    let refer_to = message.refer_to().ok().flatten()?;
+    let uri = refer_to.uri().ok()?;
+    let (_, value) = uri.header_fields().find(|(name, _)| is_replaces(name))?;
+    Named::parse(&decode(value))
+}
+
+fn is_replaces(name: &[u8]) -> bool {
+    HeaderId::from_bytes(&decode(name)) == HeaderId::Replaces
 }
