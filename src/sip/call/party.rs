@@ -34,6 +34,8 @@ pub(super) struct Party {
     pub(super) trunk: Option<TrunkIx>,
     /// The registered client that it is.
     pub(super) client: Option<Arc<str>>,
+    /// What its INVITE wanted kept private (RFC 3323 §4.2).
+    pub(super) privacy: Option<Box<[u8]>>,
     /// Until when a REFER of its own has named its dialog to be replaced.
     pub(super) named_until: Time,
     /// The last offer it made: it says more than answers do.
@@ -196,6 +198,7 @@ impl Party {
             steered: false,
             trunk: None,
             client: None,
+            privacy: None,
             named_until: Time::ZERO,
             made: None,
             join: None,

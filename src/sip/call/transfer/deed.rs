@@ -57,6 +57,11 @@ impl Calls {
             uri::tel_to_sip(&mut sip, &tel, self.own_host().as_bytes());
             raw = sip.into();
         }
+        // whichever way the target came to be known.
+        let secured = [referrer, survivor].iter().any(|sid| self.facts(*sid).is_some_and(|f| f.secure));
+        if let Some(rest) = raw.strip_prefix(b"sip:").filter(|_| secured) {
+            raw = [b"sips:", rest].concat().into();
+        }
         let origin = |sid: CallSid| {
             let party = self.party(sid)?;
             party.trunk.map(Origin::Trunk).or_else(|| party.client.as_ref().map(|_| Origin::Clients))
@@ -69,7 +74,9 @@ impl Calls {
                 // whatever host the target names.
                 let back = Action::Trunks { to: vec![trunk], fork: Fork::Serial, mode: Mode::B2bua };
                 let rng = &mut *cx.rng;
-                let found = target::candidates(cx.plan, &back, || rand_core::Rng::next_u64(rng));
+                let mut found = target::candidates(cx.plan, &back, || rand_core::Rng::next_u64(rng));
+                let plan = cx.plan;
+                found.retain(|c| !secured || target::of(plan, c.trunk, c.target).is_some_and(|to| to.secure));
                 Place::groups(&found, &raw)
             }
             TargetRouting::Referrer | TargetRouting::Survivor => {
@@ -141,6 +148,8 @@ impl Calls {
         }
         let Some(party) = self.party(survivor) else { return };
         let account = party.account.clone();
+        // Who wished to stay unknown does so towards the target, too (C-186).
+        headers.extend(party.privacy.clone().map(|privacy| ("Privacy".into(), privacy)));
         let facts = self.facts(survivor);
         let template = Template {
             // The party that is moved is who calls; its own wishes about its name stand in it.

@@ -302,3 +302,18 @@ fn another_transfer_after_one() {
     stage.request("carol", "BYE", "", "");
     stage.end();
 }
+
+/// [C-186] A caller who wished to stay unknown is so towards the target of a transfer, too.
+#[test]
+fn privacy_goes_along() {
+    let (mut stage, alice, _) = Stage::talking();
+    stage.with(|calls, _| {
+        let party = calls.party_mut(alice).expect("she is there");
+        party.privacy = Some(b"id".as_slice().into());
+    });
+    stage.refers("bob", "<sip:300@example.com>");
+    let invite = stage.sent("carol", Method::Invite)[0];
+    assert_eq!(text(invite, HeaderId::Privacy), "id");
+    stage.pass_s(10);
+    stage.end();
+}
