@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 
+import lab as labs
 import owned
 from harness import baton as server
 from harness import procs
@@ -64,7 +65,7 @@ connection_id = "12"
         ran = subprocess.run(command + arguments, capture_output=True, text=True, timeout=60)
         problems = phone.end()
         problems += run.equal("result", json.loads(ran.stdout) if ran.returncode == 0 else ran.stderr[-600:], WANTED)
-        problems += run.equal("Refer records", [owned.values(r) for r in lab.refers()], [("202", "200", "in-progress")])
+        problems += run.equal("Refer records", [labs.values(r) for r in lab.refers()], [("202", "200", "in-progress")])
         refers = [line for line in phone.messages().splitlines() if line.startswith("Refer-To:")]
         problems += run.equal("Refer-To", refers, ["Refer-To: <sip:carol@127.0.0.1:9?X-Ticket=9%2F10>"])
         run.check(f"Telnyx SDK, {language}: dial, refer, signed events, status", problems)

@@ -142,7 +142,6 @@ impl Driver {
     fn note(&mut self, event: Event) {
         let own = self.leg.sid;
         match event {
-            Event::CallStarted(started) if started.sid == own => self.leg.state().started = started.at,
             Event::CallChanged(change) if change.sid == own => {
                 if change.status == CallStatus::InProgress {
                     self.answered(change.at);
