@@ -80,12 +80,17 @@ impl Live {
         self.table().insert(record);
     }
 
+    /// A call that was expected is not placed after all.
+    pub(super) fn forget(&self, sid: CallSid) {
+        self.table().forget(sid);
+    }
+
     /// Places a call that is expected; refused, it leaves nothing.
     pub(super) async fn place(&self, place: Place) -> Result<(), NotTaken> {
         let sid = place.sid;
         let placed = self.orders.ask(Order::Place(Box::new(place))).await;
         if let Err(error) = placed {
-            self.table().forget(sid);
+            self.forget(sid);
             if error == NotTaken::Silent {
                 // It may yet be placed, for somebody who was told that it is not.
                 self.orders.tell(Order::Leg(sid, Action::Hangup { status: None, reason: None }));

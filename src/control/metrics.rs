@@ -124,6 +124,9 @@ impl Metrics {
             let count = engine.webhooks.stats().of(outcome);
             counter!("baton_webhook_deliveries_total", "result" => result).absolute(count);
         }
+        for (result, count) in engine.rcml.documents().all() {
+            counter!("baton_documents_total", "result" => result).absolute(count);
+        }
         for (result, count) in engine.live.orders().stats().all() {
             counter!("baton_orders_total", "result" => result).absolute(count);
         }
@@ -169,6 +172,11 @@ fn describe() {
         "baton_webhook_deliveries_total",
         none,
         "Requests to programs that steer calls or are told of them, by what came of it."
+    );
+    describe_counter!(
+        "baton_documents_total",
+        none,
+        "Documents fetched for calls, by what came of it: malformed is one that cannot be read."
     );
     describe_counter!("baton_orders_total", none, "Orders to shards, by what came of them.");
     describe_gauge!("baton_owned_calls", none, "Legs that Baton owns and the control plane knows of.");

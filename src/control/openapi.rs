@@ -256,6 +256,8 @@ fn both(description: &str, schema: &str) -> Value {
     })
 }
 
+/// Refusals beside what a success says. Those without a body have no content type; 404 has a body in
+/// some cases only.
 fn with_errors(codes: &[&str], responses: Value) -> Value {
     let mut all = match responses {
         Value::Object(all) => all,
@@ -263,18 +265,20 @@ fn with_errors(codes: &[&str], responses: Value) -> Value {
     };
     for code in codes {
         let answer = match *code {
-            "400" => only_json("A parameter cannot be used, or there is no such page.", "Problem"),
+            "400" => both("A parameter cannot be used, or there is no such page.", "Problem"),
             "401" => json!({
                 "description": "Credentials are missing or wrong.",
                 "headers": { "WWW-Authenticate": { "schema": { "type": "string" } } },
             }),
             "403" => json!({ "description": "Another account's." }),
-            "404" => only_json("There is no such resource.", "Problem"),
-            _ => only_json("Reading the records took too long.", "Problem"),
+            "404" => json!({ "description": "There is no such resource." }),
+            _ => both("Reading the records took too long.", "Problem"),
         };
         all.insert((*code).to_owned(), answer);
     }
-    all.insert("405".to_owned(), only_json("Another method is meant; Allow says which.", "Problem"));
+    let mut other = both("Another method is meant; Allow says which.", "Problem");
+    other["headers"] = json!({ "Allow": { "schema": { "type": "string" } } });
+    all.insert("405".to_owned(), other);
     Value::Object(all)
 }
 

@@ -56,11 +56,12 @@ pub struct WebhookOptions {
 /// The bounds of outgoing HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WebhookLimits {
-    /// A whole exchange is given up after this, waiting for its turn and redirects included.
+    /// A whole exchange is given up after this, redirects included.
     pub timeout: Duration,
     /// Documents fetched at once; others wait, and their time runs.
     pub fetches: usize,
-    /// Notifications on their way at once.
+    /// Notifications on their way at once; others wait, and only then does their time run: a receiver
+    /// that is down must not cost others their one attempt.
     pub deliveries: usize,
     /// Notifications that may wait altogether; further ones are dropped.
     pub waiting: usize,
@@ -73,7 +74,7 @@ impl Default for WebhookLimits {
         WebhookLimits {
             timeout: Duration::from_secs(6),
             fetches: 1_024,
-            deliveries: 256,
+            deliveries: 1_024,
             waiting: 16_384,
             waiting_per_call: 64,
         }

@@ -6,7 +6,7 @@ mod owned;
 mod rules;
 
 use super::*;
-use crate::sip::event::{CallStatus, Event, ReferReason, ReferStatus};
+use crate::sip::event::{CallStatus, Event, ReferReason, ReferSnapshot, ReferStatus};
 use crate::sip::flow::{Flow, ListenerId, Transport};
 use crate::sip::plan::{Action, Fork, Mode, Origin, ReferMode, Route, TrunkIx, UserMatch};
 use crate::sip::proxy::testing::{plan_with, target, trunk};
@@ -295,10 +295,24 @@ fn trying_when_it_takes_long() {
     assert!(sent.iter().any(|s| s.text.starts_with("SIP/2.0 100")), "{}", sent.len());
 }
 
-/// A relayed REFER and its NOTIFYs become one Refer.
+/// [R-017] [R-019] [R-023] [restcomm-refers 34] A relayed REFER and its NOTIFYs become one Refer, if the
+/// call is somebody's.
 #[test]
 fn a_transfer_is_seen() {
-    let mut stage = Stage::new();
+    let refers = relayed(|_| {});
+    assert!(refers.iter().all(|refer| refer.sid == refers[0].sid));
+    let last = refers.last().expect("a Refer");
+    assert_eq!(last.status, ReferStatus::Completed);
+    assert_eq!((last.refer_code, last.notify_code), (Some(202), Some(200)));
+    assert_eq!(last.to, "sip:carol@10.0.1.7");
+    assert_eq!(last.from, "sip:alice@10.0.0.5");
+    let nobodys = relayed(|plan| plan.trunks.iter_mut().for_each(|trunk| trunk.account = None));
+    assert!(nobodys.is_empty(), "{nobodys:?}");
+}
+
+/// What is told of a transfer that succeeds.
+fn relayed(change: impl FnOnce(&mut Plan)) -> Vec<Box<ReferSnapshot>> {
+    let mut stage = Stage::with(change);
     let (invite, _) = answered(&mut stage);
     let route = format!("Route: {}\n", header(&invite, "Record-Route")[0]);
     let refer = request(
@@ -329,13 +343,9 @@ fn a_transfer_is_seen() {
         .into_iter()
         .filter_map(|e| if let Event::Refer(r) = e { Some(r) } else { None })
         .collect();
-    let last = refers.last().expect("a Refer");
-    assert_eq!(last.status, ReferStatus::Completed);
-    assert_eq!((last.refer_code, last.notify_code), (Some(202), Some(200)));
-    assert_eq!(last.to, "sip:carol@10.0.1.7");
-    assert_eq!(last.from, "sip:alice@10.0.0.5");
     stage.pass(Duration::from_secs(400));
     assert_eq!(stage.shard.remains(), 0);
+    refers
 }
 
 /// A REFER that the trunk's policy refuses goes no further, and has one record that

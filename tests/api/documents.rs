@@ -10,28 +10,28 @@ use baton::sip::event::{CallSid, CallStatus, DialEnded, Event, ReferAsked, Refer
 use std::time::Duration;
 
 /// An application whose documents are the receiver's.
-fn application(receiver: &Receiver) -> Application {
+pub fn application(receiver: &Receiver) -> Application {
     Application::new("ivr", ApplicationKind::Rcml, receiver.url("/a/b"))
 }
 
-fn with_application(adjust: impl FnOnce(&mut Application, &Receiver)) -> (Server, Receiver) {
+pub fn with_application(adjust: impl FnOnce(&mut Application, &Receiver)) -> (Server, Receiver) {
     let receiver = Receiver::start();
     let mut application = application(&receiver);
     adjust(&mut application, &receiver);
     (Server::steering(vec![application], true), receiver)
 }
 
-fn call(n: u128) -> CallSid {
+pub fn call(n: u128) -> CallSid {
     CallSid(n << 16 | 1)
 }
 
 /// An answered call that runs these verbs.
-fn running(verbs: &str) -> (Server, Receiver, CallSid) {
+pub fn running(verbs: &str) -> (Server, Receiver, CallSid) {
     running_with(verbs, "")
 }
 
 /// The same; the action's document has these verbs.
-fn running_with(verbs: &str, after: &str) -> (Server, Receiver, CallSid) {
+pub fn running_with(verbs: &str, after: &str) -> (Server, Receiver, CallSid) {
     let (server, receiver) = (Server::start(), Receiver::start());
     receiver.rcml("/doc", verbs);
     receiver.rcml("/after", after);
@@ -247,6 +247,38 @@ fn media_is_skipped_visibly() {
     assert_eq!(server.shards.hang_up(sid), None);
     let metrics = server.get("/metrics").body;
     assert!(metrics.contains("baton_media_verbs_skipped_total 4"), "{metrics}");
+}
+
+/// [rcml 8.3] [rcml 1.10] An installation may prefer that such a document fails: then its fallback is asked.
+#[test]
+fn media_may_fail_a_document() {
+    let receiver = Receiver::start();
+    let ivr = Application { fallback_url: Some(receiver.url("/fallback")), ..application(&receiver) };
+    let server = Server::adjusted(vec![ivr], |steering| steering.media_fails = true);
+    receiver.rcml("/a/b", "<Pause length='0'/><Play>x.wav</Play><Hold/>");
+    receiver.rcml("/fallback", "<Hangup/>");
+    server.shards.offer(call(1), &[]);
+    receiver.expect("/a/b");
+    assert!(matches!(server.shards.action(call(1)), Action::Answer { .. }));
+    server.shards.change(call(1), CallStatus::InProgress);
+    assert_eq!(receiver.expect("/fallback").value("ErrorCode").as_deref(), Some("12200"));
+    assert_eq!(server.shards.hang_up(call(1)), None);
+}
+
+/// [rcml 5] [restcomm-calls 6.1] The fallback of a call that the API places is asked by its own method.
+#[test]
+fn a_fallback_has_a_method() {
+    let (server, receiver) = (Server::start(), Receiver::start());
+    receiver.reply("/doc", Reply::Other(500, Vec::new(), String::new()));
+    receiver.rcml("/fallback", "");
+    let more = format!("&FallbackUrl={}&FallbackMethod=get", receiver.escaped("/fallback?x=y"));
+    let (_, sid) = place(&server, &receiver, &more);
+    server.shards.change(sid, CallStatus::InProgress);
+    assert_eq!(receiver.expect("/doc").method, "POST");
+    let asked = receiver.expect("/fallback");
+    assert!(asked.method == "GET" && asked.query.starts_with("x=y&CallSid="), "{asked:?}");
+    assert_eq!(server.shards.hang_up(sid), None);
+    assert_eq!(receiver.unseen(), 0);
 }
 
 /// [rcml 43] [rcml 44] [rcml 45] [rcml 5.4] All at once; the caller is not answered before; the result is told.

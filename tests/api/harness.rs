@@ -59,6 +59,11 @@ impl Server {
 
     /// With these applications; webhooks may or may not reach this machine.
     pub fn steering(applications: Vec<Application>, allow_private: bool) -> Server {
+        Server::adjusted(applications, |steering| steering.webhook.allow_private = allow_private)
+    }
+
+    /// With these applications, steered a little differently.
+    pub fn adjusted(applications: Vec<Application>, adjust: impl FnOnce(&mut Steering)) -> Server {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Relaxed);
         let folder = std::env::temp_dir().join(format!("baton-api-{}-{number}", std::process::id()));
@@ -76,6 +81,22 @@ impl Server {
         let runtime = runtime().expect("the runtime starts");
         let (sender, steered) = events();
         let shards = Arc::new(FakeShards::new(2, sender, store.sender()));
+        let mut steering = Steering {
+            node: NODE,
+            shards: shards.clone(),
+            events: steered,
+            store: store.sender(),
+            applications,
+            webhook: WebhookOptions {
+                allow_private: true,
+                limits: WebhookLimits { timeout: Duration::from_secs(2), ..WebhookLimits::default() },
+                ..WebhookOptions::default()
+            },
+            host: "baton.example.net".into(),
+            media_fails: false,
+            webhook_key: WEBHOOK_KEY,
+        };
+        adjust(&mut steering);
         let config = ControlConfig {
             listen: "127.0.0.1:0".parse().expect("an address"),
             accounts: vec![account(ACCOUNT, Some(ORGANISATION)), account(OTHER, None)],
@@ -88,21 +109,7 @@ impl Server {
             readiness: readiness.clone(),
             started: at(0),
             max_series: 10_000,
-            steering: Steering {
-                node: NODE,
-                shards: shards.clone(),
-                events: steered,
-                store: store.sender(),
-                applications,
-                webhook: WebhookOptions {
-                    allow_private,
-                    limits: WebhookLimits { timeout: Duration::from_secs(2), ..WebhookLimits::default() },
-                    ..WebhookOptions::default()
-                },
-                host: "baton.example.net".into(),
-                media_fails: false,
-                webhook_key: WEBHOOK_KEY,
-            },
+            steering,
         };
         let handle = serve(config, runtime.handle()).expect("the server starts");
         Server {
@@ -174,6 +181,13 @@ impl Server {
         let mut stream = self.connect();
         stream.write_all(text.as_bytes()).expect("the server reads");
         Answer::read(stream)
+    }
+
+    /// A metric's value, by its name and labels.
+    pub fn metric(&self, series: &str) -> u64 {
+        let text = self.get("/metrics").body;
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{series} is not in {text}"))
     }
 
     /// GET with the credentials of an account and these further header lines.

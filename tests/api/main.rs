@@ -3,8 +3,10 @@
 mod access;
 mod calls;
 mod create;
+mod dialling;
 mod documents;
 mod harness;
+mod hostile;
 mod modify;
 mod operation;
 mod paging;

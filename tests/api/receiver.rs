@@ -56,6 +56,10 @@ pub enum Reply {
     Other(u16, Vec<(&'static str, String)>, String),
     /// Nothing: the connection stays open.
     Never,
+    /// A header, a body of this byte without end, and how long between two pieces of it.
+    Endless(u8, Duration),
+    /// A header of which a little comes every now and then, without end.
+    Drip,
 }
 
 #[derive(Debug)]
@@ -142,6 +146,15 @@ fn serve(state: &State, stream: TcpStream) {
             None => (200, Vec::new(), String::new()),
             Some(Reply::Rcml(body)) => (200, vec![("Content-Type", "text/xml".to_owned())], body),
             Some(Reply::Other(status, headers, body)) => (status, headers, body),
+            Some(Reply::Endless(byte, pause)) => {
+                let head = b"HTTP/1.1 200 x\r\nContent-Type: text/xml\r\nTransfer-Encoding: chunked\r\n\r\n";
+                let size = if pause.is_zero() { 0x1000 } else { 1 };
+                let chunk = [format!("{size:x}\r\n").into_bytes(), vec![byte; size], b"\r\n".to_vec()].concat();
+                return without_end(stream, head, &chunk, pause);
+            }
+            Some(Reply::Drip) => {
+                return without_end(stream, b"HTTP/1.1 200 x\r\nX-Slow: ", b"s", Duration::from_millis(50));
+            }
             Some(Reply::Never) => {
                 state.held.lock().expect("nobody failed").push(stream);
                 return;
@@ -156,6 +169,15 @@ fn serve(state: &State, stream: TcpStream) {
         if stream.write_all(text.as_bytes()).is_err() {
             return;
         }
+    }
+}
+
+/// Until nobody listens any more.
+fn without_end(mut stream: TcpStream, first: &[u8], then: &[u8], pause: Duration) {
+    let mut written = stream.write_all(first);
+    while written.is_ok() {
+        std::thread::sleep(pause);
+        written = stream.write_all(then);
     }
 }
 

@@ -193,7 +193,7 @@ impl Default for Webhook {
             allow_private: false,
             timeout: Duration::from_secs(6),
             max_fetches: 1_024,
-            max_deliveries: 256,
+            max_deliveries: 1_024,
             max_waiting: 16_384,
             max_waiting_per_call: 64,
         }

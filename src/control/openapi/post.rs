@@ -105,7 +105,7 @@ fn refusals(more: &[(&str, &str)], responses: Value) -> Value {
     .iter()
     .chain(more)
     {
-        all[*code] = only_json(description, "Problem");
+        all[*code] = both(description, "Problem");
     }
     all
 }

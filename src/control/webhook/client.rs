@@ -1,6 +1,6 @@
 //! One exchange: the request, its redirects, and the answer read up to its bound.
 
-use super::connect::{ConnectError, Connector};
+use super::connect::{Allowed, ConnectError, Connector, any, outside};
 use super::{Answer, Boxed, Content, Exchange, Failure, Request};
 use crate::control::query::percent_decode;
 use crate::io::DnsOptions;
@@ -42,7 +42,12 @@ pub(in crate::control) struct Client {
 impl Client {
     /// To be made on the runtime it is used on.
     pub(in crate::control) fn new(options: &ClientOptions) -> Client {
-        let connector = Connector::new(&options.dns, options.allow_private);
+        Client::reaching(&options.dns, if options.allow_private { any } else { outside })
+    }
+
+    /// One that reaches these addresses only.
+    pub(super) fn reaching(dns: &DnsOptions, allowed: Allowed) -> Client {
+        let connector = Connector::new(dns, allowed);
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)

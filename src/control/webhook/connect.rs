@@ -47,18 +47,31 @@ struct Inner {
     resolver: Option<TokioResolver>,
     /// Without it no https server can be reached.
     tls: Option<TlsConnector>,
-    allow_private: bool,
+    allowed: Allowed,
+}
+
+/// Says which addresses may be reached.
+pub(super) type Allowed = fn(IpAddr) -> bool;
+
+/// All of them.
+pub(super) fn any(_: IpAddr) -> bool {
+    true
+}
+
+/// Those outside.
+pub(super) fn outside(address: IpAddr) -> bool {
+    !is_private(address)
 }
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connector").field("allow_private", &self.0.allow_private).finish_non_exhaustive()
+        f.debug_struct("Connector").finish_non_exhaustive()
     }
 }
 
 impl Connector {
     /// To be made on the runtime it is used on.
-    pub(super) fn new(dns: &DnsOptions, allow_private: bool) -> Connector {
+    pub(super) fn new(dns: &DnsOptions, allowed: Allowed) -> Connector {
         let resolver = dns::resolver(dns);
         if let Err(error) = &resolver {
             tracing::warn!(event = "webhook.dns", %error, "names in webhooks cannot be resolved");
@@ -67,7 +80,7 @@ impl Connector {
         if let Err(error) = &tls {
             tracing::warn!(event = "webhook.tls", %error, "https webhooks cannot be sent");
         }
-        Connector(Arc::new(Inner { resolver: resolver.ok(), tls: tls.ok(), allow_private }))
+        Connector(Arc::new(Inner { resolver: resolver.ok(), tls: tls.ok(), allowed }))
     }
 }
 
@@ -126,7 +139,7 @@ impl Inner {
             }
         };
         let any = !addresses.is_empty();
-        addresses.retain(|address| self.allow_private || !is_private(*address));
+        addresses.retain(|address| (self.allowed)(*address));
         match addresses.is_empty() {
             true if any => Err(ConnectError::Private),
             true => Err(ConnectError::Unresolved),

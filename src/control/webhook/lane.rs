@@ -101,10 +101,12 @@ async fn deliver(webhooks: &Webhooks, notification: &dyn Notification) {
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
+        // Its time runs from its turn on, and so does the time that a signature speaks of.
+        let Ok(_turn) = webhooks.deliveries.acquire().await else { return };
         let Some(request) = notification.request(number) else { return };
         let host = request.url.host_str().unwrap_or("").to_owned();
         let timeout = notification.timeout().unwrap_or(webhooks.limits.timeout);
-        match webhooks.within(&webhooks.deliveries, request, timeout).await {
+        match webhooks.within(timeout, webhooks.exchange.exchange(request)).await {
             Ok(answer) if (200..300).contains(&answer.status) => return,
             Ok(answer) => {
                 let status = answer.status;

@@ -127,21 +127,20 @@ impl Webhooks {
         &self.stats
     }
 
-    /// Fetches a document.
+    /// Fetches a document; waiting for its turn counts, for a call waits meanwhile.
     pub(super) async fn fetch(&self, request: Request) -> Result<Answer, Failure> {
-        self.within(&self.fetches, request, self.limits.timeout).await
+        let exchange = async {
+            let _turn = self.fetches.acquire().await.map_err(|_| Failure::Unreachable)?;
+            self.exchange.exchange(request).await
+        };
+        self.within(self.limits.timeout, exchange).await
     }
 
     async fn within(
         &self,
-        turns: &Semaphore,
-        request: Request,
         timeout: Duration,
+        exchange: impl Future<Output = Result<Answer, Failure>>,
     ) -> Result<Answer, Failure> {
-        let exchange = async {
-            let _turn = turns.acquire().await.map_err(|_| Failure::Unreachable)?;
-            self.exchange.exchange(request).await
-        };
         let result = tokio::time::timeout(timeout, exchange).await;
         let result = result.unwrap_or(Err(Failure::Timeout));
         self.stats.count(match &result {

@@ -78,6 +78,97 @@ async fn retries_follow_their_policy() {
     assert_eq!(times, [0, 1, 5]);
 }
 
+/// Answers nobody for half a minute, then everybody at once; keeps what it was asked.
+#[derive(Debug)]
+struct Outage {
+    asked: Arc<Mutex<Vec<String>>>,
+    began: tokio::time::Instant,
+    /// Whether it is unreachable at once, or takes connections and says nothing.
+    gone: bool,
+}
+
+impl Exchange for Outage {
+    fn exchange(&self, request: Request) -> Boxed<'_, Result<Answer, Failure>> {
+        let down = self.began.elapsed() < Duration::from_secs(30);
+        self.asked.lock().expect("nobody failed").push(request.url.path().to_owned());
+        Box::pin(async move {
+            match (down, self.gone) {
+                (true, true) => return Err(Failure::Unreachable),
+                (true, false) => tokio::time::sleep(Duration::from_secs(86_400)).await,
+                (false, _) => {}
+            }
+            Ok(Answer { status: 200, content_type: None, body: Bytes::new(), url: request.url })
+        })
+    }
+}
+
+/// [restcomm-calls 11.8] [restcomm-calls 11.9] A receiver is down for half a minute, unreachable or
+/// silent, and ten calls a second have four events each: every event gets all its attempts, however many
+/// wait before it, those of one call stay in their order, and what waits is bounded and seen.
+#[tokio::test(start_paused = true)]
+async fn an_outage_costs_no_attempt() {
+    const PAUSES: &[Duration] = &[Duration::from_secs(2), Duration::from_secs(15), Duration::from_secs(40)];
+    for (gone, retry) in [(true, Retry::NEVER), (false, Retry::NEVER), (true, Retry { pauses: PAUSES })] {
+        let asked = Arc::default();
+        let options = WebhookLimits::default();
+        let outage = Outage { asked: Arc::clone(&asked), began: tokio::time::Instant::now(), gone };
+        let webhooks = Webhooks::new(Box::new(outage), options);
+        let mut most = 0;
+        for call in 0..400 {
+            let lane = Lane::new(&webhooks, retry);
+            for event in 0..4 {
+                lane.post(request(&format!("http://h/{call}/{event}")));
+            }
+            most = most.max(webhooks.stats().waiting());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        until_idle(&webhooks).await;
+        let asked: Vec<String> = asked.lock().expect("nobody failed").clone();
+        let mut attempts = 0;
+        for call in 0..400 {
+            let of_call = |path: &&String| path.starts_with(&format!("/{call}/"));
+            let events: Vec<u64> = asked
+                .iter()
+                .filter(of_call)
+                .map(|path| path.rsplit('/').next().and_then(|n| n.parse().ok()).expect("a number"))
+                .collect();
+            assert!(events.is_sorted(), "{call}: {events:?}");
+            let mut once = events.clone();
+            once.dedup();
+            assert_eq!(once, [0, 1, 2, 3], "{call}");
+            attempts += events.len();
+            assert!(retry != Retry::NEVER || events.len() == 4, "{call}: {events:?}");
+        }
+        let stats = webhooks.stats();
+        assert_eq!(stats.of(Outcome::Dropped), 0);
+        let failed = stats.of(Outcome::Unreachable) + stats.of(Outcome::Timeout);
+        assert_eq!(attempts as u64, stats.of(Outcome::Done) + failed);
+        assert!(failed > 0 && most <= options.waiting as u64, "{failed} {most}");
+        if retry != Retry::NEVER {
+            // Half a minute is shorter than the rules' patience: nothing is lost at all.
+            assert_eq!(stats.of(Outcome::Done), 1_600);
+        }
+    }
+}
+
+/// More calls at once than notifications are on their way at once, and a receiver that says nothing: who
+/// has to wait for a turn still has all of its time then.
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_turn_is_no_attempt() {
+    let (webhooks, asked) = slow();
+    let turns = WebhookLimits::default().deliveries;
+    for _ in 0..3 * turns {
+        Lane::new(&webhooks, Retry::NEVER).post(request("http://h/never"));
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(webhooks.stats().waiting(), 3 * turns as u64);
+    until_idle(&webhooks).await;
+    let mut times: Vec<u64> = asked.lock().expect("nobody failed").iter().map(|(at, _)| *at).collect();
+    assert_eq!(times.len(), 3 * turns);
+    times.dedup();
+    assert_eq!(times, [0, 6, 12]);
+}
+
 /// What is too much for a lane is dropped and counted; what was taken is sent although nobody holds it.
 #[tokio::test(start_paused = true)]
 async fn a_full_lane_drops() {
@@ -124,7 +215,7 @@ fn client(allow_private: bool) -> Client {
     Client::new(&ClientOptions { allow_private, ..ClientOptions::default() })
 }
 
-/// [rcml 12] [rcml 1.12] An answer has a bound, and a destination has to be allowed: by its address,
+/// [rcml 1.12] An answer has a bound, and a destination has to be allowed: by its address,
 /// whatever it is called.
 #[tokio::test]
 async fn the_client_has_bounds() {
@@ -147,4 +238,28 @@ async fn the_client_has_bounds() {
     let text = serving.await.expect("it was asked");
     assert!(text.starts_with("POST /x HTTP/1.1\r\n"), "{text}");
     assert!(text.ends_with("\r\n\r\nb+c=d%26e*%C3%A9"), "{text}");
+}
+
+/// A destination outside that leads inside leads nowhere: every hop is looked at.
+#[tokio::test]
+async fn a_redirect_leads_nowhere_inside() {
+    let (inside, reached) = server(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    let listener = TcpListener::bind("127.0.0.2:0").await.expect("a free port");
+    let outside = format!("http://{}/", listener.local_addr().expect("an address"));
+    let sending = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let _ = stream.read(&mut vec![0; 4_096]).await;
+        let answer = format!("HTTP/1.1 302 x\r\nLocation: {inside}/x\r\nContent-Length: 0\r\n\r\n");
+        let _ = stream.write_all(answer.as_bytes()).await;
+    });
+    // For this test, one loopback address is the world outside.
+    let client = Client::reaching(&crate::io::DnsOptions::default(), |address| {
+        address == std::net::Ipv4Addr::new(127, 0, 0, 2)
+    });
+    let webhooks = Webhooks::new(Box::new(client), WebhookLimits::default());
+    assert_eq!(webhooks.fetch(request(&outside)).await, Err(Failure::Private));
+    assert_eq!(webhooks.stats().of(Outcome::Private), 1);
+    sending.await.expect("it was asked");
+    assert!(!reached.is_finished());
+    reached.abort();
 }

@@ -12,7 +12,7 @@ use crate::sip::proxy::Owned;
 use crate::sip::proxy::target::{Candidate, Candidates, trunk_of};
 use crate::sip::proxy::testing::{plan_with, target, trunk};
 use crate::sip::refer::{Observer, Waits};
-use crate::sip::resolve::{Offer, Resolver};
+use crate::sip::resolve::{Answer, Offer, Outcome, Query, Resolver};
 use crate::sip::time::Time;
 use crate::sip::transaction::{Effect, Effects, Received, Transactions};
 use bytes::Bytes;
@@ -124,6 +124,8 @@ pub(super) struct Bench {
     pub(super) sent: VecDeque<Sent>,
     pub(super) events: Vec<Event>,
     pub(super) peers: Vec<(u16, PeerMessage)>,
+    /// Questions to DNS that are open.
+    asked: Vec<Query>,
     /// What the rules say of the next INVITE.
     pub(super) route: Option<Owned>,
     /// The code with which the last one was refused before it got a leg.
@@ -179,6 +181,7 @@ impl Bench {
             sent: VecDeque::new(),
             events: Vec::new(),
             peers: Vec::new(),
+            asked: Vec::new(),
             route: None,
             refused: None,
             plan,
@@ -212,7 +215,8 @@ impl Bench {
                     Output::Send { to, bytes, .. } => self.note(to.remote, bytes),
                     Output::Control(event) => self.events.push(event),
                     Output::Peer(shard, message) => self.peers.push((shard, *message)),
-                    Output::Resolve(_) | Output::Close(_) | Output::Event(_) => {}
+                    Output::Resolve(query) => self.asked.push(query),
+                    Output::Close(_) | Output::Event(_) => {}
                 }
             }
             let Some(effect) = self.fx.pop() else { return };
@@ -231,6 +235,15 @@ impl Bench {
         let message = Message::parse(bytes, &Limits::default()).expect("a message");
         message.ready().expect("a sound message");
         self.sent.push_back(Sent { to, message });
+    }
+
+    /// DNS knows nothing of what it is asked.
+    pub(super) fn names_are_unknown(&mut self) {
+        while let Some(query) = self.asked.pop() {
+            let answer = Answer { outcome: Outcome::Absent, ttl: Duration::from_secs(60) };
+            self.resolver.answer(self.now, query, answer);
+            self.with(|calls, cx| calls.resolved(cx));
+        }
     }
 
     /// Lets time go by, firing what is due.

@@ -22,7 +22,7 @@ pub(in crate::control::face) enum Kind {
 
 impl Kind {
     /// The event of that name.
-    pub(in crate::control::face) fn from_text(text: &str) -> Option<Kind> {
+    fn from_text(text: &str) -> Option<Kind> {
         match text {
             "initiated" => Some(Kind::Initiated),
             "ringing" => Some(Kind::Ringing),
@@ -30,6 +30,16 @@ impl Kind {
             "completed" => Some(Kind::Completed),
             _ => None,
         }
+    }
+
+    /// The events that a list names, parted by commas or blanks, the end only when none is named; and
+    /// whether it knows a word that is none.
+    pub(in crate::control::face) fn list(text: &str) -> (Vec<Kind>, bool) {
+        let words = text.split([',', ' ']).filter(|word| !word.is_empty());
+        let read: Vec<Option<Kind>> = words.map(Kind::from_text).collect();
+        let unknown = read.contains(&None);
+        let kinds: Vec<Kind> = read.into_iter().flatten().collect();
+        (if kinds.is_empty() { vec![Kind::Completed] } else { kinds }, unknown)
     }
 
     /// What a new status means.

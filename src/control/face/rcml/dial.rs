@@ -1,11 +1,15 @@
-//! `<Dial>` (rcml section 5): all nouns at once, the first who answers is joined.
+//! `<Dial>` (rcml section 5): all nouns at once, the first who answers is joined, perhaps after a
+//! document of its own ([`super::screen`]).
 
 use super::address::{invite_headers, split, whole};
-use super::document::{Dial, Noun, Sip};
+use super::callback::Kind;
+use super::document::{Dial, Link, Noun, Sip, Whom};
 use super::driver::{Driver, Next};
 use super::parameters::{Form, pair};
 use super::refer::credentials;
 use super::wait::{Heed, Interrupt};
+use super::Source;
+use super::screen::Observer;
 use crate::record::CallRecord;
 use crate::sip::command::{Action, Dial as Order, DialParty, Party};
 use crate::sip::event::{CallSid, CallStatus, DialEnded, Direction, Event};
@@ -26,21 +30,51 @@ const AFTER_THE_END: Duration = Duration::from_secs(10);
 /// A Dial that is going on.
 #[derive(Debug)]
 pub(super) struct Dialling {
-    legs: Vec<Leg>,
+    pub(super) legs: Vec<Leg>,
+    /// Whether a document is run before anybody is joined (rcml 5.3).
+    screened: bool,
+    /// Who has answered first.
+    answered: Option<CallSid>,
     /// Who is talked to; trunks called at once have legs of names of their own.
     joined: Option<CallSid>,
+    /// They could not be joined.
+    unjoined: bool,
     ended: Option<DialEnded>,
 }
 
 /// A leg of it, as far as results tell of it.
 #[derive(Debug)]
-struct Leg {
-    record: CallRecord,
+pub(super) struct Leg {
+    pub(super) record: CallRecord,
     headers: Vec<(String, String)>,
     sip: bool,
+    /// The document it runs before it is joined.
+    pub(super) screen: Option<Source>,
+}
+
+/// Somebody to be called, with what is known beside.
+struct Called {
+    party: DialParty,
+    sip: bool,
+    shown: String,
+    screen: Option<Source>,
+    notice: Option<(Source, Vec<Kind>)>,
 }
 
 impl Dialling {
+    /// Who has answered and waits to be joined; `Some(None)` when nobody will.
+    pub(super) fn answer(&self) -> Option<Option<CallSid>> {
+        match (self.answered, &self.ended) {
+            (_, Some(_)) => Some(None),
+            (answered, None) => answered.map(Some),
+        }
+    }
+
+    /// A leg that answered and was never joined: nobody else ends it.
+    fn waiting(&self) -> Option<CallSid> {
+        self.answered.filter(|_| self.screened && self.joined.is_none())
+    }
+
     /// Whether this is its end; one that nobody answered says no more than that.
     pub(super) fn is_meant(&self, ended: &DialEnded) -> bool {
         match ended.winner {
@@ -64,11 +98,19 @@ impl Dialling {
                 self.legs.get_mut(place)?.record.change(change);
                 None
             }
-            Event::Headers(headers) => {
+            Event::Headers(headers) if headers.sid != own => {
+                // Trunks called at once have legs of their own, of which nothing else is known here.
+                if (200..300).contains(&headers.code) {
+                    self.answered.get_or_insert(headers.sid);
+                }
                 let place = of(&mut self.legs, headers.sid)?;
                 let leg = self.legs.get_mut(place)?;
                 leg.headers.clone_from(&headers.headers);
                 leg.record.call_id.clone_from(&headers.call_id);
+                None
+            }
+            Event::Parted(one, other) if [Some(*one), Some(*other)].contains(&self.waiting()) => {
+                self.unjoined = true;
                 None
             }
             Event::Joined(one, other) if *one == own || *other == own => {
@@ -88,43 +130,58 @@ impl Dialling {
 }
 
 impl Driver {
+    /// Nobody will be joined to this one.
+    pub(super) fn unjoined(&mut self) {
+        if let Some(dialling) = &mut self.dialling {
+            dialling.unjoined = true;
+        }
+    }
+
     /// The verb; what follows depends on whether it has an action (rcml 5.4).
     pub(super) async fn dial(&mut self, dial: &Dial, base: &Url) -> Result<Next, Interrupt> {
-        let legs = self.legs(dial);
-        let result = match legs.is_empty() {
+        let called = self.called(dial, base);
+        let result = match called.is_empty() {
             // A conference, nobody, or nobody who can be called (rcml 5.1).
             true => {
                 self.report_dial(CallStatus::Failed, 0);
                 vec![pair("DialCallStatus", CallStatus::Failed.text())]
             }
-            false => self.dialled(dial, legs).await?,
+            false => self.dialled(dial, called).await?,
         };
         self.result(dial.action.as_ref(), base, result).await
     }
 
-    async fn dialled(&mut self, dial: &Dial, legs: Vec<(DialParty, bool)>) -> Result<Form, Interrupt> {
+    async fn dialled(&mut self, dial: &Dial, called: Vec<Called>) -> Result<Form, Interrupt> {
         // One that was left behind has to be over first: a leg has one Dial at a time.
         let free = |driver: &Driver| driver.left_behind.is_empty().then_some(());
         self.until_known(Some(LEFT_BEHIND), Heed::All, free).await?;
-        let now = self.engine.live.now();
-        let (node, account) = (self.engine.live.node(), self.call.record.account.clone());
-        let leg = |(party, sip): &(DialParty, bool)| Leg {
-            record: CallRecord::begun(party.sid, node, &account, Direction::OutboundDial, now),
-            headers: Vec::new(),
-            sip: *sip,
-        };
-        self.call.outbound = legs.first().map(|(party, _)| party.sid);
-        self.dialling = Some(Dialling { legs: legs.iter().map(leg).collect(), joined: None, ended: None });
+        let (mut legs, mut observers, mut parties) = (Vec::new(), Vec::new(), Vec::new());
+        for Called { party, sip, shown, screen, notice } in called {
+            let record = self.child(&party, shown, dial.caller_id.as_deref());
+            observers.extend(notice.and_then(|(source, kinds)| {
+                Observer::new(&self.engine, record.clone(), source, &kinds)
+            }));
+            legs.push(Leg { record, headers: Vec::new(), sip, screen });
+            parties.push(party);
+        }
+        self.call.outbound = parties.first().map(|party| party.sid);
+        let screened = legs.iter().any(|leg| leg.screen.is_some());
+        self.dialling =
+            Some(Dialling { legs, screened, answered: None, joined: None, unjoined: false, ended: None });
         let order = Order {
-            parties: legs.into_iter().map(|(party, _)| party).collect(),
+            parties,
             from: dial.caller_id.clone(),
             timeout: dial.timeout,
             time_limit: Some(dial.time_limit),
-            join: true,
+            join: !screened,
         };
         let live = std::sync::Arc::clone(&self.engine.live);
         let order = crate::sip::command::Order::Leg(self.sid(), Action::Dial(Box::new(order)));
         let taken = self.wait(async move { live.orders().ask(order).await }, Heed::Changes).await;
+        for observer in observers {
+            // Interrupted, the order may have been taken all the same.
+            observer.begin(!matches!(taken, Ok(Err(_))));
+        }
         let status = match taken {
             Ok(Ok(())) => self.dial_ends(dial).await,
             Ok(Err(error)) => {
@@ -133,6 +190,10 @@ impl Driver {
             }
             Err(interrupt) => Err(interrupt),
         };
+        if let Some(waiting) = self.dialling.as_ref().and_then(Dialling::waiting) {
+            let hangup = Action::Hangup { status: None, reason: None };
+            self.engine.live.orders().tell(crate::sip::command::Order::Leg(waiting, hangup));
+        }
         let dialling = self.dialling.take();
         let status = match status {
             Ok(status) => status,
@@ -148,10 +209,37 @@ impl Driver {
         Ok(parameters(status, dialling.as_ref()))
     }
 
+    /// A leg's record, as it will be.
+    fn child(&self, party: &DialParty, to: String, from: Option<&str>) -> CallRecord {
+        let (own, live) = (&self.call.record, &self.engine.live);
+        let caller = match own.direction {
+            Direction::Inbound => &own.from,
+            Direction::OutboundApi | Direction::OutboundDial => &own.to,
+        };
+        CallRecord {
+            parent: Some(own.sid),
+            from: from.unwrap_or(caller).to_owned(),
+            to,
+            ..CallRecord::begun(party.sid, live.node(), &own.account, Direction::OutboundDial, live.now())
+        }
+    }
+
     async fn dial_ends(&mut self, dial: &Dial) -> Result<CallStatus, Interrupt> {
-        let ended = |driver: &Driver| driver.dialling.as_ref()?.ended.as_ref().map(|ended| ended.status);
+        let ended = |driver: &Driver| {
+            let dialling = driver.dialling.as_ref()?;
+            let failed = dialling.unjoined.then_some(CallStatus::Failed);
+            failed.or(dialling.ended.as_ref().map(|ended| ended.status))
+        };
         let longest = dial.timeout.saturating_add(dial.time_limit).saturating_add(MARGIN);
-        let status = match self.until_known(Some(longest), Heed::All, ended).await {
+        let screened = match self.dialling.as_ref().is_some_and(|dialling| dialling.screened) {
+            true => self.screen(longest).await,
+            false => Ok(()),
+        };
+        let status = match screened {
+            Ok(()) => self.until_known(Some(longest), Heed::All, ended).await,
+            Err(interrupt) => Err(interrupt),
+        };
+        let status = match status {
             Err(Interrupt::Gone) => self.until_known(Some(AFTER_THE_END), Heed::Changes, ended).await,
             status => status,
         };
@@ -166,22 +254,39 @@ impl Driver {
         }
     }
 
-    /// Who is called; beside each, whether it is a Sip noun. Who cannot be called is left out.
-    fn legs(&self, dial: &Dial) -> Vec<(DialParty, bool)> {
+    /// Who is called. Who cannot be called is left out, and who cannot be asked before being joined: a
+    /// screening must not be passed by.
+    fn called(&self, dial: &Dial, base: &Url) -> Vec<Called> {
         let shard = self.sid().shard();
+        let leads = |link: &Link| self.source(link, base).ok();
         let party = |noun: &Noun| {
-            let (to, headers, credentials, sip) = match noun {
-                Noun::Number(number) => (Party::Number(clean(number)?), Vec::new(), None, false),
-                Noun::Client(client) => (Party::Client(clean(client)?), Vec::new(), None, false),
-                Noun::Sip(noun) => {
+            let (to, headers, credentials, shown, is_sip) = match &noun.whom {
+                Whom::Number(number) => (Party::Number(clean(number)?), Vec::new(), None, clean(number)?, false),
+                Whom::Client(client) => (Party::Client(clean(client)?), Vec::new(), None, clean(client)?, false),
+                Whom::Sip(noun) => {
                     let (uri, headers) = sip(noun)?;
-                    (Party::Uri(uri), headers, credentials(noun), true)
+                    let shown = user(&uri);
+                    (Party::Uri(uri), headers, credentials(noun), shown, true)
                 }
             };
-            Some((DialParty { sid: self.engine.live.new_call(shard), to, headers, credentials }, sip))
+            let screen = match &noun.screen {
+                Some(link) => Some(leads(link)?),
+                None => None,
+            };
+            let notice =
+                noun.notice.as_ref().and_then(|notice| Some((leads(&notice.link)?, notice.kinds.clone())));
+            let party = DialParty { sid: self.engine.live.new_call(shard), to, headers, credentials };
+            Some(Called { party, sip: is_sip, shown, screen, notice })
         };
         dial.nouns.iter().filter_map(party).collect()
     }
+}
+
+/// A URI's user, else its host, as the Calls API shows a callee.
+fn user(uri: &str) -> String {
+    let parsed = Uri::parse(uri.as_bytes()).ok();
+    let user = parsed.map(|uri| String::from_utf8_lossy(uri.user.unwrap_or(uri.host)).into_owned());
+    user.unwrap_or_default()
 }
 
 /// Something that can be called: not empty, without what would break a message.

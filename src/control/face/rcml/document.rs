@@ -1,5 +1,6 @@
 //! A document as the verbs it asks for, in their order (rcml sections 2, 4 to 6, 8).
 
+use super::callback::Kind;
 use super::tree::{self, Element, Malformed};
 use crate::control::webhook::http_method;
 use axum::http::Method;
@@ -67,12 +68,29 @@ pub(super) struct Dial {
     pub(super) nouns: Vec<Noun>,
 }
 
+/// Who is called, and who else has a word in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Noun {
+    pub(super) whom: Whom,
+    /// The document that its leg runs before it is joined (rcml 5.3).
+    pub(super) screen: Option<Link>,
+    /// Who is told what becomes of its leg (rcml 5.2).
+    pub(super) notice: Option<Notice>,
+}
+
 /// Who is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Noun {
+pub(super) enum Whom {
     Number(String),
     Client(String),
     Sip(Sip),
+}
+
+/// Who is told of a leg, and of what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Notice {
+    pub(super) link: Link,
+    pub(super) kinds: Vec<Kind>,
 }
 
 /// Reads a document's verbs. Elements that are unknown are passed over with what they contain.
@@ -91,7 +109,7 @@ fn verb(element: &Element) -> Option<Verb> {
         "Pause" => Verb::Pause(seconds(element, "length", 1)),
         // Without a URL there is nowhere to go: the next verb.
         "Redirect" if element.text.is_empty() => return None,
-        "Redirect" => Verb::Redirect(Link { url: element.text.clone(), method: method(element) }),
+        "Redirect" => Verb::Redirect(Link { url: element.text.clone(), method: method(element, "method") }),
         "Dial" => Verb::Dial(dial(element)),
         "Refer" => Verb::Refer(Refer {
             action: action(element),
@@ -113,7 +131,7 @@ fn verb(element: &Element) -> Option<Verb> {
 fn dial(element: &Element) -> Dial {
     let mut nouns: Vec<Noun> = element.children.iter().filter_map(noun).take(NOUNS).collect();
     if nouns.is_empty() && !element.text.is_empty() && element.children.is_empty() {
-        nouns.push(Noun::Number(element.text.clone()));
+        nouns.push(Noun { whom: Whom::Number(element.text.clone()), screen: None, notice: None });
     }
     Dial {
         action: action(element),
@@ -125,12 +143,17 @@ fn dial(element: &Element) -> Dial {
 }
 
 fn noun(element: &Element) -> Option<Noun> {
-    match element.name.as_str() {
-        "Number" => Some(Noun::Number(element.text.clone())),
-        "Client" => Some(Noun::Client(element.text.clone())),
-        "Sip" | "Uri" => Some(Noun::Sip(sip(element))),
-        _ => None,
-    }
+    let whom = match element.name.as_str() {
+        "Number" => Whom::Number(element.text.clone()),
+        "Client" => Whom::Client(element.text.clone()),
+        "Sip" | "Uri" => Whom::Sip(sip(element)),
+        _ => return None,
+    };
+    let notice = link(element, "statusCallback", "statusCallbackMethod").map(|link| Notice {
+        link,
+        kinds: Kind::list(element.attribute("statusCallbackEvent").unwrap_or("")).0,
+    });
+    Some(Noun { whom, screen: link(element, "url", "method"), notice })
 }
 
 fn sip(element: &Element) -> Sip {
@@ -139,13 +162,18 @@ fn sip(element: &Element) -> Sip {
 }
 
 fn action(element: &Element) -> Option<Link> {
-    let url = element.attribute("action").filter(|url| !url.is_empty())?;
-    Some(Link { url: url.to_owned(), method: method(element) })
+    link(element, "action", "method")
+}
+
+/// A URL in one attribute, how it is requested in another.
+fn link(element: &Element, url: &str, by: &str) -> Option<Link> {
+    let url = element.attribute(url).filter(|url| !url.is_empty())?;
+    Some(Link { url: url.to_owned(), method: method(element, by) })
 }
 
 /// An unknown method counts as POST and is noted (rcml 1.3).
-fn method(element: &Element) -> Method {
-    let Some(text) = element.attribute("method") else { return Method::POST };
+fn method(element: &Element, attribute: &str) -> Method {
+    let Some(text) = element.attribute(attribute) else { return Method::POST };
     http_method(text).unwrap_or_else(|| {
         tracing::info!(event = "rcml.method", method = text, "an unknown method counts as POST");
         Method::POST
@@ -211,7 +239,7 @@ mod tests {
         assert_eq!(got, [Verb::Refer(refer), Verb::Refer(empty)]);
     }
 
-    /// [rcml 5.1] [rcml 44]
+    /// [rcml 5.1] [rcml 5.2] [rcml 44]
     #[test]
     fn dial_is_read() {
         let dial = |inner: &str| match verbs(inner).pop() {
@@ -219,14 +247,23 @@ mod tests {
             other => panic!("no Dial: {other:?}"),
         };
         let plain = dial("<Dial> +4930 </Dial>");
-        assert_eq!(plain.nouns, [Noun::Number("+4930".into())]);
+        let number = Noun { whom: Whom::Number("+4930".into()), screen: None, notice: None };
+        assert_eq!(plain.nouns, [number]);
         let defaults = (Duration::from_secs(30), Duration::from_secs(14_400), None);
         assert_eq!((plain.timeout, plain.time_limit, plain.caller_id), defaults);
         let nouns = dial(
-            "<Dial callerId='7' timeout='5' timeLimit='60'><Number>1</Number><Client>al</Client>
-             <Uri>sip:a@b</Uri><Conference>c</Conference></Dial>",
+            "<Dial callerId='7' timeout='5' timeLimit='60'><Number url='n'>1</Number><Client>al</Client>
+             <Uri url='s' method='get' statusCallback='/cb' statusCallbackEvent='ringing,nope'>sip:a@b</Uri>
+             <Conference>c</Conference></Dial>",
         );
-        assert_eq!(nouns.nouns.len(), 3);
+        let urls: Vec<_> = nouns.nouns.iter().map(|noun| noun.screen.as_ref().map(|s| s.url.as_str())).collect();
+        assert_eq!(urls, [Some("n"), None, Some("s")]);
+        assert_eq!(nouns.nouns[2].screen.as_ref().map(|s| s.method.clone()), Some(Method::GET));
+        let notice = Notice {
+            link: Link { url: "/cb".into(), method: Method::POST },
+            kinds: vec![Kind::Ringing],
+        };
+        assert_eq!(nouns.nouns[2].notice, Some(notice));
         assert_eq!(nouns.caller_id.as_deref(), Some("7"));
         assert_eq!(dial("<Dial><Conference>c</Conference></Dial>").nouns, []);
         let many = format!("<Dial>{}</Dial>", "<Number>1</Number>".repeat(12));

@@ -19,7 +19,7 @@ use crate::sip::command::{Action, Order, Refused};
 use crate::sip::event::{CallSid, CallStatus, Direction, Event, ReferSid, ReferSnapshot};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use url::Url;
 
 /// Documents of one call at most (rcml 2.7).
@@ -75,6 +75,8 @@ pub(super) struct Driver {
     /// Where a REFER of a peer is decided on, and whom the outcome of one is reported to.
     pub(super) refer_source: Option<Source>,
     pub(super) report: Option<Report>,
+    /// Who waits for what a screening comes to: whether this leg may be joined (rcml 5.3).
+    pub(super) verdict: Option<oneshot::Sender<bool>>,
     pub(super) watch: Watch,
     pub(super) changes: mpsc::Receiver<Change>,
     pub(super) change: Option<Change>,
@@ -110,6 +112,7 @@ impl Driver {
             left_behind: Vec::new(),
             refer_source: None,
             report: None,
+            verdict: None,
             watch,
             changes,
             change: None,
@@ -143,6 +146,12 @@ impl Driver {
             };
             match outcome {
                 Ok(()) if self.role == Role::Beside => return,
+                // The leg stays, to be joined.
+                Ok(()) if self.verdict.is_some() => {
+                    let verdict = self.verdict.take();
+                    let _ = verdict.map(|verdict| verdict.send(!self.ended));
+                    return;
+                }
                 Ok(()) => {
                     self.report_none();
                     return self.hang_up(None).await;
@@ -152,6 +161,8 @@ impl Driver {
                     let Some(change) = self.change.take() else { return };
                     self.report_none();
                     self.beside = None;
+                    // Who steers it now decides what becomes of it.
+                    self.verdict = None;
                     if let Some(transfer) = change.transfer {
                         self.take_over(transfer);
                     }
@@ -205,7 +216,7 @@ impl Driver {
     async fn fetch(&mut self, source: Source, more: Form) -> Result<Result<Document, Failed>, Interrupt> {
         self.documents += 1;
         let form = self.call.request(more);
-        self.until(fetch(Arc::clone(&self.engine.webhooks), source, form)).await
+        self.until(fetch(Arc::clone(&self.engine), source, form)).await
     }
 
     /// As `fetch`; the request goes out even when the call ends in this moment.
@@ -217,7 +228,7 @@ impl Driver {
         self.documents += 1;
         let form = self.call.request(more);
         let fallback = Failed::executing(&source.url);
-        let fetching = tokio::spawn(fetch(Arc::clone(&self.engine.webhooks), source, form));
+        let fetching = tokio::spawn(fetch(Arc::clone(&self.engine), source, form));
         let fetched = self.until(fetching).await?;
         Ok(fetched.unwrap_or(Err(fallback)))
     }
@@ -312,6 +323,7 @@ impl Driver {
 
     /// Ends the call and waits for its end.
     pub(super) async fn hang_up(&mut self, status: Option<u16>) {
+        self.verdict = None;
         for _ in 0..ENDINGS {
             let action = Action::Hangup { status, reason: None };
             let (live, order) = (Arc::clone(&self.engine.live), Order::Leg(self.sid(), action));
@@ -353,7 +365,7 @@ impl Driver {
         };
         if self.ended {
             let form = self.call.request(result);
-            let telling = fetch(Arc::clone(&self.engine.webhooks), source, form);
+            let telling = fetch(Arc::clone(&self.engine), source, form);
             let _ = self.wait(telling, Heed::Nothing).await;
             return Err(Interrupt::Gone);
         }

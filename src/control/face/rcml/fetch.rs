@@ -3,8 +3,10 @@
 use super::Source;
 use super::document::{Verb, parse};
 use super::parameters::{Form, pair};
-use crate::control::webhook::{Answer, Failure, Request, Webhooks};
+use crate::control::engine::Engine;
+use crate::control::webhook::{Answer, Failure, Request};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use url::Url;
 
 /// A document, and where it came from: what its relative URLs are relative to.
@@ -79,12 +81,40 @@ impl Failed {
     }
 }
 
+/// What documents came to, counted.
+#[derive(Debug, Default)]
+pub(in crate::control) struct Results([AtomicU64; RESULTS.len()]);
+
+/// The results' names in metrics: a document first, then by place of what was wrong.
+const RESULTS: [&str; 5] = ["done", "unreachable", "refused", "content-type", "malformed"];
+
+impl Results {
+    /// Counts with their names in metrics.
+    pub(in crate::control) fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        RESULTS.into_iter().zip(&self.0).map(|(name, count)| (name, count.load(Relaxed)))
+    }
+
+    fn count(&self, result: Result<(), What>) {
+        let place = match result {
+            Ok(()) | Err(What::Execution) => 0,
+            Err(What::Failure(_)) => 1,
+            Err(What::Status(_)) => 2,
+            Err(What::ContentType) => 3,
+            Err(What::Malformed) => 4,
+        };
+        if let Some(count) = self.0.get(place) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+}
+
 /// Asks for a document.
-pub(super) async fn fetch(webhooks: Arc<Webhooks>, source: Source, form: Form) -> Result<Document, Failed> {
+pub(super) async fn fetch(engine: Arc<Engine>, source: Source, form: Form) -> Result<Document, Failed> {
     let url = shown(&source.url);
     let request = Request::form(source.method, source.url, form);
-    let answer = webhooks.fetch(request).await.map_err(What::Failure);
+    let answer = engine.webhooks.fetch(request).await.map_err(What::Failure);
     let document = answer.and_then(document);
+    engine.rcml.documents().count(document.as_ref().map(|_| ()).map_err(|what| *what));
     document.map_err(|what| {
         let failed = Failed { url, what };
         failed.log();

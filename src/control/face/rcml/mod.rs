@@ -13,6 +13,7 @@ mod driver;
 mod fetch;
 mod parameters;
 mod refer;
+mod screen;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -21,6 +22,7 @@ mod wait;
 
 pub(super) use address::{invite_header, invite_headers, is_reserved, refer_target, split, whole};
 pub(super) use callback::{Callback, Kind};
+pub(in crate::control) use fetch::Results;
 
 use crate::control::engine::Engine;
 use crate::control::orders::NotTaken;
@@ -92,6 +94,7 @@ impl Change {
 pub(in crate::control) struct Drivers {
     by_call: Mutex<HashMap<CallSid, mpsc::Sender<Change>>>,
     skipped: AtomicU64,
+    documents: Results,
 }
 
 impl Drivers {
@@ -117,6 +120,11 @@ impl Drivers {
 
     fn count_skipped(&self) {
         self.skipped.fetch_add(1, Relaxed);
+    }
+
+    /// What documents came to.
+    pub(in crate::control) fn documents(&self) -> &Results {
+        &self.documents
     }
 
     /// How many calls are steered, and how many verbs were skipped for want of media.

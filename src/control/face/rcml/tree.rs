@@ -5,9 +5,11 @@ use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
 use std::borrow::Cow;
 
-/// Elements of a document, and how deep they may stand in each other.
+/// Elements of a document, how deep they may stand in each other, and attributes of one: each is
+/// compared with those before it.
 const ELEMENTS: usize = 10_000;
 const DEPTH: usize = 32;
+const ATTRIBUTES: usize = 64;
 
 /// An element.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,8 +41,8 @@ pub(super) enum Malformed {
     /// It declares a document type.
     #[error("it has a DOCTYPE")]
     Doctype,
-    /// It has too many elements, or they stand too deep.
-    #[error("it has too many elements")]
+    /// It has too many elements or attributes, or they stand too deep.
+    #[error("it has too many elements or attributes, or they stand too deep")]
     TooLarge,
     /// Its root is not what it has to be.
     #[error("its root is not Response")]
@@ -102,6 +104,9 @@ fn element(start: &BytesStart<'_>) -> Result<Element, Malformed> {
     let mut attributes = Vec::new();
     for attribute in start.attributes() {
         let attribute = attribute.map_err(|_| Malformed::Syntax)?;
+        if attributes.len() >= ATTRIBUTES {
+            return Err(Malformed::TooLarge);
+        }
         let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|_| Malformed::Syntax)?;
         attributes.push((attribute.key.as_ref().to_owned(), value.into_owned()));
     }
@@ -198,6 +203,8 @@ mod tests {
     fn what_is_not_well_formed_fails() {
         let deep = "<a>".repeat(DEPTH + 1);
         let many = format!("<R>{}</R>", "<a/>".repeat(ELEMENTS));
+        let attributes: String = (0..100_000).map(|n| format!("a{n}='' ")).collect();
+        let wide = format!("<R {attributes}/>");
         let cases = [
             ("<R><a></R>", Malformed::Syntax),
             ("<R>", Malformed::Syntax),
@@ -211,6 +218,7 @@ mod tests {
             ("<!DOCTYPE R [<!ENTITY a 'b'>]><R/>", Malformed::Doctype),
             (deep.as_str(), Malformed::TooLarge),
             (many.as_str(), Malformed::TooLarge),
+            (wide.as_str(), Malformed::TooLarge),
         ];
         for (document, error) in cases {
             assert_eq!(read(document.as_bytes()), Err(error), "{}", document.get(..40).unwrap_or(document));

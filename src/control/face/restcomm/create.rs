@@ -111,13 +111,14 @@ fn credentials(form: &Query) -> Option<Arc<Credentials>> {
     Some(Arc::new(Credentials { user: user.into(), secret: Secret::Password(password.into()) }))
 }
 
-/// The events asked for, parted by commas or blanks; the end only when none is named.
+/// The events asked for.
 fn kinds(text: Option<&str>) -> Result<Vec<Kind>, Problem> {
-    const WRONG: Problem =
-        Problem::bad("StatusCallbackEvent knows initiated, ringing, answered and completed.");
-    let words = text.unwrap_or("").split([',', ' ']).filter(|word| !word.is_empty());
-    let kinds = words.map(|word| Kind::from_text(word).ok_or(WRONG)).collect::<Result<Vec<Kind>, _>>()?;
-    Ok(if kinds.is_empty() { vec![Kind::Completed] } else { kinds })
+    match Kind::list(text.unwrap_or("")) {
+        (kinds, false) => Ok(kinds),
+        (_, true) => {
+            Err(Problem::bad("StatusCallbackEvent knows initiated, ringing, answered and completed."))
+        }
+    }
 }
 
 /// Whom to call (Calls API, 6.1.2 to 6.1.4).

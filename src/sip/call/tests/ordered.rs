@@ -152,6 +152,74 @@ fn placing_in_vain() {
     bench.end();
 }
 
+/// [restcomm-calls 19] [restcomm-calls 7] What a final answer makes of a placed call.
+#[test]
+fn placed_calls_end_as_they_are_answered() {
+    use CallStatus::{Busy, Failed};
+    let cases = [
+        (486, Busy),
+        (600, Busy),
+        (603, Busy),
+        (404, Failed),
+        (480, Failed),
+        (488, Failed),
+        (500, Failed),
+        (503, Failed),
+    ];
+    for (code, status) in cases {
+        let mut bench = Bench::new();
+        let mut bob = Phone::new(B, "bob");
+        bench.order(place(1, Party::Number("200".into()))).expect("taken");
+        let invite = bench.invited(&mut bob);
+        bench.reply(&bob, &invite, code, "", "");
+        assert_eq!(bench.at_phone(&bob).method(), Method::Ack);
+        assert_eq!(bench.life(CallSid(1)), [(status, code)]);
+        bench.silent();
+        bench.end();
+    }
+}
+
+/// [restcomm-calls 20] A name that stands for nothing: the call has failed, and nothing was sent.
+#[test]
+fn placed_to_an_unknown_name() {
+    let mut bench = Bench::new();
+    bench.order(place(1, Party::Uri("sip:bob@nowhere.example".into()))).expect("taken");
+    assert!(bench.life(CallSid(1)).is_empty());
+    bench.names_are_unknown();
+    assert_eq!(bench.life(CallSid(1)).last().map(|(status, _)| *status), Some(CallStatus::Failed));
+    bench.silent();
+    bench.end();
+}
+
+/// [restcomm-calls 21] A challenge is met once, with what the order gave; without that it is the answer.
+#[test]
+fn placed_calls_meet_a_challenge() {
+    let challenge = "WWW-Authenticate: Digest realm=\"r\", nonce=\"n1\", qop=\"auth\", algorithm=MD5\n";
+    for known in [true, false] {
+        let mut bench = Bench::new();
+        let mut bob = Phone::new(B, "bob");
+        let mut order = place(1, Party::Number("200".into()));
+        if let (Order::Place(place), true) = (&mut order, known) {
+            let secret = crate::sip::plan::Secret::Password("p".into());
+            place.credentials =
+                Some(std::sync::Arc::new(crate::sip::plan::Credentials { user: "u".into(), secret }));
+        }
+        bench.order(order).expect("taken");
+        let invite = bench.invited(&mut bob);
+        bench.reply(&bob, &invite, 401, challenge, "");
+        assert_eq!(bench.at_phone(&bob).method(), Method::Ack);
+        if known {
+            let again = bench.at_phone(&bob);
+            assert!(again.text().contains("Authorization: Digest username=\"u\", realm=\"r\""), "{}", again.text());
+            bench.reply(&bob, &again, 401, challenge, "");
+            assert_eq!(bench.at_phone(&bob).method(), Method::Ack);
+        }
+        assert_eq!(bench.life(CallSid(1)), [(CallStatus::Failed, 401)]);
+        bench.silent();
+        bench.end();
+    }
+}
+
 /// An application that says nothing: 500 after its time; one that refuses, with its code.
 #[test]
 fn undecided_and_refused() {
