@@ -25,14 +25,20 @@ fn answers(server: &Server, sid: CallSid) {
     server.shards.change(sid, CallStatus::Ringing);
     server.shards.change(sid, CallStatus::InProgress);
     let headers = vec![("X-Desk".to_owned(), "7".to_owned())];
-    server.shards.tell(Event::Headers(Box::new(CallHeaders { sid, headers, call_id: "y".into(), code: 200 })));
+    server.shards.tell(Event::Headers(Box::new(CallHeaders {
+        sid,
+        headers,
+        call_id: "y".into(),
+        code: 200,
+    })));
 }
 
 fn ends(server: &Server, winner: Option<CallSid>, status: CallStatus, code: u16) {
     server.shards.tell(Event::DialEnded(Box::new(DialEnded { sid: call(1), winner, status, code })));
 }
 
-const SCREENED: &str = "<Dial action='/after'><Number>100</Number><Sip url='/screen?a=b' method='GET'>sip:x@y</Sip></Dial>";
+const SCREENED: &str =
+    "<Dial action='/after'><Number>100</Number><Sip url='/screen?a=b' method='GET'>sip:x@y</Sip></Dial>";
 
 /// [rcml 5.3] [rcml 3.1] Who answers first runs its document, then the two are joined; a noun without one
 /// is joined at once.

@@ -12,9 +12,8 @@ use std::time::Duration;
 
 /// Documents that would grow, or take for ever, in a reader without bounds.
 fn bombs() -> Vec<(&'static str, String)> {
-    let laughs: String = (1..10)
-        .map(|n| format!("<!ENTITY l{n} \"{}\">", format!("&l{};", n - 1).repeat(10)))
-        .collect();
+    let laughs: String =
+        (1..10).map(|n| format!("<!ENTITY l{n} \"{}\">", format!("&l{};", n - 1).repeat(10))).collect();
     let attributes: String = (0..60_000).map(|n| format!("a{n}='' ")).collect();
     vec![
         (
@@ -42,7 +41,6 @@ fn bombs() -> Vec<(&'static str, String)> {
 fn xml_bombs_are_documents_that_failed() {
     let (server, receiver) = with_application(|_, _| {});
     for (n, (what, bomb)) in (1..).zip(bombs()) {
-        receiver.reply("/a/b", Reply::Rcml(String::new()));
         receiver.reply("/a/b", Reply::Other(200, vec![("Content-Type", "text/xml".into())], bomb));
         server.shards.offer(call(n), &[]);
         receiver.expect("/a/b");
@@ -109,7 +107,7 @@ fn json_bombs_are_refused() {
     let refused = server.post_as("application/json", "Calls.json", &deep);
     assert_eq!(refused.status, 415);
     assert!(!refused.message().is_empty());
-    let long = server.post_as("application/json", "Calls.json", &"[".repeat(200_000));
+    let long = server.post_as("application/json", "Calls.json", &"[".repeat(70_000));
     assert!(matches!(long.status, 413 | 415), "{}", long.status);
     let pairs = server.post("Calls.json", &"a=&".repeat(20_000));
     assert_eq!((pairs.status, pairs.message().as_str()), (400, "From can not be null."));

@@ -149,7 +149,8 @@ fn serve(state: &State, stream: TcpStream) {
             Some(Reply::Endless(byte, pause)) => {
                 let head = b"HTTP/1.1 200 x\r\nContent-Type: text/xml\r\nTransfer-Encoding: chunked\r\n\r\n";
                 let size = if pause.is_zero() { 0x1000 } else { 1 };
-                let chunk = [format!("{size:x}\r\n").into_bytes(), vec![byte; size], b"\r\n".to_vec()].concat();
+                let chunk =
+                    [format!("{size:x}\r\n").into_bytes(), vec![byte; size], b"\r\n".to_vec()].concat();
                 return without_end(stream, head, &chunk, pause);
             }
             Some(Reply::Drip) => {

@@ -1,6 +1,6 @@
 //! What can be posted to: calls.
 
-use super::{account_sid, both, in_path, only_json, with_errors};
+use super::{account_sid, both, in_path, with_errors};
 use serde_json::{Map, Value, json};
 
 /// `POST …/Calls`.

@@ -2,7 +2,6 @@
 
 use super::*;
 use std::sync::Mutex;
-use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 

@@ -1,15 +1,15 @@
 //! `<Dial>` (rcml section 5): all nouns at once, the first who answers is joined, perhaps after a
 //! document of its own ([`super::screen`]).
 
+use super::Source;
 use super::address::{invite_headers, split, whole};
 use super::callback::Kind;
 use super::document::{Dial, Link, Noun, Sip, Whom};
 use super::driver::{Driver, Next};
 use super::parameters::{Form, pair};
 use super::refer::credentials;
-use super::wait::{Heed, Interrupt};
-use super::Source;
 use super::screen::Observer;
+use super::wait::{Heed, Interrupt};
 use crate::record::CallRecord;
 use crate::sip::command::{Action, Dial as Order, DialParty, Party};
 use crate::sip::event::{CallSid, CallStatus, DialEnded, Direction, Event};
@@ -72,7 +72,8 @@ impl Dialling {
 
     /// A leg that answered and was never joined: nobody else ends it.
     fn waiting(&self) -> Option<CallSid> {
-        self.answered.filter(|_| self.screened && self.joined.is_none())
+        let over = |sid| self.legs.iter().any(|leg| leg.record.sid == sid && leg.record.status.is_final());
+        self.answered.filter(|sid| self.screened && self.joined.is_none() && !over(*sid))
     }
 
     /// Whether this is its end; one that nobody answered says no more than that.
@@ -158,9 +159,10 @@ impl Driver {
         let (mut legs, mut observers, mut parties) = (Vec::new(), Vec::new(), Vec::new());
         for Called { party, sip, shown, screen, notice } in called {
             let record = self.child(&party, shown, dial.caller_id.as_deref());
-            observers.extend(notice.and_then(|(source, kinds)| {
-                Observer::new(&self.engine, record.clone(), source, &kinds)
-            }));
+            observers.extend(
+                notice
+                    .and_then(|(source, kinds)| Observer::new(&self.engine, record.clone(), source, &kinds)),
+            );
             legs.push(Leg { record, headers: Vec::new(), sip, screen });
             parties.push(party);
         }
@@ -261,8 +263,12 @@ impl Driver {
         let leads = |link: &Link| self.source(link, base).ok();
         let party = |noun: &Noun| {
             let (to, headers, credentials, shown, is_sip) = match &noun.whom {
-                Whom::Number(number) => (Party::Number(clean(number)?), Vec::new(), None, clean(number)?, false),
-                Whom::Client(client) => (Party::Client(clean(client)?), Vec::new(), None, clean(client)?, false),
+                Whom::Number(number) => {
+                    (Party::Number(clean(number)?), Vec::new(), None, clean(number)?, false)
+                }
+                Whom::Client(client) => {
+                    (Party::Client(clean(client)?), Vec::new(), None, clean(client)?, false)
+                }
                 Whom::Sip(noun) => {
                     let (uri, headers) = sip(noun)?;
                     let shown = user(&uri);

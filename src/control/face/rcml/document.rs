@@ -256,13 +256,12 @@ mod tests {
              <Uri url='s' method='get' statusCallback='/cb' statusCallbackEvent='ringing,nope'>sip:a@b</Uri>
              <Conference>c</Conference></Dial>",
         );
-        let urls: Vec<_> = nouns.nouns.iter().map(|noun| noun.screen.as_ref().map(|s| s.url.as_str())).collect();
+        let urls: Vec<_> =
+            nouns.nouns.iter().map(|noun| noun.screen.as_ref().map(|s| s.url.as_str())).collect();
         assert_eq!(urls, [Some("n"), None, Some("s")]);
         assert_eq!(nouns.nouns[2].screen.as_ref().map(|s| s.method.clone()), Some(Method::GET));
-        let notice = Notice {
-            link: Link { url: "/cb".into(), method: Method::POST },
-            kinds: vec![Kind::Ringing],
-        };
+        let notice =
+            Notice { link: Link { url: "/cb".into(), method: Method::POST }, kinds: vec![Kind::Ringing] };
         assert_eq!(nouns.nouns[2].notice, Some(notice));
         assert_eq!(nouns.caller_id.as_deref(), Some("7"));
         assert_eq!(dial("<Dial><Conference>c</Conference></Dial>").nouns, []);

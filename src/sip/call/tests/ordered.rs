@@ -210,7 +210,11 @@ fn placed_calls_meet_a_challenge() {
         assert_eq!(bench.at_phone(&bob).method(), Method::Ack);
         if known {
             let again = bench.at_phone(&bob);
-            assert!(again.text().contains("Authorization: Digest username=\"u\", realm=\"r\""), "{}", again.text());
+            assert!(
+                again.text().contains("Authorization: Digest username=\"u\", realm=\"r\""),
+                "{}",
+                again.text()
+            );
             bench.reply(&bob, &again, 401, challenge, "");
             assert_eq!(bench.at_phone(&bob).method(), Method::Ack);
         }
