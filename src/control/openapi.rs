@@ -256,8 +256,8 @@ fn both(description: &str, schema: &str) -> Value {
     })
 }
 
-/// Refusals beside what a success says. Those without a body have no content type; 404 has a body in
-/// some cases only.
+/// Refusals beside what a success says. Those without a body have no content type; 404, and 400 to a
+/// list, have a body in some cases only.
 fn with_errors(codes: &[&str], responses: Value) -> Value {
     let mut all = match responses {
         Value::Object(all) => all,
@@ -265,7 +265,7 @@ fn with_errors(codes: &[&str], responses: Value) -> Value {
     };
     for code in codes {
         let answer = match *code {
-            "400" => both("A parameter cannot be used, or there is no such page.", "Problem"),
+            "400" => json!({ "description": "A parameter cannot be used, or there is no such page." }),
             "401" => json!({
                 "description": "Credentials are missing or wrong.",
                 "headers": { "WWW-Authenticate": { "schema": { "type": "string" } } },

@@ -324,6 +324,9 @@ impl Driver {
     /// Ends the call and waits for its end.
     pub(super) async fn hang_up(&mut self, status: Option<u16>) {
         self.verdict = None;
+        if self.ended {
+            return;
+        }
         for _ in 0..ENDINGS {
             let action = Action::Hangup { status, reason: None };
             let (live, order) = (Arc::clone(&self.engine.live), Order::Leg(self.sid(), action));
