@@ -77,13 +77,15 @@ class Lab:
     """A server, an application, and ports for phones, each of which is a trunk called by its name.
 
     `refer` has further keys of a trunk's `refer` table by phone, `trunk` further keys of the trunk; `doubles` are phones
-    with a second port, for a second call at the same time."""
+    with a second port, for a second call at the same time; `extra` is further configuration, or a function that writes it
+    for this lab."""
 
     def __init__(self, binary, work, name, phones, refer=None, trunk=None, doubles=(), extra="", shards=2):
         self.directory = os.path.join(work, re.sub(r"\W+", "-", name))
         self.ports = {phone: procs.free_port() for phone in phones}
         self.doubles = {phone: procs.free_port() for phone in doubles}
         self.web = web.Web()
+        extra = extra(self) if callable(extra) else extra
         self.extra = "[webhook]\nallow_private = true\n" + extra + "".join(
             self._trunk(phone, (refer or {}).get(phone, ""), (trunk or {}).get(phone, "")) for phone in phones)
         self.baton = server.Baton(binary, self.directory, sipp.Endpoint(), sipp.Endpoint(), shards=shards, extra=self.extra)

@@ -9,8 +9,9 @@ import time
 
 from harness import baton as server
 from harness import compose, procs
-from harness.compose import CANCELLED, bye, notify, pause, refer
-from owned import Phone, UP, reported, values
+from harness.compose import CANCELED, bye, notify, pause, refer
+from lab import Phone, reported, values
+from owned import UP
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SAMPLES = os.path.join(HERE, "samples")
@@ -111,9 +112,9 @@ def dialled(run):
     lab = ivr(run, "Dial of two", ["alice", "bob", "carol"],
               '<Dial action="/after"><Number>bob</Number><Number>carol</Number></Dial>', after="<Hangup/>")
     bob = lab.callee("bob", ["INVITE", 180, pause(800), 200, "ACK", pause(300), bye()])
-    carol = lab.callee("carol", ["INVITE", 180, CANCELLED])
+    carol = lab.callee("carol", ["INVITE", 180, CANCELED])
     alice = lab.caller("alice", "ivr", ["BYE"])
-    problems = alice.end() + bob.end() + carol.end()
+    problems = lab.finish(20)
     after = lab.web.got("/after")
     problems += run.equal("DialCallStatus", [r.get("DialCallStatus") for r in after], ["completed"])
     # Before Bob answers, the caller has only heard that it rings.
@@ -126,9 +127,9 @@ def dialled(run):
     lab.end()
 
     lab = ivr(run, "Dial in vain", ["alice", "bob"], '<Dial timeout="2" action="/after">bob</Dial>', after='<Say>Sorry</Say>')
-    bob = lab.callee("bob", ["INVITE", 180, CANCELLED])
+    bob = lab.callee("bob", ["INVITE", 180, CANCELED])
     alice = lab.caller("alice", "ivr", ["BYE"])
-    problems = alice.end() + bob.end()
+    problems = lab.finish(20)
     problems += run.equal("DialCallStatus", [r.get("DialCallStatus") for r in lab.web.got("/after")], ["no-answer"])
     run.check("RCML: Dial with a timeout, nobody answers, the next document runs", problems)
     run.gauges(lab)
@@ -141,7 +142,7 @@ def screened(run):
     lab = ivr(run, "screening passed", ["alice", "bob"], verbs, screen='<Pause length="1"/>', after="<Hangup/>")
     bob = lab.callee("bob", UP + ["INVITE", "ACK", "BYE"])
     alice = lab.caller("alice", "ivr", [pause(500), bye()])
-    problems = alice.end() + bob.end()
+    problems = lab.finish(20)
     procs.wait_until(lambda: lab.web.got("/told"), 5)
     problems += run.equal("screening", [r.get("Direction") for r in lab.web.got("/screen")], ["outbound-dial"])
     problems += run.equal("callback", [r.get("CallStatus") for r in lab.web.got("/told")], ["completed"])
@@ -153,7 +154,7 @@ def screened(run):
     lab = ivr(run, "screening refused", ["alice", "bob"], verbs, screen="<Hangup/>", after="<Say>Sorry</Say>")
     bob = lab.callee("bob", UP + ["BYE"])
     alice = lab.caller("alice", "ivr", ["BYE"])
-    problems = alice.end() + bob.end()
+    problems = lab.finish(20)
     problems += run.equal("action requests", len(lab.web.got("/after")), 1)
     run.check("RCML: a called party's document hangs up, nobody is joined", problems)
     run.gauges(lab)
@@ -190,7 +191,7 @@ def attended(run):
     procs.wait_until(lambda: lab.baton.total("Calls", Status="in-progress") == 2, 5)
     parent = [call["sid"] for call in lab.baton.all("Calls") if call["direction"] == "inbound"]
     problems = run.equal("redirect", [lab.modify(sid, Url=url, ChildCallMode="StayConnected") for sid in parent], [200])
-    problems += alice.end() + bob.end()
+    problems += lab.finish(20)
     _, invite = first(bob, "received", "INVITE")
     _, fields = first(alice, "received", "REFER")
     target = fields.get("refer-to", "")
@@ -209,7 +210,7 @@ def asked_by_a_phone(run):
     carol = lab.callee("carol", UP + [pause(300), bye()])
     bob = lab.callee("bob", UP + ["INVITE", "ACK", "INVITE", "ACK", "BYE"])
     alice = lab.caller("alice", "ivr", [pause(200), refer("<sip:carol@127.0.0.1:9>"), "NOTIFY", "INVITE", "ACK", "NOTIFY", "BYE"])
-    problems = alice.end() + bob.end() + carol.end()
+    problems = lab.finish(20)
     asked = [tuple(r.get(n) for n in ("ReferTarget", "Transferor", "Transferee")) for r in lab.web.got("/refer")]
     problems += run.equal("refer request", asked, [("carol", "alice", "bob")])
     fragments = re.findall(r"SIP/2\.0 (\d+)[^\n]*$", "\n".join(t.rstrip() for w, l, _, t in messages(alice) if l.startswith("NOTIFY")), re.M)
@@ -228,7 +229,7 @@ def held(run):
     procs.wait_until(lambda: lab.baton.total("Calls", Status="in-progress") == 2, 5)
     parent = [call["sid"] for call in lab.baton.all("Calls") if call["direction"] == "inbound"]
     problems = run.equal("modified", [lab.modify(sid, Url=url, ChildCallMode="StayConnected") for sid in parent], [200])
-    problems += alice.end() + bob.end()
+    problems += lab.finish(20)
     offers = [text for way, line, _, text in messages(alice) if way == "received" and line.startswith("INVITE")]
     found = [re.findall(r"a=(sendonly|sendrecv|inactive|recvonly)", text) for text in offers]
     problems += run.equal("directions offered", found, [["sendonly"], ["sendrecv"]])
@@ -252,7 +253,7 @@ def moved(run):
     asked = {request.get("CallSid") for request in lab.web.got("/other")}
     problems += run.equal("who runs the new document", asked, {record["sid"] for record in lab.baton.all("Calls")})
     problems += run.equal("ended", [lab.modify(sid, Status="completed") for sid in asked], [200] * len(asked))
-    problems += bob.end() + carol.end()
+    problems += lab.finish(20)
     run.check("Restcomm: ChildCallMode=Move, both parties run the new document", problems)
     run.gauges(lab)
     lab.end()

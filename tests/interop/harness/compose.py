@@ -84,7 +84,8 @@ def callee(name, steps, user="bob", port=49174):
 
 
 def caller(name, steps, service="1000", user="alice", port=49172, lines=()):
-    """The XML of a phone that calls; it begins with the INVITE by itself and takes the steps once the call is up."""
+    """The XML of a phone that calls; it begins with the INVITE by itself and takes the steps once the call is up. With a
+    number in place of steps, the call is refused so."""
     me = f"<sip:{user}@[local_ip]:[local_port]>"
     phone = _Phone(user, port, near=f' "Alice" {me};tag=[pid]c[call_number]', far="[$remote]", cseq=1)
     out = phone.out
@@ -94,6 +95,13 @@ def caller(name, steps, service="1000", user="alice", port=49172, lines=()):
                                 "Allow: INVITE, ACK, CANCEL, BYE, REFER, NOTIFY", "Supported: replaces", *lines,
                                 "Content-Type: application/sdp", "Content-Length: [len]", "", phone.sdp()])))
     out += [f'  <recv response="{status}" optional="true"/>\n' for status in (100, 180, 183)]
+    if isinstance(steps, int):
+        out.append(_recv(f'response="{steps}"', [_take("To", "remote")]))
+        # This ACK belongs to the INVITE's transaction.
+        out.append(_send("\n".join([f"ACK sip:{service}@[remote_ip]:[remote_port] SIP/2.0", "[last_Via:]", "Max-Forwards: 70",
+                                    f'From: "Alice" {me};tag=[pid]c[call_number]', "[last_To:]", "Call-ID: [call_id]", "CSeq: 1 ACK",
+                                    "Content-Length: 0"]), retrans=False))
+        return phone.xml(name, ["remote"])
     out.append(_recv('response="200" rrs="true"', [_take("To", "remote")]))
     phone.ack()
     phone.play(steps)
