@@ -17,6 +17,8 @@ mod payload;
 mod read;
 mod refer;
 mod sign;
+#[cfg(test)]
+mod tests;
 mod webhook;
 
 pub(in crate::control) use driver::offered;
