@@ -7,6 +7,7 @@ use super::offer::{Carrier, Side};
 use super::outgoing::{Body, Headers};
 use super::{Asked, session_timer, write};
 use crate::shard::Dir;
+use crate::sip::flow::Flow;
 use crate::sip::message::{HeaderId, Message, Method, Ready};
 use crate::sip::proxy::Cx;
 use crate::sip::transaction::ServerId;
@@ -52,8 +53,9 @@ impl Leg {
         server: ServerId,
         message: &Message,
         ready: &Ready<'_>,
-        source: SocketAddr,
+        flow: &Flow,
     ) {
+        let source = flow.remote;
         let fork = self.dialog_of(ready);
         let Some(fork) = fork else {
             return self.answer_request(cx, desk, server, message, source, Fork(0), 481, &[]);
@@ -66,6 +68,11 @@ impl Leg {
         });
         if late {
             return self.answer_request(cx, desk, server, message, source, fork, 500, &[]);
+        }
+        // A party that only its own connection reaches may have made a new one; this is in its dialog, and
+        // in order (C-211).
+        if self.pinned {
+            self.flow = (*flow).into();
         }
         match self.judge(cx, message, fork) {
             Verdict::Answer(status, own) => {

@@ -42,11 +42,7 @@ impl Legs {
             Received::New(server) => {
                 cx.transactions.set_server_owner(server, OWNER | id.slot);
                 self.with(cx, id, |leg, cx, desk| {
-                    // A party that only its own connection reaches may have made a new one.
-                    if leg.pinned {
-                        leg.flow = (*flow).into();
-                    }
-                    leg.request_came(cx, desk, server, message, ready, source);
+                    leg.request_came(cx, desk, server, message, ready, flow);
                 });
             }
         }

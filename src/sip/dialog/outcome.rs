@@ -204,14 +204,15 @@ impl Leg {
     }
 
     /// RFC 5057 §5.1, C-138: 481 and 408 end the dialog's INVITE usage when they answer one of its
-    /// requests; a transfer's or a notification's subscription ends by itself, the call goes on.
+    /// requests; a transfer's or a notification's subscription ends by itself, the call goes on. But a
+    /// REFER, which begins one, meets 481 where the dialog itself is not known.
     fn ends_dialog(&self, purpose: Purpose, method: Method, status: u16) -> bool {
         let of_call = matches!(method, Method::Invite | Method::Update | Method::Info | Method::Prack);
         let refresh = purpose == Purpose::Refresh;
         self.is_up()
             && purpose != Purpose::Bye
             && match status {
-                481 => of_call,
+                481 => of_call || method == Method::Refer,
                 408 => of_call || refresh,
                 // The whole dialog is gone or cannot be reached. C-145 excepts INVITE.
                 404 | 410 | 416 | 482 | 483 | 484 | 485 | 502 | 604 => {

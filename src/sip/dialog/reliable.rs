@@ -83,6 +83,11 @@ impl Leg {
     ) -> bool {
         let Some(rseq) = rseq(message) else { return true };
         let Ok(invite) = message.cseq() else { return false };
+        // RFC 3262 §3: the next one waits for our PRACK, and comes again if it did not. Else each of them
+        // would have a PRACK sent wherever its Contact points (C-213).
+        if self.acknowledges_provisional(fork) {
+            return false;
+        }
         let Some(dialog) = self.dialog_mut(fork) else { return false };
         match order(dialog.rseq, rseq) {
             Order::Next => dialog.rseq = rseq,
@@ -122,6 +127,12 @@ impl Leg {
         }
         self.push_prack(desk, fork, rseq, cseq, body.cloned());
         self.advance(cx, desk);
+    }
+
+    /// Whether a PRACK in a fork's dialog is due or without its answer.
+    fn acknowledges_provisional(&self, fork: Fork) -> bool {
+        self.dialog(fork).is_some_and(|dialog| dialog.prack_due.is_some())
+            || self.requests.iter().any(|one| one.purpose == Purpose::Prack && one.fork == fork)
     }
 
     fn push_prack(&mut self, desk: &mut Desk, fork: Fork, rseq: u32, cseq: u32, body: Option<Body>) {

@@ -150,6 +150,37 @@ fn wrong_tags() {
     bench.end();
 }
 
+/// [C-211] A party that only its own connection reaches may have made a new one; but only what is in its
+/// dialog and in order shows that, not what anybody may send who knows one of the tags.
+#[test]
+fn who_may_move_a_leg() {
+    const NEAR: &str = "10.9.9.9:5060";
+    let mut bench = Bench::new();
+    let leg = bench.receive(NEAR, &invite_text("")).expect("a leg");
+    let body = Body::sdp(OTHER_SDP.as_bytes());
+    bench.with(|legs, cx| legs.answer(cx, leg, Fork(0), &Vec::new(), Some(&body)));
+    let tag = Sent::tag_of(&bench.next().header(HeaderId::To));
+    bench.receive(NEAR, &request_text("ACK", 1, &tag, "", ""));
+    let whereto = |bench: &mut Bench| {
+        bench.sent.clear();
+        bench.with(|legs, cx| legs.request(cx, leg, "INFO", Vec::new(), None, None)).expect("sent");
+        let info = bench.next();
+        bench.reply(&info, 200, "", "", "");
+        info.to.to_string()
+    };
+    bench.receive(NEAR, &request_text("OPTIONS", 5, &tag, "", ""));
+    let strange = request_text("OPTIONS", 6, &tag, "", "").replace("tag=carol", "tag=mallory");
+    bench.receive("10.9.9.9:7777", &strange);
+    assert_eq!(whereto(&mut bench), NEAR);
+    bench.receive("10.9.9.9:7777", &request_text("OPTIONS", 2, &tag, "", ""));
+    assert_eq!(whereto(&mut bench), NEAR);
+    bench.receive("10.9.9.9:6000", &request_text("OPTIONS", 7, &tag, "", ""));
+    assert_eq!(whereto(&mut bench), "10.9.9.9:6000");
+    bench.receive(NEAR, &request_text("BYE", 8, &tag, "", ""));
+    bench.events();
+    bench.end();
+}
+
 /// [C-146] What is not understood or not allowed inside a dialog.
 #[test]
 fn not_allowed() {

@@ -37,6 +37,28 @@ fn as_caller() {
     bench.end();
 }
 
+/// [C-213] [C-218] One PRACK of a fork's at a time: who numbers on without waiting for it is not heard, and
+/// is once it is answered (RFC 3262 §3).
+#[test]
+fn one_prack_at_a_time() {
+    let mut bench = Bench::new();
+    bench.invite(Bench::outgoing());
+    let invite = bench.next();
+    bench.reply(&invite, 183, "bob", &rel(1), OTHER_SDP);
+    let prack = bench.next();
+    for rseq in 2..100 {
+        bench.reply(&invite, 180, "bob", &rel(rseq), "");
+    }
+    assert!(bench.sent.is_empty(), "{:?}", bench.starts());
+    assert_eq!(bench.events(), ["183 of 0"]);
+    bench.reply(&prack, 200, "", "", "");
+    bench.reply(&invite, 180, "bob", &rel(2), "");
+    assert_eq!(bench.next().header(HeaderId::RAck), format!("2 {} INVITE", invite.cseq()));
+    assert_eq!(bench.events(), ["180 of 0"]);
+    bench.reply(&invite, 486, "bob", "", "");
+    bench.end();
+}
+
 /// [C-177] [C-174] An offer in a reliable provisional is answered by the call, in the PRACK.
 #[test]
 fn offer_in_provisional() {

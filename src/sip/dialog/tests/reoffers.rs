@@ -85,12 +85,26 @@ fn refused() {
     }
 }
 
-/// [C-138] A transfer or a notification that meets 481 ends itself only (RFC 5057 §5.2).
+/// A 481 to REFER says that the peer has no such dialog: the call is over, without BYE.
+#[test]
+fn a_refer_to_nobody() {
+    let mut bench = Bench::new();
+    let (leg, _) = bench.outgoing_up();
+    request(&mut bench, leg, "REFER", None);
+    let refer = bench.next();
+    bench.reply(&refer, 481, "", "", "");
+    assert_eq!(bench.events(), ["responded 481", "ended by Baton"]);
+    assert!(bench.sent.is_empty());
+    bench.end();
+}
+
+/// [C-138] A notification that meets 481, and a transfer that is not answered, end themselves only (RFC
+/// 5057 §5.2).
 #[test]
 fn usages() {
     let mut bench = Bench::new();
     let (leg, _) = bench.outgoing_up();
-    for (method, status) in [("REFER", 481), ("NOTIFY", 481), ("REFER", 408), ("MESSAGE", 404)] {
+    for (method, status) in [("NOTIFY", 481), ("REFER", 408), ("REFER", 405), ("MESSAGE", 404)] {
         request(&mut bench, leg, method, None);
         let sent = bench.next();
         bench.reply(&sent, status, "", "", "");
