@@ -238,10 +238,24 @@ impl Calls {
             return self.answer_passes(cx, sid, answer);
         };
         if let Some((to, request)) = self.owed.remove(&(leg, asked)) {
-            let answer = answer.or_else(|| self.heard_sdp(to).and_then(|offer| media::refuse_media(&offer)));
-            if let Some(leg) = self.leg_of(to) {
-                self.legs.ack_request(cx, leg, request, answer.as_ref());
-            }
+            self.pay(cx, to, request, answer);
+        }
+    }
+
+    /// Who has made an offer in a 2xx gets its ACK, without media if nobody has answered.
+    fn pay(&mut self, cx: &mut Cx<'_>, to: CallSid, request: RequestId, answer: Option<Body>) {
+        let answer = answer.or_else(|| self.heard_sdp(to).and_then(|offer| media::refuse_media(&offer)));
+        if let Some(leg) = self.leg_of(to) {
+            self.legs.ack_request(cx, leg, request, answer.as_ref());
+        }
+    }
+
+    /// A party leaves: what it owes an answer for gets none from it any more.
+    pub(super) fn leaves_owing(&mut self, cx: &mut Cx<'_>, sid: CallSid) {
+        let Some(leg) = self.leg_of(sid) else { return };
+        let owed: Vec<_> = self.owed.extract_if(|(owing, _), _| *owing == leg).collect();
+        for (_, (to, request)) in owed {
+            self.pay(cx, to, request, None);
         }
     }
 

@@ -14,7 +14,7 @@ use super::party::{Party, Phase, Turn};
 use super::place::Target;
 use super::timers::Timer;
 use super::transfer::TransferId;
-use crate::sip::dialog::{Body, Fork, Headers};
+use crate::sip::dialog::{Body, Fork, Headers, MOST_FORKS};
 use crate::sip::event::{CallSid, CallStatus, DialEnded, EndedBy, Event};
 use crate::sip::flow::ListenerId;
 use crate::sip::message::Message;
@@ -126,19 +126,20 @@ pub(super) struct Dialing {
     limit: Option<Duration>,
 }
 
-/// Forks of one call that are told apart.
-const MAX_FORKS: usize = 32;
-
 impl Dialing {
-    /// Which of our early dialogs stands for a fork of theirs.
-    fn fork(&mut self, child: CallSid, fork: Fork) -> Fork {
-        let at = self.forks.iter().position(|known| *known == (child, fork)).unwrap_or_else(|| {
-            if self.forks.len() < MAX_FORKS {
-                self.forks.push((child, fork));
-            }
-            self.forks.len() - 1
-        });
-        Fork(at as u8)
+    /// Which of our early dialogs stands for a fork of theirs; `None`: there are too many of them.
+    fn early(&mut self, child: CallSid, fork: Fork) -> Option<Fork> {
+        let known = self.forks.iter().position(|known| *known == (child, fork));
+        if known.is_none() && self.forks.len() < MOST_FORKS {
+            self.forks.push((child, fork));
+            return Some(Fork((self.forks.len() - 1) as u8));
+        }
+        known.map(|at| Fork(at as u8))
+    }
+
+    /// Which dialog of ours answers for theirs: one of its own beside all the early ones, if need be.
+    fn confirmed(&mut self, child: CallSid, fork: Fork) -> Fork {
+        self.early(child, fork).unwrap_or(Fork(MOST_FORKS as u8))
     }
 
     /// RFC 3261 §16.7 step 6 serves a back-to-back call as well.
@@ -180,7 +181,7 @@ impl Calls {
         let Some(parent) = self.party(sid).and_then(|party| party.parent) else { return };
         let Some(dialing) = self.dials.get_mut(&parent) else { return };
         let (why, offerless) = (dialing.why, dialing.offerless);
-        let fork_there = dialing.fork(sid, fork);
+        let fork_there = dialing.early(sid, fork);
         let mut body = Body::of(message);
         if offerless && body.as_ref().is_some_and(Body::is_session) {
             // Its offer comes too early for a party that cannot be asked yet: it is put on hold.
@@ -196,7 +197,9 @@ impl Calls {
                     return;
                 };
                 let headers = self.seen_by(parent, sid, message);
-                self.legs.ring(cx, leg, fork_there, code, &headers, body.as_ref());
+                if let Some(fork) = fork_there {
+                    self.legs.ring(cx, leg, fork, code, &headers, body.as_ref());
+                }
             }
             DialFor::Order { join: false } => {}
         }
@@ -255,7 +258,7 @@ impl Calls {
         let Some(dialing) = self.dials.get_mut(&parent) else { return };
         let others = std::mem::take(&mut dialing.children);
         dialing.winner = Some(sid);
-        let fork = dialing.fork(sid, fork);
+        let fork = dialing.confirmed(sid, fork);
         let (why, limit) = (dialing.why, dialing.limit);
         for other in others.into_iter().filter(|other| *other != sid) {
             self.end(cx, other, End::canceled(EndedBy::OtherLeg, Some(ELSEWHERE)));

@@ -127,6 +127,7 @@ impl Calls {
         if let Some(timer) = timer {
             self.timers.cancel(cx, timer);
         }
+        self.leaves_owing(cx, sid);
         if let Some(join) = join {
             self.join_lost(cx, join, sid);
         }
@@ -156,7 +157,6 @@ impl Calls {
     pub(super) fn detach(&mut self, sid: CallSid) {
         if let Some(leg) = self.party_mut(sid).and_then(|party| party.leg.take()) {
             self.by_leg.remove(&leg);
-            self.owed.retain(|(owing, _), _| *owing != leg);
         }
     }
 

@@ -332,30 +332,23 @@ impl Calls {
         match parent {
             // For another party all of them ring at once (RFC 3261 §16.6).
             Some(parent) => {
-                let others: Vec<(CallSid, Contact)> =
-                    contacts.into_iter().map(|contact| (CallSid(cx.new_sid()), contact)).collect();
                 let of = self.party(sid).and_then(|party| party.client.clone());
-                if let Some(dialing) = self.dials.get_mut(&parent) {
-                    dialing.children.extend(others.iter().map(|(sid, _)| *sid));
-                }
-                let way = Way::Flow(contact.destination, contact.route);
-                self.invite(
-                    cx,
-                    sid,
-                    way,
-                    &contact.uri,
-                    headers.clone(),
-                    credentials.clone(),
-                    template.clone(),
-                );
-                for (sid, contact) in others {
+                let mut called = vec![(sid, contact)];
+                for contact in contacts {
                     if self.is_full(cx.plan) {
                         break;
                     }
-                    let mut party = self.child(sid, parent, cx);
+                    let mut party = self.child(CallSid(cx.new_sid()), parent, cx);
                     party.client = of.clone();
                     party.account = template.account.clone();
+                    called.push((party.sid, contact));
                     self.enter(party);
+                }
+                // All of them before the first is called: one that fails at once is not the last.
+                if let Some(dialing) = self.dials.get_mut(&parent) {
+                    dialing.children.extend(called.iter().skip(1).map(|(sid, _)| *sid));
+                }
+                for (sid, contact) in called {
                     let way = Way::Flow(contact.destination, contact.route);
                     self.invite(
                         cx,

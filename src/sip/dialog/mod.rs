@@ -49,6 +49,7 @@ pub use facts::{LegFacts, LegState, Supports};
 pub use leg::Role;
 pub use moving::MovedLeg;
 pub use outgoing::{Body, Full, Headers, Incoming, NotNow, Outgoing, Way};
+pub(crate) use uas::MOST_FORKS;
 
 use crate::sip::flow::{Destination, Flow, ListenerId};
 use crate::sip::message::write::put_name_addr;

@@ -22,7 +22,7 @@ use std::time::Duration;
 /// A provisional is repeated so often, or proxies on the way give up (RFC 3261 §13.3.1.1).
 const KEEP_RINGING: Duration = Duration::from_secs(60);
 /// Early dialogs towards one caller.
-const MOST_FORKS: usize = 16;
+pub(crate) const MOST_FORKS: usize = 16;
 
 /// An INVITE that came and has no final answer.
 #[derive(Debug)]
@@ -146,6 +146,20 @@ impl Leg {
         true
     }
 
+    /// The fork that answers takes the place of an early dialog where there is no other: the oldest that
+    /// no PRACK is to come for.
+    fn make_room(&mut self, desk: &mut Desk, fork: Fork) {
+        if self.dialog(fork).is_some() || self.dialogs.len() < MOST_FORKS {
+            return;
+        }
+        let waits = self.offered().and_then(|offered| offered.reliable.as_ref()).map(|one| one.fork);
+        let Some(at) = self.dialogs.iter().position(|dialog| Some(dialog.fork) != waits) else { return };
+        let dialog = self.dialogs.remove(at);
+        if dialog.local_tag != self.tag {
+            desk.index.remove(&dialog.local_tag);
+        }
+    }
+
     /// A response to the INVITE that made the leg, with the fork's tag.
     pub(super) fn write_answer(
         &self,
@@ -188,6 +202,7 @@ impl Leg {
         headers: &Headers,
         body: Option<&Body>,
     ) {
+        self.make_room(desk, fork);
         if !self.begin_fork(cx, desk, fork) {
             return;
         }

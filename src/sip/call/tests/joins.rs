@@ -26,7 +26,7 @@ fn placed(bench: &mut Bench, sid: u128, number: &str, phone: &mut Phone) -> Call
     CallSid(sid)
 }
 
-fn dial(sid: u128, number: &str) -> Action {
+pub(super) fn dial(sid: u128, number: &str) -> Action {
     let to = Party::Number(number.into());
     let parties = vec![DialParty { sid: CallSid(sid), to, headers: Vec::new(), credentials: None }];
     Action::Dial(Box::new(Dial {
@@ -38,12 +38,12 @@ fn dial(sid: u128, number: &str) -> Action {
     }))
 }
 
-fn hangup() -> Action {
+pub(super) fn hangup() -> Action {
     Action::Hangup { status: None, reason: None }
 }
 
 /// An inbound call that its application has answered.
-fn answered(bench: &mut Bench, phone: &mut Phone, body: &str) -> CallSid {
+pub(super) fn answered(bench: &mut Bench, phone: &mut Phone, body: &str) -> CallSid {
     bench.call(phone, Owned::Application(0), "", body);
     let sid = *bench.started().last().expect("a call");
     bench.act(sid, Action::Answer { sdp: None, headers: Vec::new() }).expect("taken");

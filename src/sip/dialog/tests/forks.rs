@@ -82,6 +82,40 @@ fn relayed_forks() {
     bench.end();
 }
 
+/// [C-088] [C-218] Towards a caller, too, forks are bounded; the one that answers always finds room, and no
+/// provisional that waits for its PRACK loses its dialog for it.
+#[test]
+fn room_for_the_answer() {
+    for headers in ["", "Require: 100rel\n"] {
+        let mut bench = Bench::new();
+        let leg = bench.receive(PEER, &invite_text(headers)).expect("a leg");
+        let ring = |bench: &mut Bench, fork| {
+            bench.with(|legs, cx| legs.ring(cx, leg, Fork(fork), 180, &Vec::new(), None));
+        };
+        ring(&mut bench, 0);
+        let first = bench.next();
+        (1..40).for_each(|fork| ring(&mut bench, fork));
+        assert!(bench.legs.desk.index.len() <= 17, "{}", bench.legs.desk.index.len());
+        bench.sent.clear();
+        let body = Body::sdp(OTHER_SDP.as_bytes());
+        bench.with(|legs, cx| legs.answer(cx, leg, Fork(40), &Vec::new(), Some(&body)));
+        if !headers.is_empty() {
+            assert!(bench.sent.is_empty(), "it waits for the PRACK");
+            let (tag, rseq) = (Sent::tag_of(&first.header(HeaderId::To)), first.header(HeaderId::RSeq));
+            bench.receive(PEER, &request_text("PRACK", 2, &tag, &format!("RAck: {rseq} 1 INVITE\n"), ""));
+            assert_eq!(bench.next().start(), "200 OK");
+        }
+        let ok = bench.next();
+        assert_eq!((ok.start().as_str(), ok.cseq()), ("200 OK", 1));
+        let tag = Sent::tag_of(&ok.header(HeaderId::To));
+        bench.receive(PEER, &request_text("ACK", 1, &tag, "", ""));
+        assert_eq!(bench.events(), ["acknowledged"]);
+        bench.receive(PEER, &request_text("BYE", 3, &tag, "", ""));
+        bench.events();
+        bench.end();
+    }
+}
+
 /// No number of forks grows a leg without bound.
 #[test]
 fn bounded() {
