@@ -261,8 +261,14 @@ impl Calls {
         };
         let (survivor, target) = (join.survivor, join.target);
         if !success {
-            // R-099; what is gone is told as gone by its leg.
-            return self.failed(cx, id, JoinResult::Refused { code: status });
+            // by these two it says that it is no more, as its leg will (RFC 5057 §5.1).
+            let gone = matches!(status, 408 | 481) && message.is_some();
+            let result = match gone {
+                true if self.by_leg.get(&leg) == Some(&survivor) => JoinResult::SurvivorGone,
+                true => JoinResult::TargetGone,
+                false => JoinResult::Refused { code: status },
+            };
+            return self.failed(cx, id, result);
         }
         let step = std::mem::replace(&mut join.step, Step::Asking);
         match (step, body) {

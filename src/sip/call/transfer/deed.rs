@@ -112,6 +112,7 @@ impl Calls {
             Deed::Open => {}
             Deed::Call(places) => self.call_target(cx, id, places),
             Deed::Adopt(child) => {
+                self.park(id, survivor);
                 if self.adopt(child, survivor, id) {
                     self.found(cx, id, child);
                     self.live(cx, id, |life, now| life.on(now, Event::Reported(180)));
@@ -142,10 +143,7 @@ impl Calls {
             }
         }
         let (to, hops, breadth) = (request.target.to(), request.hops, request.breadth);
-        let parked = self.dials.remove(&survivor);
-        if let Some(role) = self.transfers.substitute(id) {
-            role.parked = parked;
-        }
+        self.park(id, survivor);
         let Some(party) = self.party(survivor) else { return };
         let account = party.account.clone();
         // Who wished to stay unknown does so towards the target, too (C-186).
@@ -293,6 +291,14 @@ impl Calls {
             self.abandon(cx, survivor, JoinFor::Transfer(id));
             self.drop_target(cx, target, consultation);
             self.unpark(cx, id);
+        }
+    }
+
+    /// The dialling that the original call came from waits: the target is called for the same party.
+    fn park(&mut self, id: TransferId, survivor: CallSid) {
+        let parked = self.dials.remove(&survivor);
+        if let Some(role) = self.transfers.substitute(id) {
+            role.parked = parked;
         }
     }
 

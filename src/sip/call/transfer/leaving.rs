@@ -3,6 +3,7 @@
 
 use super::super::Calls;
 use super::super::ending::End;
+use super::super::party::Phase;
 use super::table::{Kind, Role, TransferId};
 use crate::sip::dialog::Headers;
 use crate::sip::event::{CallSid, EndedBy, ReferStatus};
@@ -82,10 +83,16 @@ impl Calls {
         let code = self.transfers.get(id).and_then(|t| t.life.notify_code()).unwrap_or(480);
         let Some(role) = self.transfers.substitute(id) else { return };
         let (survivor, gone, closing) = (role.survivor, role.gone, role.closing);
-        let consultation = role.consultation.filter(|_| success);
-        if let Some(consultation) = consultation {
+        let (consultation, target) = (role.consultation, role.target);
+        if let Some(consultation) = consultation.filter(|_| success) {
             // what the referrer has of it is not needed any more.
             self.end(cx, consultation, End::bye(EndedBy::Baton, Headers::new()));
+        } else if let Some(consultation) = consultation.filter(|_| target.is_some())
+            && self.phase(consultation) == Phase::Offered
+            && !self.dials.contains_key(&consultation)
+        {
+            // C-088: the branch that rang for it was taken over.
+            self.end(cx, consultation, End::refused(code));
         }
         if !gone {
             return;

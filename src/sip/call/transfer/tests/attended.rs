@@ -1,5 +1,6 @@
 use super::stage::Stage;
-use crate::sip::event::{ReferReason, ReferStatus};
+use crate::sip::command::Decision;
+use crate::sip::event::{Event, ReferReason, ReferStatus};
 use crate::sip::message::{HeaderId, Method};
 use crate::sip::plan::ReferMode;
 use crate::sip::refer::Policy;
@@ -55,6 +56,69 @@ fn a_ringing_consultation() {
     assert!(stage.together(bob, carol), "{:#?}", stage.log);
     assert_eq!(stage.ended().0, ReferStatus::Completed);
     stage.end();
+}
+
+/// [R-057] [C-088] The branch that was taken over comes to nothing: the referrer is told, and its own INVITE,
+/// for which nobody rings any more, has its answer.
+#[test]
+fn a_ringing_consultation_that_fails() {
+    let (mut stage, alice, bob) = Stage::talking();
+    stage.manner("carol").invite = None;
+    stage.calls("consult", "300");
+    let to = replacing(&stage, "consult");
+    stage.refers("alice", &to);
+    stage.refuses("carol", 486);
+    assert_eq!(stage.count("alice NOTIFY 486"), 1);
+    assert_eq!(stage.count("consult INVITE 486"), 1);
+    assert!(stage.together(alice, bob));
+    stage.end();
+}
+
+/// So does one for a party that a program has called somebody for: its Dial has its winner, and
+/// waits.
+#[test]
+fn a_ringing_consultation_for_a_dialled_party() {
+    for busy in [false, true] {
+        let (mut stage, alice, bob) = Stage::steered(ReferMode::Terminate);
+        stage.manner("carol").invite = None;
+        stage.calls_from("consult", "10.0.1.1:5060", "300");
+        let to = replacing(&stage, "consult");
+        stage.refers("bob", &to);
+        stage.decides(Decision::Accept).expect("taken");
+        assert_eq!(stage.count("carol INVITE"), 1, "no second INVITE");
+        if busy {
+            stage.refuses("carol", 486);
+            assert!(stage.together(alice, bob));
+            assert_eq!(stage.ended().0, ReferStatus::Busy);
+            stage.request("bob", "BYE", "", "");
+            let over = |e: &Event| matches!(e, Event::DialEnded(ended) if ended.winner == Some(bob));
+            assert_eq!(stage.events.iter().filter(|e| over(e)).count(), 1);
+        } else {
+            stage.picks_up("carol");
+            stage.pass_s(2);
+            let carol = stage.leg(&stage.dialog("carol").call_id);
+            assert!(stage.together(alice, carol), "{:#?}", stage.log);
+            assert_eq!(stage.ended().0, ReferStatus::Completed);
+        }
+        stage.end();
+    }
+}
+
+/// The far half of the consultation turns out to be no more.
+#[test]
+fn a_consultation_whose_far_half_is_gone() {
+    for code in [481, 408] {
+        let (mut stage, alice, bob) = Stage::talking();
+        stage.calls("consult", "300");
+        stage.manner("carol").reinvite = code;
+        let to = replacing(&stage, "consult");
+        stage.refers("alice", &to);
+        stage.pass_s(1);
+        assert_eq!(stage.count("alice NOTIFY 480"), 1, "{:#?}", stage.log);
+        assert_eq!(stage.ended().0, ReferStatus::Failed);
+        assert!(stage.together(alice, bob));
+        stage.end();
+    }
 }
 
 /// The consultation is no more: accepted, and the final NOTIFY says 481.

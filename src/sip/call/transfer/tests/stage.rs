@@ -11,7 +11,7 @@ use crate::sip::message::{HeaderId, Limits, Message, Method};
 use crate::sip::plan::{
     Action as RouteAction, Application, Fork, Mode, Origin, Plan, ReferMode, Route, TrunkIx, UserMatch,
 };
-use crate::sip::proxy::target::{candidates, route};
+use crate::sip::proxy::target::{candidates, route, trunk_of};
 use crate::sip::proxy::testing::{plan_with, target, trunk};
 use crate::sip::proxy::{Cx, Owned};
 use crate::sip::refer::{Observer, Policy, Waits};
@@ -374,11 +374,16 @@ impl Stage {
 
     /// Alice calls, or a second time: her dialog's name is given.
     pub(super) fn calls(&mut self, name: &str, number: &str) -> CallSid {
+        self.calls_from(name, "10.0.0.1:5060", number)
+    }
+
+    /// The phone at this address calls.
+    pub(super) fn calls_from(&mut self, name: &str, address: &str, number: &str) -> CallSid {
         self.serial += 1;
         let call_id = format!("call-{}-of-{name}", self.serial);
         let dialog = Dialog {
             name: name.into(),
-            address: "10.0.0.1:5060".into(),
+            address: address.into(),
             call_id: call_id.clone(),
             tag: format!("{name}-tag"),
             baton: String::new(),
@@ -387,7 +392,7 @@ impl Stage {
         };
         self.dialogs.insert(call_id.clone(), dialog);
         let known: Vec<CallSid> = self.sids();
-        let headers = format!("Contact: <sip:alice@10.0.0.1:5060>\n{}", self.manners["alice"].allow);
+        let headers = format!("Contact: <sip:{name}@{address}>\n{}", self.manners["alice"].allow);
         let invite = self.text_of(&call_id, "INVITE", 1, &headers, &self.sdp("alice"));
         self.receive(&call_id, &invite);
         self.run();
@@ -603,7 +608,7 @@ impl Stage {
                 self.quietly(|calls, cx| calls.cancel_in(cx, server, invite, &message, &flow));
             }
             Received::New(server) if message.method() == Method::Invite => {
-                let origin = Origin::Trunk(TrunkIx(0));
+                let origin = Origin::Trunk(trunk_of(&self.plan, &flow).expect("a trunk"));
                 let user = ready.uri.and_then(|uri| uri.user).unwrap_or_default();
                 let action = route(&self.plan, origin, user).expect("a route").action.clone();
                 let to = match action {

@@ -191,6 +191,22 @@ fn ring_time_over() {
     stage.end();
 }
 
+/// The survivor's answer to the re-INVITE says that it is no more: as if it had left.
+#[test]
+fn a_survivor_that_is_no_more() {
+    for code in [481, 408] {
+        let (mut stage, _, _) = Stage::talking();
+        stage.manner("bob").reinvite = code;
+        stage.refers("alice", "<sip:300@example.com>");
+        stage.pass_s(1);
+        assert_eq!(stage.count("carol BYE"), 1);
+        assert!(stage.at("alice NOTIFY 487 Request Terminated terminated") < stage.at("alice BYE"));
+        let ended = Some(ReferReason::CallEnded);
+        assert_eq!(stage.ended(), (ReferStatus::Canceled, ended, Some(202), Some(487)));
+        stage.end();
+    }
+}
+
 /// No common codec, or a survivor that refuses: 488, and all is as it was.
 #[test]
 fn a_join_that_fails() {
