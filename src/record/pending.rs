@@ -86,6 +86,8 @@ impl Pending {
             Event::Reply { .. }
             | Event::Offered(_)
             | Event::Headers(_)
+            | Event::EarlyMedia(_)
+            | Event::ReferNotified(..)
             | Event::Joined(..)
             | Event::Parted(..)
             | Event::Ended(..)

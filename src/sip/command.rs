@@ -77,6 +77,8 @@ pub enum Action {
         /// Value of a Reason header field, already checked.
         reason: Option<String>,
     },
+    /// As [`Action::Hangup`], and more of the BYE or final response is given.
+    Leave(Box<Leave>),
     /// End it only while it is unanswered; otherwise nothing happens.
     Cancel,
     /// Send 180 (or 183 with this SDP) to an unanswered inbound leg.
@@ -117,6 +119,17 @@ pub enum Action {
     },
 }
 
+/// How a leg is ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leave {
+    /// The final response to an unanswered inbound INVITE; 603 when `None`.
+    pub status: Option<u16>,
+    /// Its reason phrase; the usual one when `None`.
+    pub phrase: Option<String>,
+    /// Further header fields of the BYE or of the final response.
+    pub headers: Vec<(String, String)>,
+}
+
 /// Others to be called for a leg.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dial {
@@ -150,9 +163,11 @@ pub struct DialParty {
 pub struct ReferOrder {
     /// Its identifier.
     pub sid: ReferSid,
-    /// Refer-To's URI, header part included, as it is to stand in angle brackets.
+    /// Refer-To's URI, header part included, as it is to stand in angle brackets; or a bare user, escaped,
+    /// at the host of the party's Contact.
     pub to: String,
-    /// Referred-By's URI; `None`: Baton's side of the dialog.
+    /// Referred-By's URI, or a bare user as for `to`, or either in angle brackets behind a display name;
+    /// `None`: Baton's side of the dialog.
     pub referred_by: Option<String>,
     /// Attended: the leg whose dialog Replaces names.
     pub replaces: Option<CallSid>,

@@ -6,7 +6,9 @@
 
 use crate::sip::command::Refused;
 use crate::sip::time::Time;
+use bytes::Bytes;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// The 128 bits behind a call's public `ID…-CA…` identifier.
@@ -232,6 +234,10 @@ pub struct Offered {
     pub to_uri: String,
     /// Its offer, when there is one.
     pub sdp: Option<String>,
+    /// The INVITE as it came, for interfaces that show all of it.
+    pub invite: Bytes,
+    /// Who sent it.
+    pub source: SocketAddr,
 }
 
 /// Header fields of a call's INVITE (inbound) or of the final response to it (outbound) that
@@ -290,6 +296,8 @@ pub struct ReferAsked {
     pub by: String,
     /// Whether it names a dialog to replace (attended).
     pub replaces: bool,
+    /// User-Agent and what else of the REFER interfaces show, as in [`CallHeaders`].
+    pub headers: Vec<(String, String)>,
 }
 
 /// Something the control plane may record or pass on.
@@ -301,6 +309,9 @@ pub enum Event {
     CallChanged(CallChanged),
     /// A Refer came to be known or changed. Not sent before the REFER's own fate is known.
     Refer(Box<ReferSnapshot>),
+    /// A NOTIFY about a Refer of ours reported this code, whatever came of it: every one of them, in
+    /// their order, before the [`Event::Refer`] that it makes.
+    ReferNotified(ReferSid, CallSid, u16),
     /// An order was taken or refused; answers its ticket.
     Reply {
         /// The order's.
@@ -312,6 +323,8 @@ pub enum Event {
     Offered(Box<Offered>),
     /// What interfaces show of a call's header fields.
     Headers(Box<CallHeaders>),
+    /// The callee sends a description before it answers.
+    EarlyMedia(CallSid),
     /// Two legs talk to each other now.
     Joined(CallSid, CallSid),
     /// Two legs no longer talk to each other; both may be up.
@@ -330,6 +343,8 @@ pub enum Event {
         ticket: u64,
         /// The final code; 408 when none came.
         code: u16,
+        /// Its reason phrase; empty when none came.
+        reason: String,
     },
 }
 
@@ -354,7 +369,7 @@ impl Event {
             | Event::DialEnded(_)
             | Event::ReferAsked(_)
             | Event::RequestEnded { .. } => true,
-            Event::Headers(_) => false,
+            Event::Headers(_) | Event::EarlyMedia(_) | Event::ReferNotified(..) => false,
         }
     }
 }

@@ -371,6 +371,7 @@ fn asked(call: CallSid, other: Option<CallSid>, replaces: bool) -> Event {
         to: "sip:carol@c.example?X=1".into(),
         by: "sip:bob@a.example".into(),
         replaces,
+        headers: Vec::new(),
     }))
 }
 

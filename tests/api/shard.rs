@@ -14,6 +14,11 @@ use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+/// The INVITE of an offered call, as far as interfaces look at it.
+const INVITE: &str = "INVITE sip:+1111@b.example SIP/2.0\r\nVia: SIP/2.0/UDP a.example;branch=z9hG4bK1\r\n\
+    From: \"Bob\" <sip:bob@a.example>;tag=1\r\nTo: <sip:+1111@b.example>\r\nCall-ID: id@b\r\n\
+    CSeq: 1 INVITE\r\nX-Foo: 1\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi";
+
 /// How long a test waits for an order that has to come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -171,6 +176,8 @@ impl FakeShards {
             from_uri: "sip:bob@a.example".into(),
             to_uri: "sip:+1111@b.example".into(),
             sdp: None,
+            invite: INVITE.into(),
+            source: ([192, 0, 2, 10], 5060).into(),
         })));
     }
 

@@ -97,6 +97,8 @@ impl Table {
             Event::CallChanged(CallChanged { sid, .. }) | Event::Ended(sid, _) => (*sid, self.parent(*sid)),
             Event::Headers(headers) => (headers.sid, self.parent(headers.sid)),
             Event::Refer(refer) => (refer.call, None),
+            Event::ReferNotified(_, call, _) => (*call, None),
+            Event::EarlyMedia(sid) => (*sid, self.parent(*sid)),
             Event::Offered(offered) => (offered.sid, None),
             Event::Joined(one, other) | Event::Parted(one, other) => (*one, Some(*other)),
             Event::DialEnded(ended) => (ended.sid, None),
@@ -159,6 +161,8 @@ impl Table {
                 self.insert(unheard(offered, node));
             }
             Event::Refer(_)
+            | Event::ReferNotified(..)
+            | Event::EarlyMedia(_)
             | Event::Reply { .. }
             | Event::Offered(_)
             | Event::DialEnded(_)

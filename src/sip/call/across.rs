@@ -163,7 +163,9 @@ impl Calls {
                     self.legs.ack_request(cx, leg, request, None);
                 }
                 if let Some(sid) = at {
-                    self.tell(cx, Event::RequestEnded { sid, ticket, code: status });
+                    let reason = message.map(|m| String::from_utf8_lossy(m.reason()).into_owned());
+                    let reason = reason.unwrap_or_default();
+                    self.tell(cx, Event::RequestEnded { sid, ticket, code: status, reason });
                 }
             }
             Purpose::Quiet => {

@@ -148,6 +148,8 @@ impl Calls {
             from_uri: arrival.message.from().map(|from| text(from.uri)).unwrap_or_default(),
             to_uri: text(arrival.message.request_uri()),
             sdp: Body::of(arrival.message).filter(Body::is_session).map(|body| text(&body.bytes)),
+            invite: arrival.message.detached().bytes().clone(),
+            source: arrival.flow.remote,
         };
         self.tell(cx, Event::Offered(Box::new(offered)));
         Ok(())

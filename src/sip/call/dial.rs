@@ -178,6 +178,9 @@ impl Calls {
         if matches!(code, 180 | 183) {
             self.progress(cx, sid, CallStatus::Ringing, 0);
         }
+        if self.is_followed(sid) && Body::of(message).is_some_and(|body| body.is_session()) {
+            self.tell(cx, Event::EarlyMedia(sid));
+        }
         let Some(parent) = self.party(sid).and_then(|party| party.parent) else { return };
         let Some(dialing) = self.dials.get_mut(&parent) else { return };
         let (why, offerless) = (dialing.why, dialing.offerless);

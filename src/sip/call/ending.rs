@@ -19,7 +19,9 @@ pub(super) struct End {
     pub(super) code: u16,
     /// The status of the call, if it was unanswered; `None`: by `code`.
     pub(super) status: Option<CallStatus>,
-    /// Reason, for BYE and the final response (C-153).
+    /// The reason phrase of the final response; empty: the usual one.
+    pub(super) phrase: Box<str>,
+    /// Reason, and what else an order gives, for BYE and the final response (C-153).
     pub(super) reason: Headers,
     /// Reason, for CANCEL.
     pub(super) cause: Option<&'static str>,
@@ -28,18 +30,20 @@ pub(super) struct End {
 impl End {
     /// Its INVITE is refused with this code.
     pub(super) fn refused(code: u16) -> End {
-        End { by: EndedBy::Baton, code, status: None, reason: Headers::new(), cause: None }
+        let (by, phrase, reason) = (EndedBy::Baton, "".into(), Headers::new());
+        End { by, code, status: None, phrase, reason, cause: None }
     }
 
     /// It is called off before it answered; BYE if that is too late.
     pub(super) fn canceled(by: EndedBy, cause: Option<&'static str>) -> End {
         let reason = cause.map(super::headers::reason).unwrap_or_default();
-        End { by, code: 487, status: Some(CallStatus::Canceled), reason, cause }
+        End { by, code: 487, status: Some(CallStatus::Canceled), phrase: "".into(), reason, cause }
     }
 
     /// It is ended, however far it is.
     pub(super) fn bye(by: EndedBy, reason: Headers) -> End {
-        End { by, code: 480, status: Some(CallStatus::Canceled), reason, cause: None }
+        let status = Some(CallStatus::Canceled);
+        End { by, code: 480, status, phrase: "".into(), reason, cause: None }
     }
 }
 
@@ -56,7 +60,7 @@ impl Calls {
             Phase::Locating => (unanswered, end.code),
             Phase::Offered => {
                 if let Some(leg) = leg {
-                    self.legs.reject(cx, leg, end.code, "", &end.reason);
+                    self.legs.reject(cx, leg, end.code, &end.phrase, &end.reason);
                 }
                 (unanswered, end.code)
             }
@@ -82,7 +86,9 @@ impl Calls {
             }
         };
         self.finish(cx, sid, status, code, end.by);
-        self.left_behind(cx, sid, end.by, end.reason, end.cause);
+        // What an order says to this party is not for the others.
+        let reason = end.reason.into_iter().filter(|(name, _)| name.eq_ignore_ascii_case("Reason")).collect();
+        self.left_behind(cx, sid, end.by, reason, end.cause);
         if leg.is_none() {
             self.forget(cx, sid);
         }

@@ -242,6 +242,16 @@ pub(super) fn shown(message: &Message) -> Vec<(String, String)> {
         .collect()
 }
 
+/// The same, with the name of the program that sent it.
+pub(super) fn shown_with_agent(message: &Message) -> Vec<(String, String)> {
+    let mut list = shown(message);
+    if let Some(agent) = message.header(HeaderId::UserAgent) {
+        let agent = String::from_utf8_lossy(&unfolded(agent)).into_owned();
+        list.push(("User-Agent".to_owned(), agent));
+    }
+    list
+}
+
 /// Fields shown of one message.
 const MAX_SHOWN: usize = 64;
 

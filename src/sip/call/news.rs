@@ -173,10 +173,7 @@ impl Calls {
 
     /// What interfaces show of an INVITE that came, or of the final response to one of ours.
     pub(super) fn tell_headers(&self, cx: &mut Cx<'_>, sid: CallSid, message: &Message) {
-        let Some(party) = self.party(sid) else { return };
-        let parent_steered =
-            party.parent.and_then(|sid| self.party(sid)).is_some_and(|parent| parent.steered);
-        if !party.steered && !parent_steered {
+        if !self.is_followed(sid) {
             return;
         }
         let headers = CallHeaders {
@@ -186,6 +183,12 @@ impl Calls {
             code: message.status(),
         };
         self.tell(cx, Event::Headers(Box::new(headers)));
+    }
+
+    /// Whether the control plane steers this party, or the one that it was called for.
+    pub(super) fn is_followed(&self, sid: CallSid) -> bool {
+        let steered = |sid: CallSid| self.party(sid).is_some_and(|party| party.steered);
+        steered(sid) || self.party(sid).and_then(|party| party.parent).is_some_and(steered)
     }
 
     /// Two parties talk to each other from now on, and to nobody else.

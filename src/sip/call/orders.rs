@@ -8,7 +8,7 @@ use super::media;
 use super::party::Phase;
 use super::{Calls, Purpose};
 use crate::shard::{Output, PeerMessage};
-use crate::sip::command::{Action, Command, Dial, Order, Refused};
+use crate::sip::command::{Action, Command, Dial, Leave, Order, Refused};
 use crate::sip::dialog::{Body, Fork, Headers};
 use crate::sip::event::{CallSid, CallStatus, EndedBy, Event};
 use crate::sip::message::Method;
@@ -57,6 +57,7 @@ impl Calls {
         }
         match action {
             Action::Hangup { status, reason: why } => self.hang_up(cx, sid, status, why.as_deref()),
+            Action::Leave(leave) => self.leave(cx, sid, &leave),
             Action::Cancel => {
                 if !phase.is_answered() {
                     self.end(cx, sid, End { code: 603, ..End::canceled(EndedBy::Control, None) });
@@ -112,6 +113,25 @@ impl Calls {
         status: Option<u16>,
         why: Option<&str>,
     ) -> Result<(), Refused> {
+        self.ended_by_order(cx, sid, status, "", why.map(reason).unwrap_or_default())
+    }
+
+    fn leave(&mut self, cx: &mut Cx<'_>, sid: CallSid, leave: &Leave) -> Result<(), Refused> {
+        let phrase = leave.phrase.as_deref().unwrap_or("");
+        if phrase.bytes().any(|b| b.is_ascii_control()) {
+            return Err(Refused::Malformed);
+        }
+        self.ended_by_order(cx, sid, leave.status, phrase, given(&leave.headers)?)
+    }
+
+    fn ended_by_order(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sid: CallSid,
+        status: Option<u16>,
+        phrase: &str,
+        headers: Headers,
+    ) -> Result<(), Refused> {
         if status.is_some_and(|code| !(300..=699).contains(&code)) {
             return Err(Refused::Malformed);
         }
@@ -124,7 +144,8 @@ impl Calls {
                 (Some(_), Phase::Offered) => None,
                 (_, _) => Some(CallStatus::Canceled),
             },
-            reason: why.map(reason).unwrap_or_default(),
+            phrase: phrase.into(),
+            reason: headers,
             cause: None,
         };
         self.end(cx, sid, end);

@@ -7,6 +7,7 @@ use crate::control::{ApplicationKind, Shards};
 use crate::io::{Behind, Clock};
 use crate::sip::command::Command;
 use crate::sip::event::{CallChanged, CallStarted, CallStatus, Direction, EndedBy, Event, Offered};
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -107,6 +108,8 @@ impl World {
             from_uri: "sip:bob@a".into(),
             to_uri: "sip:100@b".into(),
             sdp: None,
+            invite: Bytes::new(),
+            source: ([127, 0, 0, 1], 5060).into(),
         })))
         .await;
     }

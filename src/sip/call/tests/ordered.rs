@@ -1,7 +1,7 @@
 //! Orders of the control plane.
 
 use crate::sip::call::testing::*;
-use crate::sip::command::{Action, Dial, DialParty, Order, Party, Place, Refused};
+use crate::sip::command::{Action, Dial, DialParty, Leave, Order, Party, Place, Refused};
 use crate::sip::event::{CallSid, CallStatus, Direction, EndedBy, Event};
 use crate::sip::message::{HeaderId, Method};
 use crate::sip::proxy::Owned;
@@ -248,6 +248,21 @@ fn undecided_and_refused() {
     let refusal = bench.at_phone(&dave);
     assert!(refusal.start().starts_with("486") && refusal.header(HeaderId::Reason) == "Q.850;cause=17");
     assert_eq!(bench.life(sid).last(), Some(&(CallStatus::Busy, 486)));
+    bench.sent.clear();
+    let mut erin = Phone::new(A, "erin");
+    bench.call(&mut erin, Owned::Application(0), "", "");
+    let sid = *bench.started().last().expect("a call");
+    let leave = |phrase: &str, name: &str| {
+        let headers = vec![(name.to_owned(), "no verbs".to_owned())];
+        Action::Leave(Box::new(Leave { status: Some(480), phrase: Some(phrase.into()), headers }))
+    };
+    for wrong in [leave("Not\r\nnow", "X-Reason"), leave("Not now", "Via")] {
+        assert_eq!(bench.act(sid, wrong), Err(Refused::Malformed));
+    }
+    bench.act(sid, leave("Not now", "X-Reason")).expect("taken");
+    let refusal = bench.at_phone(&erin);
+    assert!(refusal.start().starts_with("480 Not now") && refusal.text().contains("\r\nX-Reason: no verbs\r\n"));
+    assert_eq!(bench.life(sid).last(), Some(&(CallStatus::Failed, 480)));
     bench.end();
 }
 
@@ -399,7 +414,7 @@ fn requests_by_order() {
     let info = bench.at_phone(&bob);
     assert!(info.method() == Method::Info && info.text().ends_with("\r\n\r\nSignal=5"));
     bench.reply(&bob, &info, 415, "", "");
-    assert!(bench.has(&Event::RequestEnded { sid: one, ticket: 77, code: 415 }));
+    assert!(bench.has(&Event::RequestEnded { sid: one, ticket: 77, code: 415, reason: "Unsupported Media Type".into() }));
     bench.act(one, hangup()).expect("taken");
     bench.hung_up(&bob);
     bench.end();

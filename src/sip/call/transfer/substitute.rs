@@ -11,6 +11,7 @@
 
 use super::super::Calls;
 use super::super::dial::Dialing;
+use super::super::headers::shown_with_agent;
 use super::super::place::Target as Place;
 use super::table::{Role, TransferId, policy_of};
 use crate::sip::command::{Decision, Refused};
@@ -199,6 +200,7 @@ impl Calls {
                 to: shown.unwrap_or_default(),
                 by,
                 replaces,
+                headers: shown_with_agent(message),
             };
             return self.tell(cx, Told::ReferAsked(Box::new(asked)));
         }

@@ -11,8 +11,8 @@ use super::super::headers::given;
 use super::table::{Kind, Role, TransferId};
 use crate::sip::command::{ReferOrder, Refused};
 use crate::sip::dialog::{Headers, RequestId, Role as Side};
-use crate::sip::event::{CallSid, EndedBy, ReferRole};
-use crate::sip::message::{HeaderId, Message, Method, Uri};
+use crate::sip::event::{CallSid, EndedBy, Event as Told, ReferRole};
+use crate::sip::message::{HeaderId, Message, Method, Uri, write};
 use crate::sip::proxy::Cx;
 use crate::sip::refer::life::Subject;
 use crate::sip::refer::replaces::Named;
@@ -36,6 +36,8 @@ pub(super) struct Transferor {
     pub(super) at: CallSid,
     order: ReferOrder,
     headers: Headers,
+    /// Referred-By: display name and URI.
+    by: (Box<[u8]>, Box<[u8]>),
     /// Refer-To's URIs: the one that is tried, and what may be tried after it.
     targets: VecDeque<Box<[u8]>>,
     pub(super) subscriber: Subscriber,
@@ -64,10 +66,8 @@ impl Calls {
             return Err(Refused::Full);
         }
         let headers = given(&order.headers)?;
-        if order.referred_by.as_deref().is_some_and(|by| !fits_brackets(by)) {
-            return Err(Refused::Malformed);
-        }
-        let targets = self.refer_targets(&order)?;
+        let targets = self.refer_targets(at, &order)?;
+        let by = self.referred_by(at, order.referred_by.as_deref())?;
         let party = self.party(at).ok_or(Refused::Unknown)?;
         if !party.phase.is_answered() {
             return Err(if party.phase.is_over() { Refused::Ended } else { Refused::NotAnswered });
@@ -85,10 +85,7 @@ impl Calls {
             call: at,
             account: party.account.clone().unwrap_or_else(|| "".into()),
             role: ReferRole::Transferor,
-            from: match &order.referred_by {
-                Some(by) => by.clone(),
-                None => String::from_utf8_lossy(facts.local_uri).into_owned(),
-            },
+            from: String::from_utf8_lossy(&by.1).into_owned(),
             to: String::from_utf8_lossy(shown).into_owned(),
         };
         let (trunk, force, hold) = (party.trunk, order.force, order.hold);
@@ -97,6 +94,7 @@ impl Calls {
             at,
             order,
             headers,
+            by,
             targets,
             subscriber: Subscriber::new(),
             request: None,
@@ -128,10 +126,14 @@ impl Calls {
     }
 
     /// What Refer-To may say, in the order of trial (section 5.1, R-050).
-    fn refer_targets(&self, order: &ReferOrder) -> Result<VecDeque<Box<[u8]>>, Refused> {
+    fn refer_targets(&self, at: CallSid, order: &ReferOrder) -> Result<VecDeque<Box<[u8]>>, Refused> {
         let asked = match order.to.as_str() {
             "" if order.replaces.is_some() => None,
-            to => Some(target::outgoing(to).map_err(|_| Refused::Malformed)?),
+            to => {
+                let whole = self.at_contact(at, to.as_bytes())?;
+                let text = std::str::from_utf8(&whole).map_err(|_| Refused::Malformed)?;
+                Some(target::outgoing(text).map_err(|_| Refused::Malformed)?)
+            }
         };
         let Some(consultation) = order.replaces else { return Ok(asked.into_iter().collect()) };
         let far = self.facts(consultation).ok_or(Refused::Unknown)?;
@@ -156,20 +158,52 @@ impl Calls {
         Ok(targets)
     }
 
+    /// Referred-By's display name and URI.
+    fn referred_by(&self, at: CallSid, given: Option<&str>) -> Result<(Box<[u8]>, Box<[u8]>), Refused> {
+        let Some(given) = given else {
+            let own = self.facts(at).map(|facts| facts.local_uri.into()).unwrap_or_default();
+            return Ok((Box::default(), own));
+        };
+        if given.bytes().any(|b| b.is_ascii_control()) {
+            return Err(Refused::Malformed);
+        }
+        let (name, uri) = match given.split_once('<') {
+            Some((name, rest)) => {
+                let (uri, _) = rest.split_once('>').ok_or(Refused::Malformed)?;
+                (name.trim().as_bytes().into(), uri)
+            }
+            None => (Box::default(), given),
+        };
+        let uri = self.at_contact(at, uri.as_bytes())?;
+        match std::str::from_utf8(&uri) {
+            Ok(text) if fits_brackets(text) => Ok((name, uri)),
+            _ => Err(Refused::Malformed),
+        }
+    }
+
+    /// A URI as it is; a bare user at the host of the party's Contact.
+    fn at_contact(&self, at: CallSid, given: &[u8]) -> Result<Box<[u8]>, Refused> {
+        if given.is_empty() || given.contains(&b':') {
+            return Ok(given.into());
+        }
+        let facts = self.facts(at).ok_or(Refused::Unknown)?;
+        let contact = Uri::parse(facts.remote_target).map_err(|_| Refused::Unknown)?;
+        Ok([b"sip:", given, b"@", contact.host].concat().into())
+    }
+
     /// Sends the REFER, for the first time or again.
     pub(super) fn send_refer(&mut self, cx: &mut Cx<'_>, id: TransferId, event: Event) {
         let Some(role) = self.transfers.transferor(id) else { return };
         let at = role.at;
         let Some(to) = role.targets.front() else { return };
         let mut headers: Headers = vec![("Refer-To".into(), [b"<", &**to, b">"].concat().into())];
-        let by = role.order.referred_by.clone();
         let (no_subscription, credentials) = (role.order.no_subscription, role.order.credentials.clone());
-        let extra = role.headers.clone();
+        let (by, extra) = (role.by.clone(), role.headers.clone());
         let said = extra.iter().any(|(name, _)| name.eq_ignore_ascii_case("Referred-By"));
         if !said {
-            let own = || self.facts(at).map(|facts| facts.local_uri.to_vec()).unwrap_or_default();
-            let uri = by.map_or_else(own, String::into_bytes);
-            headers.push(("Referred-By".into(), [b"<", &*uri, b">"].concat().into()));
+            let mut value = Vec::new();
+            write::put_name_addr(&mut value, &by.0, &by.1);
+            headers.push(("Referred-By".into(), value.into()));
         }
         if no_subscription {
             headers.push(("Refer-Sub".into(), b"false".as_slice().into()));
@@ -268,8 +302,14 @@ impl Calls {
         let now = cx.now;
         let Some(transfer) = self.transfers.get_mut(id) else { return };
         let outcome_by = transfer.life.outcome_by();
+        let (sid, call) = (transfer.life.subject.sid, transfer.life.subject.call);
         let Role::Transferor(role) = &mut transfer.role else { return };
         role.subscriber.notified(now, facts, outcome_by);
+        if let Some(code) = facts.code {
+            self.tell(cx, Told::ReferNotified(sid, call, code));
+        }
+        let Some(transfer) = self.transfers.get_mut(id) else { return };
+        let Role::Transferor(role) = &mut transfer.role else { return };
         // a Contact that cannot be reached is tried once more by its address of record.
         let contact_failed = matches!(facts.code, Some(403 | 404 | 408)) && role.targets.len() > 1;
         if contact_failed && !transfer.life.is_over() && role.left.is_none() {

@@ -696,6 +696,11 @@ impl Stage {
         counted.lines
     }
 
+    /// The codes that NOTIFYs told of our own Refers.
+    pub(super) fn notified(&self) -> Vec<u16> {
+        self.events.iter().filter_map(|e| if let Event::ReferNotified(_, _, n) = e { Some(*n) } else { None }).collect()
+    }
+
     /// The requests of a method that left for a phone.
     pub(super) fn sent(&self, name: &str, method: Method) -> Vec<&Message> {
         self.requests.iter().filter(|(to, m)| to == name && m.method() == method).map(|(_, m)| m).collect()

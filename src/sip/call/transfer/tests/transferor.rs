@@ -1,5 +1,5 @@
 use super::stage::{Stage, text};
-use crate::sip::command::{Order, Refused};
+use crate::sip::command::{Order, ReferOrder, Refused};
 use crate::sip::event::{ReferReason, ReferSid, ReferStatus};
 use crate::sip::message::{HeaderId, Method};
 
@@ -21,6 +21,49 @@ fn a_transfer_by_refer() {
     assert_eq!(stage.count("alice NOTIFY 200"), 3);
     assert_eq!(stage.ended(), (ReferStatus::Completed, None, Some(202), Some(200)));
     assert_eq!((stage.count("alice BYE"), stage.count("bob BYE")), (1, 1));
+    stage.end();
+}
+
+/// A bare user stands at the host of the party's Contact, with the display name that it is given.
+#[test]
+fn users_without_a_host() {
+    let (mut stage, alice, _) = Stage::talking();
+    let by = |order: &mut ReferOrder, text: &str| order.referred_by = Some(text.into());
+    for (n, given, expected) in [
+        (1, "desk", "<sip:desk@HOST>"),
+        (2, "\"The \\\"desk\\\"\" <desk>", "\"The \\\"desk\\\"\" <sip:desk@HOST>"),
+        (3, "Desk <sip:d@h>", "\"Desk\" <sip:d@h>"),
+    ] {
+        stage.refer(alice, |order| {
+            (order.sid, order.to) = (ReferSid(n), "+4930100300".into());
+            by(order, given);
+        })
+        .expect("taken");
+        let refer = stage.sent("alice", Method::Refer).last().cloned().expect("a REFER");
+        let to = text(&refer, HeaderId::ReferTo);
+        let host = to.strip_prefix("<sip:+4930100300@").and_then(|rest| rest.strip_suffix('>'));
+        let host = host.expect("a host").to_owned();
+        assert!(!host.is_empty() && !host.contains(':'), "{host}");
+        assert_eq!(text(&refer, HeaderId::ReferredBy), expected.replace("HOST", &host));
+        stage.notifies("alice", 486, "terminated;reason=noresource");
+    }
+    for wrong in ["x\r\ny", "sip:"] {
+        let taken = stage.refer(alice, |order| (order.sid, order.to) = (ReferSid(9), wrong.into()));
+        assert_eq!(taken, Err(Refused::Malformed), "{wrong:?}");
+        assert_eq!(stage.refer(alice, |order| by(order, wrong)), Err(Refused::Malformed), "{wrong:?}");
+    }
+    stage.end();
+}
+
+/// Every NOTIFY is told, also one that says nothing new or comes after the result.
+#[test]
+fn every_notify_is_told() {
+    let (mut stage, alice, _) = Stage::talking();
+    stage.refer(alice, |order| order.bye_after = None).expect("taken");
+    for code in [100, 180, 180, 200, 200] {
+        stage.notifies("alice", code, "active;expires=60");
+    }
+    assert_eq!(stage.notified(), [100, 180, 180, 200, 200]);
     stage.end();
 }
 
