@@ -7,8 +7,8 @@ use crate::config::schema::{
 };
 use crate::config::state::State;
 use crate::control::{
-    self, Account, Application, ControlConfig, Handle, HttpMethod, Readiness, Steering, WebhookLimits,
-    WebhookOptions,
+    self, Account, Application, ControlConfig, Handle, HttpMethod, JambonzOptions, Readiness, Steering,
+    WebhookLimits, WebhookOptions,
 };
 use crate::io::{self, Clock, DnsOptions, IoConfig, Running, TlsContext, TlsProfile, entropy};
 use crate::record::{RecordConfig, Store};
@@ -147,6 +147,10 @@ fn host(plan: &Plan) -> Box<str> {
 
 fn steering(config: &Config, store: &Store, shards: &Running, steer: Steer) -> Steering {
     let text = |url: &Option<HttpUrl>| url.as_ref().map(|url| url.0.clone());
+    let account = |a: &ConfigApplication| {
+        let sid = a.account.as_ref().map(|sid| sid.value.as_str());
+        config.accounts.iter().find(|account| Some(account.sid.value.0.as_str()) == sid)
+    };
     let application = |a: &ConfigApplication| Application {
         account: a.account.as_ref().map(|account| account.value.as_str().into()),
         method: match a.method {
@@ -157,7 +161,7 @@ fn steering(config: &Config, store: &Store, shards: &Running, steer: Steer) -> S
         status_callback: text(&a.status_callback),
         refer_url: text(&a.refer_url),
         status_url: text(&a.status_url),
-        webhook_secret: a.webhook_secret.clone(),
+        webhook_secret: a.webhook_secret.clone().or_else(|| account(a)?.webhook_secret.clone()),
         connection_id: a.connection_id.as_deref().map(Into::into),
         failover_url: text(&a.failover_url),
         timeout: a.webhook_timeout,
@@ -185,6 +189,10 @@ fn steering(config: &Config, store: &Store, shards: &Running, steer: Steer) -> S
         host: steer.host,
         media_fails: config.media.missing == MissingMedia::Fail,
         webhook_key: steer.webhook_key,
+        jambonz: JambonzOptions {
+            integer_event_status: config.jambonz.integer_event_status,
+            ..JambonzOptions::default()
+        },
     }
 }
 
@@ -200,6 +208,7 @@ fn http(
         sid: a.sid.value.0.clone(),
         token: a.token.clone(),
         org_sid: a.org_sid.as_ref().map(|o| o.0.clone()),
+        webhook_secret: a.webhook_secret.clone(),
     };
     ControlConfig {
         listen: config.http.listen.value,

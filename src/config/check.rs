@@ -1,9 +1,7 @@
 //! What one table says about another: references, conflicts, and what this version cannot do yet.
 
 use crate::config::read::{At, Context};
-use crate::config::schema::{
-    ApplicationKind, ClientSecret, Config, Destination, Listener, Name, Route, Trunk, UserPattern,
-};
+use crate::config::schema::{ClientSecret, Config, Destination, Listener, Name, Route, Trunk, UserPattern};
 use crate::sip::flow::Transport;
 use crate::sip::plan::{Mode, ReferMode, Target};
 use std::collections::HashMap;
@@ -27,7 +25,6 @@ pub fn check(config: &Config, cx: &Context) {
     }
     unreachable_routes(config, cx);
     hashes(config, cx);
-    not_yet(config, cx);
 }
 
 fn references(config: &Config, cx: &Context) {
@@ -213,22 +210,7 @@ fn sources(config: &Config, cx: &Context) {
 fn route(route: &Route, config: &Config, cx: &Context) {
     let mode = &route.mode;
     match &route.to {
-        Destination::Application(name) => {
-            let kind =
-                config.applications.iter().find(|a| *a.name.value == *name.value).map(|a| a.kind.value);
-            if let Some(kind @ ApplicationKind::Jambonz) = kind {
-                cx.error(
-                    name.span.clone(),
-                    format!(
-                        "route.application names {:?}, and kind \"{}\" is not available in this version of Baton",
-                        &*name.value,
-                        kind.word()
-                    ),
-                    "name one of kind \"rcml\" or \"telnyx\"",
-                );
-            }
-            never_proxied(mode, "to an application", cx);
-        }
+        Destination::Application(_) => never_proxied(mode, "to an application", cx),
         Destination::Clients => never_proxied(mode, "to clients", cx),
         Destination::Trunks(_) => {
             if route.from.iter().any(|from| &*from.value.0 == CLIENTS) {
@@ -326,19 +308,5 @@ fn hashes(config: &Config, cx: &Context) {
             ),
             "write registrar.realm, so that it stays what it is",
         );
-    }
-}
-
-/// Tables that are checked but not acted on: said, not ignored.
-fn not_yet(config: &Config, cx: &Context) {
-    for application in &config.applications {
-        match application.kind.value {
-            ApplicationKind::Rcml | ApplicationKind::Telnyx => {}
-            ApplicationKind::Jambonz => cx.warn(
-                application.name.span.clone(),
-                format!("the application {:?} is checked only", &*application.name.value),
-                "its kind waits for a later version of Baton",
-            ),
-        }
     }
 }

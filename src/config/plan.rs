@@ -2,7 +2,7 @@
 
 use crate::config::read::At;
 use crate::config::schema::{
-    Application, Client, Config, Destination, Listener, Name, Route, Trunk, UserPattern,
+    Application, ApplicationKind, Client, Config, Destination, Listener, Name, Route, Trunk, UserPattern,
 };
 use crate::sip::plan::{
     Action, Application as PlanApplication, CallPlan, Client as PlanClient, Credentials,
@@ -170,7 +170,8 @@ fn application(application: &Application) -> PlanApplication {
     PlanApplication {
         name: application.name.value.0.clone(),
         account: application.account.as_ref().map(|a| Arc::from(a.value.as_str())),
-        decides_refers: application.refer_url.is_some(),
+        // A dial of a jambonz application may have a hook for them; without one they are refused.
+        decides_refers: application.refer_url.is_some() || application.kind.value == ApplicationKind::Jambonz,
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Account {
     pub token: Secret,
     /// `OR` and 32 hexadecimal digits.
     pub org_sid: Option<String>,
+    /// Signs what is sent for its calls, where their application has none of its own.
+    pub webhook_secret: Option<Secret>,
 }
 
 impl Account {
@@ -67,6 +69,11 @@ impl Accounts {
         found
     }
 
+    /// The account that somebody calls so.
+    pub(super) fn named(&self, is: impl Fn(&str) -> bool) -> Option<&str> {
+        self.0.iter().map(|account| account.sid.as_str()).find(|sid| is(sid))
+    }
+
     /// Compares with every account, so that the time tells neither account nor token.
     fn authenticate(&self, headers: &HeaderMap) -> Option<&Account> {
         let (user, password) = basic(headers)?;
@@ -107,7 +114,12 @@ mod tests {
     use axum::http::HeaderValue;
 
     fn accounts() -> Accounts {
-        let account = |sid: &str| Account { sid: sid.into(), token: Secret::new("to:ken"), org_sid: None };
+        let account = |sid: &str| Account {
+            sid: sid.into(),
+            token: Secret::new("to:ken"),
+            org_sid: None,
+            webhook_secret: None,
+        };
         Accounts::new(vec![account("ACa"), account("ACb")])
     }
 

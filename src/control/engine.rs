@@ -4,7 +4,7 @@
 //! A face (REST, documents) gets all of it by reference and keeps no other state of calls than its
 //! own drivers'.
 
-use super::face::{rcml, telnyx};
+use super::face::{jambonz, rcml, telnyx};
 use super::live::Live;
 use super::orders::Orders;
 use super::webhook::{Client, ClientOptions, Webhooks};
@@ -39,6 +39,8 @@ pub(super) struct Engine {
     pub(super) rcml: rcml::Drivers,
     /// The legs that commands steer.
     pub(super) telnyx: telnyx::Legs,
+    /// The drivers of arrays of verbs.
+    pub(super) jambonz: jambonz::Drivers,
     /// The host by which Baton names itself where a call does not say.
     pub(super) host: Box<str>,
     /// Whether a verb that needs media fails its document; else it is skipped (rcml 8).
@@ -50,8 +52,18 @@ pub(super) struct Engine {
 impl Engine {
     /// To be called on the runtime. The events are to be given to [`run`].
     pub(super) fn new(steering: Steering) -> (Arc<Engine>, Receiver<Event>) {
-        let Steering { node, shards, events, store, applications, webhook, host, media_fails, webhook_key } =
-            steering;
+        let Steering {
+            node,
+            shards,
+            events,
+            store,
+            applications,
+            webhook,
+            host,
+            media_fails,
+            webhook_key,
+            jambonz,
+        } = steering;
         let options = ClientOptions { allow_private: webhook.allow_private, dns: webhook.dns };
         let client = Client::new(&options);
         let engine = Engine {
@@ -59,12 +71,18 @@ impl Engine {
             webhooks: Webhooks::new(Box::new(client), webhook.limits),
             rcml: rcml::Drivers::default(),
             telnyx: telnyx::Legs::new(&webhook_key, &applications),
+            jambonz: jambonz::Drivers::new(jambonz),
             host,
             media_fails,
             applications,
             store,
         };
         (Arc::new(engine), events)
+    }
+
+    /// The applications, in the order of the configuration.
+    pub(super) fn applications(&self) -> &[Application] {
+        &self.applications
     }
 
     /// A call's public identifier.
@@ -85,7 +103,8 @@ impl Engine {
         match application.map(|application| (application.kind, application)) {
             Some((ApplicationKind::Rcml, application)) => rcml::answer(self, offered, application),
             Some((ApplicationKind::Telnyx, _)) => telnyx::offered(self, offered),
-            Some((ApplicationKind::Jambonz, _)) | None => {
+            Some((ApplicationKind::Jambonz, application)) => jambonz::offered(self, offered, application),
+            None => {
                 // The configuration has changed meanwhile.
                 tracing::warn!(event = "application.unknown", "an inbound call has no application");
                 let hangup = Action::Hangup { status: Some(500), reason: None };
@@ -132,6 +151,7 @@ impl Engine {
             webhooks: Webhooks::new(exchange, super::WebhookLimits::default()),
             rcml: rcml::Drivers::default(),
             telnyx: telnyx::Legs::new(&[7; 32], &applications),
+            jambonz: jambonz::Drivers::default(),
             host: "baton.example.net".into(),
             media_fails: false,
             applications,

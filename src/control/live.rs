@@ -70,6 +70,11 @@ impl Live {
         self.table().call(sid).cloned()
     }
 
+    /// The calls of an account that are alive.
+    pub(super) fn of_account(&self, account: &str) -> Vec<LiveCall> {
+        self.table().of_account(account)
+    }
+
     /// The legs that belong to a leg: whom it talks to, then those dialled for it.
     pub(super) fn related(&self, sid: CallSid) -> Vec<LiveCall> {
         self.table().related(sid)

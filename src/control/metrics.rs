@@ -131,11 +131,12 @@ impl Metrics {
             counter!("baton_orders_total", "result" => result).absolute(count);
         }
         let (calls, lost) = engine.live.counts();
-        let (steered, skipped) = engine.rcml.counts();
+        let (documents, skipped) = engine.rcml.counts();
+        let (verbs, skipped_verbs) = engine.jambonz.counts();
         gauge!("baton_owned_calls").set(calls as f64);
-        gauge!("baton_steered_calls").set(steered as f64);
+        gauge!("baton_steered_calls").set((documents + verbs) as f64);
         counter!("baton_steering_events_lost_total").absolute(lost);
-        counter!("baton_media_verbs_skipped_total").absolute(skipped);
+        counter!("baton_media_verbs_skipped_total").absolute(skipped + skipped_verbs);
     }
 }
 

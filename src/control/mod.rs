@@ -29,7 +29,7 @@ pub use auth::Account;
 pub use health::Readiness;
 pub use orders::Shards;
 pub use steering::{
-    Application, ApplicationKind, HttpMethod, Steering, WebhookLimits, WebhookOptions, events,
+    Application, ApplicationKind, HttpMethod, JambonzOptions, Steering, WebhookLimits, WebhookOptions, events,
 };
 
 use crate::io;

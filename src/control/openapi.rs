@@ -1,5 +1,6 @@
 //! `/openapi.json`: the description of everything this server answers, and of nothing else.
 
+mod jambonz;
 mod post;
 mod telnyx;
 
@@ -55,6 +56,7 @@ fn paths() -> Value {
         paths.insert(format!("{base}/Refers/{{ReferSid}}"), get(read_refer()));
     }
     paths.extend(telnyx::paths());
+    paths.extend(jambonz::paths());
     let open = [
         ("/metrics", metrics()),
         ("/healthz", health()),

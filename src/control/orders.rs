@@ -107,7 +107,16 @@ impl Orders {
 
     /// Gives an order and waits for its answer.
     pub(super) async fn ask(&self, order: Order) -> Result<(), NotTaken> {
+        self.ask_as(order).await.1
+    }
+
+    /// The same; tells the ticket under which more may be told of the order.
+    pub(super) async fn ask_as(&self, order: Order) -> (u64, Result<(), NotTaken>) {
         let ticket = self.tickets.fetch_add(1, Relaxed);
+        (ticket, self.answer(ticket, order).await)
+    }
+
+    async fn answer(&self, ticket: u64, order: Order) -> Result<(), NotTaken> {
         let (reply, answer) = oneshot::channel();
         self.waiting().insert(ticket, reply);
         // However this ends, also when who asks is no longer interested.

@@ -24,6 +24,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/v2", any(face::telnyx::answer))
         .route("/v2/", any(face::telnyx::answer))
         .route("/v2/{*rest}", any(face::telnyx::answer))
+        .route("/v1/Accounts/{*rest}", any(face::jambonz::rest))
         .fallback(nothing_here)
         .layer(DefaultBodyLimit::max(BODY))
         .with_state(app)

@@ -40,6 +40,23 @@ pub struct Steering {
     pub media_fails: bool,
     /// The key that signs webhooks: an Ed25519 seed.
     pub webhook_key: [u8; 32],
+    /// What applications of kind `jambonz` are told, and how.
+    pub jambonz: JambonzOptions,
+}
+
+/// What applications of kind `jambonz` are told, and how.
+#[derive(Clone, Debug)]
+pub struct JambonzOptions {
+    /// A hook that has not answered after this has failed.
+    pub timeout: Duration,
+    /// Whether `call_status` in event hooks is a number; else it is a text.
+    pub integer_event_status: bool,
+}
+
+impl Default for JambonzOptions {
+    fn default() -> JambonzOptions {
+        JambonzOptions { timeout: Duration::from_secs(10), integer_event_status: false }
+    }
 }
 
 /// Outgoing HTTP.

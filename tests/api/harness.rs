@@ -5,8 +5,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use baton::config::Secret;
 use baton::control::{
-    Account, Application, ControlConfig, Handle, Readiness, Steering, WebhookLimits, WebhookOptions, events,
-    runtime, serve,
+    Account, Application, ControlConfig, Handle, JambonzOptions, Readiness, Steering, WebhookLimits,
+    WebhookOptions, events, runtime, serve,
 };
 use baton::io;
 use baton::record::{RecordConfig, Store, call_sid_text};
@@ -29,6 +29,8 @@ pub const OTHER: &str = "AC00000000000000000000000000000002";
 pub const ORGANISATION: &str = "OR000000000000000000000000000000aa";
 pub const TOKEN: &str = "change-me";
 pub const OTHER_TOKEN: &str = "change-me-too";
+/// Signs what is sent for an account's calls.
+pub const ACCOUNT_SECRET: &str = "account secret";
 /// The seed of the key that signs webhooks.
 pub const WEBHOOK_KEY: [u8; 32] = [7; 32];
 pub const NODE: u128 = 0x0a11_ce00_0000_0000_0000_0000_0000_0001;
@@ -77,6 +79,7 @@ impl Server {
             sid: sid.into(),
             token: Secret::new(token_of(sid)),
             org_sid: org_sid.map(String::from),
+            webhook_secret: Some(Secret::new(ACCOUNT_SECRET)),
         };
         let runtime = runtime().expect("the runtime starts");
         let (sender, steered) = events();
@@ -95,6 +98,7 @@ impl Server {
             host: "baton.example.net".into(),
             media_fails: false,
             webhook_key: WEBHOOK_KEY,
+            jambonz: JambonzOptions { timeout: Duration::from_secs(2), integer_event_status: false },
         };
         adjust(&mut steering);
         let config = ControlConfig {

@@ -146,6 +146,8 @@ fn the_description_is_true() {
     for (template, item) in paths {
         let path = template
             .replace("{AccountSid}", ACCOUNT)
+            .replace("{account_sid}", ACCOUNT)
+            .replace("{call_sid}", &call_sid(1))
             .replace("{CallSid}", &call_sid(1))
             .replace("{ReferSid}", &refer_sid(1));
         if path.starts_with("/v2/") {
@@ -159,8 +161,14 @@ fn the_description_is_true() {
             }
             continue;
         }
-        assert_eq!(server.get(&path).status, 200, "{path}");
-        let open = item["get"]["security"].as_array().is_some_and(Vec::is_empty);
+        let security = item["get"]["security"].as_array();
+        let credentials = match security.is_some_and(|all| all.iter().any(|one| one.get("token").is_some())) {
+            true => format!("Bearer {TOKEN}"),
+            false => basic(ACCOUNT, TOKEN),
+        };
+        let shown = server.request("GET", &path, &[("Authorization", &credentials)]);
+        assert_eq!(shown.status, 200, "{path}");
+        let open = security.is_some_and(Vec::is_empty);
         let without = server.request("GET", &path, &[]).status;
         assert_eq!(without, if open { 200 } else { 401 }, "{path}");
     }

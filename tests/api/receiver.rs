@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -38,6 +39,12 @@ impl Received {
 
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The body, which is JSON.
+    pub fn json(&self) -> Value {
+        assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
+        serde_json::from_str(&self.body).expect("the body is JSON")
     }
 
     /// User and password.
@@ -103,6 +110,12 @@ impl Receiver {
     /// From now on, this path is answered with a document of these verbs.
     pub fn rcml(&self, path: &str, verbs: &str) {
         self.reply(path, Reply::Rcml(format!("<Response>{verbs}</Response>")));
+    }
+
+    /// From now on, this path is answered with this JSON.
+    pub fn verbs(&self, path: &str, json: &Value) {
+        let kind = vec![("Content-Type", "application/json; charset=utf-8".to_owned())];
+        self.reply(path, Reply::Other(200, kind, json.to_string()));
     }
 
     pub fn reply(&self, path: &str, reply: Reply) {

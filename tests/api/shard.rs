@@ -4,7 +4,7 @@ use crate::harness::{ACCOUNT, NODE};
 use baton::control::Shards;
 use baton::io::{Behind, Clock};
 use baton::record::call_sid_text;
-use baton::sip::command::{Action, Command, Order, Place, ReferOrder, Refused};
+use baton::sip::command::{Action, Command, Leave, Order, Place, ReferOrder, Refused};
 use baton::sip::event::{
     CallChanged, CallHeaders, CallSid, CallStarted, CallStatus, Direction, EndedBy, Event, Offered,
     ReferReason, ReferRole, ReferSnapshot, ReferStatus,
@@ -36,6 +36,7 @@ struct State {
     orders: VecDeque<Order>,
     refuse: Option<Refused>,
     silent: bool,
+    ticket: u64,
 }
 
 impl Shards for FakeShards {
@@ -54,6 +55,7 @@ impl Shards for FakeShards {
             }
         }
         state.orders.push_back(order);
+        state.ticket = ticket.max(state.ticket);
         drop(state);
         self.changed.notify_all();
         if ticket != 0 && !silent {
@@ -131,8 +133,35 @@ impl FakeShards {
                 self.end(sid, end);
                 status
             }
+            Action::Leave(leave) => self.left(sid, &leave),
             other => panic!("no end: {other:?}"),
         }
+    }
+
+    /// The next order, which ends this leg in a way of its own; it ends so.
+    pub fn leave(&self, sid: CallSid) -> Leave {
+        match self.action(sid) {
+            Action::Leave(leave) => {
+                self.left(sid, &leave);
+                *leave
+            }
+            other => panic!("no end: {other:?}"),
+        }
+    }
+
+    fn left(&self, sid: CallSid, leave: &Leave) -> Option<u16> {
+        let (status, code) = match leave.status {
+            Some(code @ (486 | 600 | 603)) => (CallStatus::Busy, code),
+            Some(code) => (CallStatus::Failed, code),
+            None => (CallStatus::Completed, 0),
+        };
+        self.end_by(sid, status, code, EndedBy::Control);
+        leave.status
+    }
+
+    /// The ticket of the last order that was given under one.
+    pub fn ticket(&self) -> u64 {
+        self.state.lock().expect("nobody failed").ticket
     }
 
     /// Tells the store and the control plane, as io does.

@@ -78,9 +78,9 @@ class Lab:
 
     `refer` has further keys of a trunk's `refer` table by phone, `trunk` further keys of the trunk; `doubles` are phones
     with a second port, for a second call at the same time; `extra` is further configuration, or a function that writes it
-    for this lab."""
+    for this lab; `account` has further keys of the account."""
 
-    def __init__(self, binary, work, name, phones, refer=None, trunk=None, doubles=(), extra="", shards=2):
+    def __init__(self, binary, work, name, phones, refer=None, trunk=None, doubles=(), extra="", shards=2, account=""):
         self.directory = os.path.join(work, re.sub(r"\W+", "-", name))
         self.ports = {phone: procs.free_port() for phone in phones}
         self.doubles = {phone: procs.free_port() for phone in doubles}
@@ -88,7 +88,8 @@ class Lab:
         extra = extra(self) if callable(extra) else extra
         self.extra = "[webhook]\nallow_private = true\n" + extra + "".join(
             self._trunk(phone, (refer or {}).get(phone, ""), (trunk or {}).get(phone, "")) for phone in phones)
-        self.baton = server.Baton(binary, self.directory, sipp.Endpoint(), sipp.Endpoint(), shards=shards, extra=self.extra)
+        self.baton = server.Baton(binary, self.directory, sipp.Endpoint(), sipp.Endpoint(), shards=shards, extra=self.extra,
+                                  account=account)
         self.baton.start()
         self.phones = []
 

@@ -203,15 +203,19 @@ impl Media {
     }
 }
 
-/// `[jambonz]`: checked, not yet acted on.
+/// `[jambonz]`
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Jambonz;
+pub struct Jambonz {
+    /// Whether `call_status` in event hooks is a number; else it is a text.
+    pub integer_event_status: bool,
+}
 
 impl Jambonz {
     pub(super) fn read(mut table: Reader<'_>) -> Jambonz {
-        table.value("event_status").and_then(|v| v.word(&[("string", ()), ("integer", ())]));
+        let integer =
+            table.value("event_status").and_then(|v| v.word(&[("string", false), ("integer", true)]));
         table.finish();
-        Jambonz
+        Jambonz { integer_event_status: integer.unwrap_or(false) }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The interfaces that other products' users know: thin translations of one store and one engine.
 
+pub(super) mod jambonz;
 pub(super) mod rcml;
 pub(super) mod restcomm;
 pub(super) mod telnyx;

@@ -42,6 +42,10 @@ impl Table {
         self.calls.get(&sid)
     }
 
+    pub(super) fn of_account(&self, account: &str) -> Vec<LiveCall> {
+        self.calls.values().filter(|call| call.record.account == account).cloned().collect()
+    }
+
     pub(super) fn related(&self, sid: CallSid) -> Vec<LiveCall> {
         let joined = self.calls.get(&sid).and_then(|call| call.joined);
         let dialled = |call: &&LiveCall| call.record.parent == Some(sid) && Some(call.record.sid) != joined;

@@ -16,8 +16,6 @@ use std::error::Error;
 use std::time::Duration;
 use url::{Url, form_urlencoded};
 
-/// Redirects followed (rcml 1.6).
-const REDIRECTS: usize = 5;
 /// Bytes of an answer read (rcml 1.12).
 const LONGEST: usize = 1024 * 1024;
 /// How long an idle connection is kept, and how many to one server.
@@ -57,7 +55,7 @@ impl Client {
     }
 
     async fn follow(&self, request: Request) -> Result<Answer, Failure> {
-        let Request { method, url, content, headers } = request;
+        let Request { method, url, content, headers, redirects } = request;
         let (content_type, body) = match content {
             Content::Form(form) => (FORM, encoded(&form).into()),
             Content::Json(body) => (JSON, body),
@@ -69,9 +67,10 @@ impl Client {
                 add_query(&mut turn.url, &String::from_utf8_lossy(&form));
             }
         }
-        for _ in 0..=REDIRECTS {
+        for followed in 0..=redirects {
             let response = self.pool.request(turn.request()?).await.map_err(|e| failure(&e))?;
             match redirect(&response, &turn.url) {
+                Some(_) if followed == redirects && redirects == 0 => return read(response, turn.url).await,
                 None => return read(response, turn.url).await,
                 Some(url) => turn.go(response.status().as_u16(), url?),
             }

@@ -1,10 +1,10 @@
 //! Notifications of one call, in their order.
 
-use super::{Failure, Outcome, Request, Webhooks};
+use super::{Answer, Failure, Outcome, Request, Webhooks};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// What is to be told, however often that has to be tried.
 pub(in crate::control) trait Notification: Send + Sync + fmt::Debug {
@@ -13,6 +13,11 @@ pub(in crate::control) trait Notification: Send + Sync + fmt::Debug {
 
     /// What is sent in it, made at the moment of sending; `None`: it is given up.
     fn request(&self, number: usize) -> Option<Request>;
+
+    /// Whether what came of an attempt is worth another one.
+    fn is_tried_again(&self, _: &Result<Answer, Failure>) -> bool {
+        true
+    }
 
     /// How long an attempt may take; `None`: what all exchanges may.
     fn timeout(&self) -> Option<Duration> {
@@ -57,7 +62,15 @@ impl Notification for Repeated {
 pub(in crate::control) struct Lane {
     webhooks: Arc<Webhooks>,
     retry: Retry,
-    sender: mpsc::Sender<Box<dyn Notification>>,
+    sender: mpsc::Sender<Waiting>,
+}
+
+/// What stands in a lane.
+#[derive(Debug)]
+enum Waiting {
+    Notification(Box<dyn Notification>),
+    /// Somebody who wants to know when all before are sent.
+    Milestone(oneshot::Sender<()>),
 }
 
 impl Lane {
@@ -73,11 +86,19 @@ impl Lane {
         self.notify(Box::new(Repeated { request, retry: self.retry }));
     }
 
+    /// Waits until all that stand in it now are sent, as far as that is possible.
+    pub(in crate::control) async fn flushed(&self) {
+        let (reached, milestone) = oneshot::channel();
+        if self.sender.send(Waiting::Milestone(reached)).await.is_ok() {
+            let _ = milestone.await;
+        }
+    }
+
     /// Sends when all before are sent; without room it is dropped and counted.
     pub(in crate::control) fn notify(&self, notification: Box<dyn Notification>) {
         let stats = &self.webhooks.stats;
         if stats.enter(self.webhooks.limits.waiting) {
-            match self.sender.try_send(notification) {
+            match self.sender.try_send(Waiting::Notification(notification)) {
                 Ok(()) => return,
                 Err(_) => stats.leave(),
             }
@@ -87,34 +108,51 @@ impl Lane {
     }
 }
 
-async fn carry(webhooks: Arc<Webhooks>, mut waiting: mpsc::Receiver<Box<dyn Notification>>) {
-    while let Some(notification) = waiting.recv().await {
-        deliver(&webhooks, &*notification).await;
-        webhooks.stats.leave();
+async fn carry(webhooks: Arc<Webhooks>, mut waiting: mpsc::Receiver<Waiting>) {
+    while let Some(next) = waiting.recv().await {
+        match next {
+            Waiting::Notification(notification) => {
+                let _ = attempts(&webhooks, &webhooks.deliveries, &*notification).await;
+                webhooks.stats.leave();
+            }
+            Waiting::Milestone(reached) => {
+                let _ = reached.send(());
+            }
+        }
     }
 }
 
-/// Tries as often as may be. The URL is not logged: it may hold credentials.
-async fn deliver(webhooks: &Webhooks, notification: &dyn Notification) {
+/// Tries as often as may be; what came of the last attempt. The URL is not logged: it may hold credentials.
+pub(super) async fn attempts(
+    webhooks: &Webhooks,
+    turns: &Semaphore,
+    notification: &dyn Notification,
+) -> Result<Answer, Failure> {
+    let mut last = Err(Failure::Unreachable);
     for number in 0.. {
-        let Some(pause) = notification.pause(number) else { return };
+        let Some(pause) = notification.pause(number) else { return last };
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
         // Its time runs from its turn on, and so does the time that a signature speaks of.
-        let Ok(_turn) = webhooks.deliveries.acquire().await else { return };
-        let Some(request) = notification.request(number) else { return };
+        let Ok(_turn) = turns.acquire().await else { return last };
+        let Some(request) = notification.request(number) else { return last };
         let host = request.url.host_str().unwrap_or("").to_owned();
         let timeout = notification.timeout().unwrap_or(webhooks.limits.timeout);
-        match webhooks.within(timeout, webhooks.exchange.exchange(request)).await {
-            Ok(answer) if (200..300).contains(&answer.status) => return,
+        last = webhooks.within(timeout, webhooks.exchange.exchange(request)).await;
+        match &last {
+            Ok(answer) if (200..300).contains(&answer.status) => return last,
             Ok(answer) => {
                 let status = answer.status;
                 tracing::info!(event = "webhook.refused", host, status, "a notification was refused");
             }
-            Err(failure) => log(&host, failure),
+            Err(failure) => log(&host, *failure),
+        }
+        if !notification.is_tried_again(&last) {
+            return last;
         }
     }
+    last
 }
 
 fn log(host: &str, failure: Failure) {

@@ -29,6 +29,9 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use url::Url;
 
+/// Redirects followed (rcml 1.6).
+pub(super) const REDIRECTS: usize = 5;
+
 /// What is asked of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Request {
@@ -40,6 +43,8 @@ pub(super) struct Request {
     pub(super) content: Content,
     /// Further header fields, signatures among them.
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    /// Redirects that are followed; with 0, one is an answer like any other.
+    pub(super) redirects: usize,
 }
 
 /// What a request tells.
@@ -54,7 +59,7 @@ pub(super) enum Content {
 impl Request {
     /// A request with a form.
     pub(super) fn form(method: Method, url: Url, form: Vec<(String, String)>) -> Request {
-        Request { method, url, content: Content::Form(form), headers: Vec::new() }
+        Request { method, url, content: Content::Form(form), headers: Vec::new(), redirects: REDIRECTS }
     }
 }
 
@@ -134,6 +139,11 @@ impl Webhooks {
             self.exchange.exchange(request).await
         };
         self.within(self.limits.timeout, exchange).await
+    }
+
+    /// Asks as often as a notification's policy says, for its answer.
+    pub(super) async fn persist(&self, notification: &dyn Notification) -> Result<Answer, Failure> {
+        lane::attempts(self, &self.fetches, notification).await
     }
 
     async fn within(

@@ -27,7 +27,7 @@ class Baton:
     """Listens for UDP, TCP and (with certificates) TLS; passes what `caller` sends to `callee`."""
 
     def __init__(self, binary, directory, caller, callee, caller_tls=False, certificates=None, shards=2, extra="",
-                 callee_target=None, port=None):
+                 callee_target=None, port=None, account=""):
         self.binary, self.directory, self.extra = binary, directory, extra
         os.makedirs(directory, exist_ok=True)
         self.port, self.tls_port, self.http_port = port or procs.free_port(), procs.free_port(), procs.free_port()
@@ -64,6 +64,7 @@ dir = "{directory}/state"
 [[account]]
 sid = "{ACCOUNT}"
 token = "{TOKEN}"
+{account}
 {tls}
 [[listener]]
 name = "udp"

@@ -144,7 +144,11 @@ impl World {
                 }
             }
             Event::Offered(_) => self.orders.push(self.now + self.dice.millis(0, 3_000)),
-            Event::Headers(_) | Event::Ended(..) | Event::RequestEnded { .. } => {}
+            Event::Headers(_)
+            | Event::EarlyMedia(_)
+            | Event::ReferNotified(..)
+            | Event::Ended(..)
+            | Event::RequestEnded { .. } => {}
         }
     }
 

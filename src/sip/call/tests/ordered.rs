@@ -261,7 +261,9 @@ fn undecided_and_refused() {
     }
     bench.act(sid, leave("Not now", "X-Reason")).expect("taken");
     let refusal = bench.at_phone(&erin);
-    assert!(refusal.start().starts_with("480 Not now") && refusal.text().contains("\r\nX-Reason: no verbs\r\n"));
+    assert!(
+        refusal.start().starts_with("480 Not now") && refusal.text().contains("\r\nX-Reason: no verbs\r\n")
+    );
     assert_eq!(bench.life(sid).last(), Some(&(CallStatus::Failed, 480)));
     bench.end();
 }
@@ -414,7 +416,12 @@ fn requests_by_order() {
     let info = bench.at_phone(&bob);
     assert!(info.method() == Method::Info && info.text().ends_with("\r\n\r\nSignal=5"));
     bench.reply(&bob, &info, 415, "", "");
-    assert!(bench.has(&Event::RequestEnded { sid: one, ticket: 77, code: 415, reason: "Unsupported Media Type".into() }));
+    assert!(bench.has(&Event::RequestEnded {
+        sid: one,
+        ticket: 77,
+        code: 415,
+        reason: "Unsupported Media Type".into()
+    }));
     bench.act(one, hangup()).expect("taken");
     bench.hung_up(&bob);
     bench.end();

@@ -29,6 +29,14 @@ const MOST_GLARES: u8 = 3;
 /// The longest Retry-After that is waited for.
 const LONGEST_RETRY: u32 = 10;
 
+/// What Referred-By says.
+#[derive(Clone, Debug)]
+struct Referrer {
+    /// A display name, or nothing.
+    name: Box<[u8]>,
+    uri: Box<[u8]>,
+}
+
 /// A REFER of Baton's.
 #[derive(Debug)]
 pub(super) struct Transferor {
@@ -36,8 +44,7 @@ pub(super) struct Transferor {
     pub(super) at: CallSid,
     order: ReferOrder,
     headers: Headers,
-    /// Referred-By: display name and URI.
-    by: (Box<[u8]>, Box<[u8]>),
+    by: Referrer,
     /// Refer-To's URIs: the one that is tried, and what may be tried after it.
     targets: VecDeque<Box<[u8]>>,
     pub(super) subscriber: Subscriber,
@@ -85,7 +92,7 @@ impl Calls {
             call: at,
             account: party.account.clone().unwrap_or_else(|| "".into()),
             role: ReferRole::Transferor,
-            from: String::from_utf8_lossy(&by.1).into_owned(),
+            from: String::from_utf8_lossy(&by.uri).into_owned(),
             to: String::from_utf8_lossy(shown).into_owned(),
         };
         let (trunk, force, hold) = (party.trunk, order.force, order.hold);
@@ -158,11 +165,11 @@ impl Calls {
         Ok(targets)
     }
 
-    /// Referred-By's display name and URI.
-    fn referred_by(&self, at: CallSid, given: Option<&str>) -> Result<(Box<[u8]>, Box<[u8]>), Refused> {
+    /// Who is said to ask for it.
+    fn referred_by(&self, at: CallSid, given: Option<&str>) -> Result<Referrer, Refused> {
         let Some(given) = given else {
             let own = self.facts(at).map(|facts| facts.local_uri.into()).unwrap_or_default();
-            return Ok((Box::default(), own));
+            return Ok(Referrer { name: Box::default(), uri: own });
         };
         if given.bytes().any(|b| b.is_ascii_control()) {
             return Err(Refused::Malformed);
@@ -176,7 +183,7 @@ impl Calls {
         };
         let uri = self.at_contact(at, uri.as_bytes())?;
         match std::str::from_utf8(&uri) {
-            Ok(text) if fits_brackets(text) => Ok((name, uri)),
+            Ok(text) if fits_brackets(text) => Ok(Referrer { name, uri }),
             _ => Err(Refused::Malformed),
         }
     }
@@ -202,7 +209,7 @@ impl Calls {
         let said = extra.iter().any(|(name, _)| name.eq_ignore_ascii_case("Referred-By"));
         if !said {
             let mut value = Vec::new();
-            write::put_name_addr(&mut value, &by.0, &by.1);
+            write::put_name_addr(&mut value, &by.name, &by.uri);
             headers.push(("Referred-By".into(), value.into()));
         }
         if no_subscription {

@@ -698,7 +698,10 @@ impl Stage {
 
     /// The codes that NOTIFYs told of our own Refers.
     pub(super) fn notified(&self) -> Vec<u16> {
-        self.events.iter().filter_map(|e| if let Event::ReferNotified(_, _, n) = e { Some(*n) } else { None }).collect()
+        self.events
+            .iter()
+            .filter_map(|e| if let Event::ReferNotified(_, _, n) = e { Some(*n) } else { None })
+            .collect()
     }
 
     /// The requests of a method that left for a phone.

@@ -34,17 +34,18 @@ fn users_without_a_host() {
         (2, "\"The \\\"desk\\\"\" <desk>", "\"The \\\"desk\\\"\" <sip:desk@HOST>"),
         (3, "Desk <sip:d@h>", "\"Desk\" <sip:d@h>"),
     ] {
-        stage.refer(alice, |order| {
-            (order.sid, order.to) = (ReferSid(n), "+4930100300".into());
-            by(order, given);
-        })
-        .expect("taken");
+        stage
+            .refer(alice, |order| {
+                (order.sid, order.to) = (ReferSid(n), "+4930100300".into());
+                by(order, given);
+            })
+            .expect("taken");
         let refer = stage.sent("alice", Method::Refer).last().cloned().expect("a REFER");
-        let to = text(&refer, HeaderId::ReferTo);
+        let to = text(refer, HeaderId::ReferTo);
         let host = to.strip_prefix("<sip:+4930100300@").and_then(|rest| rest.strip_suffix('>'));
         let host = host.expect("a host").to_owned();
         assert!(!host.is_empty() && !host.contains(':'), "{host}");
-        assert_eq!(text(&refer, HeaderId::ReferredBy), expected.replace("HOST", &host));
+        assert_eq!(text(refer, HeaderId::ReferredBy), expected.replace("HOST", &host));
         stage.notifies("alice", 486, "terminated;reason=noresource");
     }
     for wrong in ["x\r\ny", "sip:"] {

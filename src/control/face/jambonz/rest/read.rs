@@ -1,0 +1,95 @@
+//! Calls, as they are shown (9.4).
+
+use super::error::Error;
+use super::json;
+use crate::control::App;
+use crate::control::auth::Account;
+use crate::control::face::jambonz::facts::Facts;
+use crate::control::query::Query;
+use crate::record::{CallFilter, CallOrder, CallRecord, CallSort, Excerpt};
+use crate::sip::event::{CallSid, Direction};
+use axum::body::Body;
+use axum::http::{Response, StatusCode};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long a call that has ended is shown.
+const SHOWN: Duration = Duration::from_secs(3_600);
+/// Calls that are looked at for a list, the newest first.
+const LOOKED_AT: u64 = 1_000;
+
+pub(super) async fn list(app: &App, account: &Account, query: &str) -> Result<Response<Body>, Error> {
+    let query = Query::parse(query).map_err(|_| Error::bad("the query cannot be read"))?;
+    let owner = account.sid.clone();
+    let order = CallOrder { by: CallSort::Created, descending: true };
+    let excerpt = Excerpt { offset: 0, count: LOOKED_AT, limit: None };
+    let page = app.records.read(move |session| session.calls(&owner, &CallFilter::default(), order, excerpt));
+    let mut records = page.await?.items;
+    // Calls that were placed a moment ago.
+    for live in app.engine.live.of_account(&account.sid) {
+        if !records.iter().any(|record| record.sid == live.record.sid) {
+            records.push(live.record);
+        }
+    }
+    let now = app.engine.live.now();
+    let wanted = |fields: &serde_json::Map<String, Value>| {
+        [("direction", "direction"), ("from", "from"), ("to", "to"), ("callStatus", "call_status")]
+            .into_iter()
+            .all(|(asked, field)| {
+                query.value(asked).is_none_or(|value| fields.get(field) == Some(&value.into()))
+            })
+    };
+    let shown = records
+        .into_iter()
+        .filter(|record| record.ended.is_none_or(|ended| now.since(ended) < SHOWN))
+        .map(|record| fields(app, record))
+        .filter(wanted)
+        .map(Value::Object)
+        .collect();
+    Ok(json(StatusCode::OK, &Value::Array(shown)))
+}
+
+pub(super) async fn one(
+    app: &App,
+    account: &Account,
+    named: &(String, CallSid),
+) -> Result<Response<Body>, Error> {
+    let record = record(app, account, named).await?;
+    Ok(json(StatusCode::OK, &Value::Object(fields(app, record))))
+}
+
+pub(super) fn count(app: &App, account: &Account) -> Response<Body> {
+    let live = app.engine.live.of_account(&account.sid);
+    let inbound = live.iter().filter(|call| call.record.direction == Direction::Inbound).count();
+    json(StatusCode::OK, &json!({ "inbound": inbound, "outbound": live.len() - inbound }))
+}
+
+/// A call's record: what is known of one that is alive, or what is written. Whose call it is, is told to
+/// its owner only.
+pub(super) async fn record(
+    app: &App,
+    account: &Account,
+    (text, sid): &(String, CallSid),
+) -> Result<CallRecord, Error> {
+    if app.engine.jambonz.is_deleted(text) {
+        return Err(Error::not_found());
+    }
+    let live = app.engine.live.call(*sid).filter(|_| *text == app.engine.sid_text(*sid));
+    let record = match live {
+        Some(live) => live.record,
+        None => {
+            let wanted = text.clone();
+            let read = app.records.read(move |session| session.call(&wanted)).await?;
+            read.ok_or(Error::not_found())?
+        }
+    };
+    match record.account == account.sid {
+        true => Ok(record),
+        false => Err(Error::not_found()),
+    }
+}
+
+fn fields(app: &App, record: CallRecord) -> serde_json::Map<String, Value> {
+    let (customer_data, application_sid) = app.engine.jambonz.known(record.sid);
+    Facts { customer_data, application_sid, ..Facts::new(record) }.fields()
+}
