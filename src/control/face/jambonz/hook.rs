@@ -169,12 +169,12 @@ impl Notification for Post {
         }
     }
 
-    fn request(&self, _: usize) -> Request {
+    fn request(&self, _: usize) -> Option<Request> {
         let (method, url) = (self.hook.method.clone(), self.hook.url.clone());
         if method == Method::GET {
             // The vendor's sends nothing at all (2.3).
             let request = Request::form(method, url, scalars(&self.fields));
-            return Request { redirects: 0, ..request };
+            return Some(Request { redirects: 0, ..request });
         }
         let body = print(&self.fields);
         let mut headers = Vec::new();
@@ -184,7 +184,7 @@ impl Notification for Post {
         {
             headers.push((SIGNATURE, value));
         }
-        Request { method, url, content: Content::Json(body.into()), headers, redirects: 0 }
+        Some(Request { method, url, content: Content::Json(body.into()), headers, redirects: 0 })
     }
 
     fn timeout(&self) -> Option<Duration> {

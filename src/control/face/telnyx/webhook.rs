@@ -2,7 +2,7 @@
 
 use super::payload::timestamp;
 use super::sign::Signer;
-use crate::control::webhook::{Content, Notification, Request};
+use crate::control::webhook::{Content, Notification, REDIRECTS, Request};
 use crate::io::Clock;
 use crate::sip::time::Time;
 use axum::http::{HeaderName, HeaderValue, Method};
@@ -85,7 +85,7 @@ impl Notification for Webhook {
         let signature = HeaderValue::try_from(self.signer.sign(now, &body)).ok();
         let headers = signature.map(|signature| (SIGNATURE, signature));
         let headers = headers.into_iter().chain([(TIMESTAMP, HeaderValue::from(now))]).collect();
-        Some(Request { method, url, content, headers })
+        Some(Request { method, url, content, headers, redirects: REDIRECTS })
     }
 
     fn timeout(&self) -> Option<Duration> {
