@@ -26,6 +26,7 @@ fn a_ringing_call_is_canceled() {
     let (server, receiver) = (Server::start(), Receiver::start());
     let (_, sid) = place(&server, &receiver, "");
     server.shards.change(sid, CallStatus::Ringing);
+    while server.json(&resource(sid))["status"] != "ringing" {}
     let answer = server.post(&resource(sid), "Status=canceled");
     assert_eq!((answer.status, &answer.json()["status"]), (200, &"ringing".into()));
     assert_eq!(server.shards.action(sid), Action::Cancel);
