@@ -179,8 +179,12 @@ fn calls_are_answered() {
         let answer = stage.command(&id, name, json!({ "cause": "USER_BUSY" }));
         assert_eq!((answer.status, error(&answer).1.as_str()), (422, "10015"), "{name}");
     }
-    stage.done(&id, "hangup", json!({}));
-    stage.server.shards.hang_up(call(1));
+    stage.done(&id, "hangup", json!({ "custom_headers": [{ "name": "Reason", "value": "Q.850;cause=16" }] }));
+    match stage.server.shards.action(call(1)) {
+        Action::Hangup { status: None, reason } => assert_eq!(reason.as_deref(), Some("Q.850;cause=16")),
+        other => panic!("{other:?}"),
+    }
+    stage.server.shards.end_by(call(1), CallStatus::Completed, 0, EndedBy::Control);
     assert_eq!(stage.expect("call.hangup")["hangup_cause"], "normal_clearing");
 }
 

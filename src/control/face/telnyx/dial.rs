@@ -258,7 +258,8 @@ impl Transfer {
     }
 }
 
-/// The end of a leg by command; with header fields for its BYE or final response.
-pub(super) fn leaving(_headers: Vec<(String, String)>) -> Action {
-    Action::Hangup { status: None, reason: None }
+/// The end of a leg by command; of its header fields, a BYE or final response carries Reason.
+pub(super) fn leaving(headers: Vec<(String, String)>) -> Action {
+    let reason = headers.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("Reason"));
+    Action::Hangup { status: None, reason: reason.map(|(_, value)| value) }
 }
