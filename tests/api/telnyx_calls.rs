@@ -181,7 +181,9 @@ fn calls_are_answered() {
     }
     stage.done(&id, "hangup", json!({ "custom_headers": [{ "name": "Reason", "value": "Q.850;cause=16" }] }));
     match stage.server.shards.action(call(1)) {
-        Action::Hangup { status: None, reason } => assert_eq!(reason.as_deref(), Some("Q.850;cause=16")),
+        Action::Leave(leave) => {
+            assert_eq!(leave.headers, [("Reason".to_owned(), "Q.850;cause=16".to_owned())])
+        }
         other => panic!("{other:?}"),
     }
     stage.server.shards.end_by(call(1), CallStatus::Completed, 0, EndedBy::Control);

@@ -56,7 +56,7 @@ fn commands() -> Vec<(&'static str, &'static str, Fields, Vec<&'static str>)> {
         (
             "hangup",
             "Ends the call.",
-            vec![("custom_headers", headers("Of these, Reason goes into the BYE or the final response."))],
+            vec![("custom_headers", headers("Header fields of the BYE, or of the final response."))],
             vec![],
         ),
         (

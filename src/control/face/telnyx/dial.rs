@@ -12,7 +12,7 @@ use crate::control::engine::Engine;
 use crate::control::health::Readiness;
 use crate::control::orders::NotTaken;
 use crate::record::CallRecord;
-use crate::sip::command::{Action, Dial, DialParty, Order, Party, Place, Refused};
+use crate::sip::command::{Action, Dial, DialParty, Leave, Order, Party, Place, Refused};
 use crate::sip::event::Direction;
 use crate::sip::plan::Credentials;
 use axum::body::Body;
@@ -258,8 +258,10 @@ impl Transfer {
     }
 }
 
-/// The end of a leg by command; of its header fields, a BYE or final response carries Reason.
+/// The end of a leg by command, with header fields for its BYE or final response.
 pub(super) fn leaving(headers: Vec<(String, String)>) -> Action {
-    let reason = headers.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("Reason"));
-    Action::Hangup { status: None, reason: reason.map(|(_, value)| value) }
+    match headers.is_empty() {
+        true => Action::Hangup { status: None, reason: None },
+        false => Action::Leave(Box::new(Leave { status: None, phrase: None, headers })),
+    }
 }
