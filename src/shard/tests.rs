@@ -311,7 +311,7 @@ fn a_transfer_is_seen() {
 }
 
 /// What is told of a transfer that succeeds.
-fn relayed(change: impl FnOnce(&mut Plan)) -> Vec<Box<ReferSnapshot>> {
+fn relayed(change: impl FnOnce(&mut Plan)) -> Vec<ReferSnapshot> {
     let mut stage = Stage::with(change);
     let (invite, _) = answered(&mut stage);
     let route = format!("Route: {}\n", header(&invite, "Record-Route")[0]);
@@ -341,7 +341,7 @@ fn relayed(change: impl FnOnce(&mut Plan)) -> Vec<Box<ReferSnapshot>> {
     let refers: Vec<_> = stage
         .events()
         .into_iter()
-        .filter_map(|e| if let Event::Refer(r) = e { Some(r) } else { None })
+        .filter_map(|e| if let Event::Refer(r) = e { Some(*r) } else { None })
         .collect();
     stage.pass(Duration::from_secs(400));
     assert_eq!(stage.shard.remains(), 0);

@@ -420,7 +420,7 @@ fn requests_by_order() {
         sid: one,
         ticket: 77,
         code: 415,
-        reason: "Unsupported Media Type".into()
+        reason: "Whatever".into()
     }));
     bench.act(one, hangup()).expect("taken");
     bench.hung_up(&bob);

@@ -281,7 +281,7 @@ fn refused_at_once() {
     let (mut stage, alice, bob) = Stage::talking();
     stage.refer(alice, |_| {}).expect("taken");
     assert_eq!(stage.refer(alice, |order| order.sid = ReferSid(78)), Err(Refused::Busy));
-    assert_eq!(stage.refer(bob, |order| order.to = "nonsense".into()), Err(Refused::Malformed));
+    assert_eq!(stage.refer(bob, |order| order.to = "mailto:c@x".into()), Err(Refused::Malformed));
     assert_eq!(stage.refer(bob, |order| order.to = "sip:c@x?X=%0a".into()), Err(Refused::Malformed));
     let unknown = crate::sip::event::CallSid(12345 << 16);
     assert_eq!(stage.refer(unknown, |_| {}), Err(Refused::Unknown));
