@@ -416,12 +416,7 @@ fn requests_by_order() {
     let info = bench.at_phone(&bob);
     assert!(info.method() == Method::Info && info.text().ends_with("\r\n\r\nSignal=5"));
     bench.reply(&bob, &info, 415, "", "");
-    assert!(bench.has(&Event::RequestEnded {
-        sid: one,
-        ticket: 77,
-        code: 415,
-        reason: "Whatever".into()
-    }));
+    assert!(bench.has(&Event::RequestEnded { sid: one, ticket: 77, code: 415, reason: "Whatever".into() }));
     bench.act(one, hangup()).expect("taken");
     bench.hung_up(&bob);
     bench.end();
