@@ -14,8 +14,10 @@ use tokio::task::JoinSet;
 const CONNECTIONS: usize = 256;
 /// How long a client may take for a request's header, and between two requests.
 const HEADER: Duration = Duration::from_secs(15);
-/// How long a connection may last: one that takes its answer too slowly is cut off.
+/// How long a connection may last.
 const CONNECTION: Duration = Duration::from_secs(300);
+/// How long the request that is under way then may still take.
+const LAST_ANSWER: Duration = Duration::from_secs(30);
 /// Bytes of a request's header at most.
 const HEADER_BYTES: usize = 32 * 1024;
 
@@ -60,7 +62,8 @@ async fn connection(
     _room: OwnedSemaphorePermit,
 ) {
     let _ = stream.set_nodelay(true);
-    let mut builder = Builder::new(TokioExecutor::new());
+    // HTTP/1 from the first byte: looking for HTTP/2 would wait for it without a bound.
+    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER).max_buf_size(HEADER_BYTES);
     let service = TowerToHyperService::new(router);
     let serving = builder.serve_connection(TokioIo::new(stream), service);
@@ -72,7 +75,14 @@ async fn connection(
         tokio::select! {
             // What a client does wrong is its own affair: nothing to log.
             _ = serving.as_mut() => return,
-            () = lifetime.as_mut() => return,
+            // What is under way is answered first: a client that is cut off asks again for what was done.
+            () = lifetime.as_mut() => match std::mem::replace(&mut told, true) {
+                true => return,
+                false => {
+                    serving.as_mut().graceful_shutdown();
+                    lifetime.as_mut().reset(tokio::time::Instant::now() + LAST_ANSWER);
+                }
+            },
             _ = stopping.wait_for(|stop| *stop), if !told => {
                 told = true;
                 serving.as_mut().graceful_shutdown();

@@ -37,7 +37,8 @@ impl EventQueue {
 
     /// Passes an event on to the store, or keeps or drops it.
     pub(crate) fn record(&mut self, event: Event) {
-        self.store.push(event, self.room, &self.counters);
+        let keep = event.is_final();
+        self.store.push(event, keep, self.room, &self.counters);
     }
 
     /// Passes an event of a call that Baton owns on to both. The store comes first: what control has
@@ -45,9 +46,10 @@ impl EventQueue {
     pub(crate) fn control(&mut self, event: Event) {
         let Some(control) = &mut self.control else { return self.record(event) };
         if event.is_recorded() {
-            self.store.push(event.clone(), self.room, &self.counters);
+            self.store.push(event.clone(), event.is_final(), self.room, &self.counters);
         }
-        control.push(event, self.room, &self.counters);
+        let keep = event.is_awaited();
+        control.push(event, keep, self.room, &self.counters);
     }
 
     /// Passes on what waits, as far as there is room now.
@@ -93,7 +95,8 @@ impl<S: Offer> Lane<S> {
         Lane { sender, waiting: VecDeque::new() }
     }
 
-    fn push(&mut self, event: Event, room: usize, counters: &Counters) {
+    /// `keep`: it waits for room, as long as there is any for waiting; else it is dropped.
+    fn push(&mut self, event: Event, keep: bool, room: usize, counters: &Counters) {
         let event = if self.waiting.is_empty() {
             match self.sender.offer(event) {
                 Ok(()) => return,
@@ -102,7 +105,7 @@ impl<S: Offer> Lane<S> {
         } else {
             event
         };
-        if !event.is_final() {
+        if !keep {
             counters.events_dropped.add(1);
         } else if self.waiting.len() < room {
             self.waiting.push_back(event);

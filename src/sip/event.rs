@@ -354,6 +354,15 @@ impl Event {
         matches!(self, Event::CallStarted(_) | Event::CallChanged(_) | Event::Refer(_))
     }
 
+    /// Whether who steers a call waits for this event: without it nothing would go on.
+    pub fn is_awaited(&self) -> bool {
+        match self {
+            Event::CallStarted(_) => true,
+            Event::CallChanged(change) => change.status == CallStatus::InProgress || self.is_final(),
+            _ => self.is_final(),
+        }
+    }
+
     /// Whether the event decides something and must not be dropped for want of room (law 4).
     pub fn is_final(&self) -> bool {
         match self {

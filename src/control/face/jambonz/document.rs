@@ -4,7 +4,7 @@
 
 use super::facts::may_be_given;
 use super::hook::{Hook, Unusable};
-use super::text::print;
+use super::text::{is_tag, print};
 use crate::sip::command::Party;
 use crate::sip::message::Uri;
 use crate::sip::plan::{Credentials, Secret};
@@ -229,7 +229,7 @@ impl Read<'_> {
             "sip:request" => Action::Request(Box::new(self.request()?)),
             "tag" => {
                 let data = self.get("data").ok_or(self.missing("data"))?;
-                Action::Tag(data.is_object().then(|| data.clone()).ok_or(self.wrong("data"))?)
+                Action::Tag(is_tag(data).then(|| data.clone()).ok_or(self.wrong("data"))?)
             }
             media => {
                 let early = self.get("earlyMedia").and_then(Value::as_bool).unwrap_or(false);

@@ -279,7 +279,7 @@ impl Driver {
     }
 
     fn skipped(&self, verb: &'static str) -> Next {
-        tracing::info!(event = "jambonz.skipped", call = %self.sid(), verb, "not for a call in this state");
+        tracing::debug!(event = "jambonz.skipped", call = %self.sid(), verb, "not for a call in this state");
         Next::Verb
     }
 
@@ -288,7 +288,7 @@ impl Driver {
         if answers {
             self.answer().await?;
         }
-        tracing::info!(event = "jambonz.skipped", call = %self.sid(), verb, "a verb that needs media");
+        tracing::debug!(event = "jambonz.skipped", call = %self.sid(), verb, "a verb that needs media");
         self.engine.jambonz.count_skipped();
         Ok(match self.engine.media_fails {
             true => Next::Failed(format!("{verb} needs media")),

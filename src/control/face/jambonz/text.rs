@@ -3,6 +3,14 @@
 
 use serde_json::Value;
 
+/// The most that an application may keep with a call, as text: it goes out with everything told of the call.
+const TAG: usize = 4_096;
+
+/// Whether this may be kept with a call: an object, and not a long one.
+pub(super) fn is_tag(value: &Value) -> bool {
+    value.is_object() && print(value).len() <= TAG
+}
+
 /// Prints a value without blanks.
 pub(super) fn print(value: &Value) -> String {
     let mut out = String::new();

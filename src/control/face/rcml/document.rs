@@ -6,6 +6,8 @@ use crate::control::webhook::http_method;
 use axum::http::Method;
 use std::time::Duration;
 
+/// Verbs of a document: what is done at once must not be done without end.
+const VERBS: usize = 200;
 /// Nouns of a Dial (rcml 5.1).
 const NOUNS: usize = 10;
 
@@ -99,7 +101,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Verb>, Malformed> {
     if root.name != "Response" {
         return Err(Malformed::Root);
     }
-    Ok(root.children.iter().filter_map(verb).collect())
+    let verbs: Vec<Verb> = root.children.iter().filter_map(verb).collect();
+    if verbs.len() > VERBS { Err(Malformed::TooLarge) } else { Ok(verbs) }
 }
 
 fn verb(element: &Element) -> Option<Verb> {

@@ -235,6 +235,8 @@ impl Driver {
 
     async fn execute(&mut self, document: &Document) -> Result<Next, Interrupt> {
         for (place, verb) in document.verbs.iter().enumerate() {
+            // Others' turn: not every verb waits for something.
+            tokio::task::yield_now().await;
             let next = match verb {
                 Verb::Hangup => {
                     self.report_none();
@@ -283,7 +285,7 @@ impl Driver {
     /// There is no media here: the verb is over at once, visibly (rcml 8.2, 8.3).
     async fn without_media(&mut self, verb: &'static str, base: &Url) -> Result<Next, Interrupt> {
         self.answer().await?;
-        tracing::info!(event = "rcml.skipped", call = %self.sid(), verb, "a verb that needs media");
+        tracing::debug!(event = "rcml.skipped", call = %self.sid(), verb, "a verb that needs media");
         self.engine.rcml.count_skipped();
         match self.engine.media_fails {
             true => Ok(Next::Failed(Failed::executing(base))),

@@ -211,13 +211,16 @@ async fn carry_out(
             };
             let done = order(Action::Answer { sdp: None, headers }).await;
             if done.is_err() {
-                leg.state().hooks = former;
+                let mut state = leg.state();
+                (state.hooks, state.decided) = (former, false);
             }
             done
         }
         Wanted::Reject { status } => {
             leg.state().decided = true;
-            order(Action::Hangup { status: Some(status), reason: None }).await
+            let done = order(Action::Hangup { status: Some(status), reason: None }).await;
+            leg.state().decided = done.is_ok();
+            done
         }
         Wanted::Hangup { headers } => {
             leg.state().hung_up = true;
@@ -228,8 +231,12 @@ async fn carry_out(
             done
         }
         Wanted::Transfer(transfer) => {
-            leg.state().decided = true;
-            transfer.carry_out(engine, leg).await
+            let former = std::mem::replace(&mut leg.state().decided, true);
+            let done = transfer.carry_out(engine, leg).await;
+            if done.is_err() {
+                leg.state().decided = former;
+            }
+            done
         }
         Wanted::Bridge { with } => bridge(engine, leg, &with).await,
         Wanted::Refer(wanted) => refer::refer(engine, leg, wanted).await,
@@ -251,13 +258,15 @@ async fn bridge(engine: &Engine, leg: &Leg, with: &str) -> Result<(), Fault> {
     if engine.live.call(other.sid).is_none() {
         return Err(Fault::ended());
     }
-    leg.state().decided = true;
-    other.state().decided = true;
+    let decided = [leg, &*other].map(|leg| std::mem::replace(&mut leg.state().decided, true));
     let session = leg.state().session.clone();
     let former = std::mem::replace(&mut other.state().session, session);
     let done = engine.live.orders().ask(Order::Leg(leg.sid, Action::Join(other.sid))).await.map_err(refused);
     if done.is_err() {
-        other.state().session = former;
+        let mut state = other.state();
+        (state.session, state.decided) = (former, decided[1]);
+        drop(state);
+        leg.state().decided = decided[0];
     }
     done
 }

@@ -195,7 +195,8 @@ impl Calls {
         }
         let facts = self.facts(at).ok_or(Refused::Unknown)?;
         let contact = Uri::parse(facts.remote_target).map_err(|_| Refused::Unknown)?;
-        Ok([b"sip:", given, b"@", contact.host].concat().into())
+        let (open, close): (&[u8], &[u8]) = if contact.host_is_v6() { (b"[", b"]") } else { (b"", b"") };
+        Ok([b"sip:", given, b"@", open, contact.host, close].concat().into())
     }
 
     /// Sends the REFER, for the first time or again.

@@ -6,6 +6,7 @@ use crate::control::App;
 use crate::control::auth::Account;
 use crate::control::face::jambonz::document::{WrongTarget, headers_of, parse, target};
 use crate::control::face::jambonz::hook::{Hook, Signs, Unusable};
+use crate::control::face::jambonz::text::is_tag;
 use crate::control::face::jambonz::{Program, ids};
 use crate::control::health::Readiness;
 use crate::control::{Application, ApplicationKind, HttpMethod};
@@ -108,8 +109,8 @@ impl Wanted {
         }
         program.customer_data = match get("tag") {
             None => None,
-            Some(Value::Object(data)) => Some(Value::Object(data.clone())),
-            Some(_) => return Err(Error::bad("tag must be an object")),
+            Some(data) if is_tag(data) => Some(data.clone()),
+            Some(_) => return Err(Error::bad("tag must be an object of at most 4 KiB")),
         };
         let timeout = seconds(get("timeout"), "timeout")?.unwrap_or(RING).clamp(1, LONGEST_RING);
         program.time_limit =

@@ -8,6 +8,7 @@ use crate::control::App;
 use crate::control::auth::Account;
 use crate::control::face::jambonz::document::headers_of;
 use crate::control::face::jambonz::request::LONGEST;
+use crate::control::face::jambonz::text::is_tag;
 use crate::control::face::jambonz::{Program, Word, start};
 use crate::control::orders::NotTaken;
 use crate::record::CallRecord;
@@ -70,7 +71,6 @@ pub(super) async fn delete(
     named: &(String, CallSid),
 ) -> Result<Response<Body>, Error> {
     let record = record(app, account, named).await?;
-    app.engine.jambonz.delete(&named.0);
     if !record.status.is_final() {
         let leave = Order::Leg(record.sid, Action::Leave(Box::default()));
         match app.engine.live.orders().ask(leave).await {
@@ -78,6 +78,7 @@ pub(super) async fn delete(
             Err(error) => return Err(error.into()),
         }
     }
+    app.engine.jambonz.delete(&named.0);
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
@@ -116,8 +117,8 @@ impl Change {
             },
             "sip_request" => request(members.get("sip_request").unwrap_or(&Value::Null))?,
             "tag" => match get("tag") {
-                Some(data @ Value::Object(_)) => Change::Tag(data),
-                _ => return Err(Error::bad("tag must be an object")),
+                Some(data) if is_tag(&data) => Change::Tag(data),
+                _ => return Err(Error::bad("tag must be an object of at most 4 KiB")),
             },
             _ => Change::Nothing,
         })
