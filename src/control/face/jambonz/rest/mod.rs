@@ -36,27 +36,33 @@ async fn route(
 ) -> Result<Response<Body>, Error> {
     let path = path.strip_prefix("/v1/Accounts/").unwrap_or(path);
     let mut segments = path.trim_end_matches('/').split('/');
-    let account = admit(app, headers, segments.next().unwrap_or(""))?;
+    let named = segments.next().unwrap_or("");
     let rest: Vec<&str> = segments.collect();
-    let reads = matches!(*method, Method::GET | Method::HEAD);
-    match rest.as_slice() {
-        ["Calls"] if *method == Method::POST => create::create(app, account, &object(body).await?).await,
-        ["Calls"] if reads => read::list(app, account, query.unwrap_or("")).await,
-        ["Calls"] => Ok(not_allowed("GET, HEAD, POST")),
-        ["CallCount"] if reads => Ok(read::count(app, account)),
-        ["CallCount"] => Ok(not_allowed("GET, HEAD")),
-        ["Calls", sid] => {
+    let methods = match rest.as_slice() {
+        ["Calls"] => "GET, HEAD, POST",
+        ["CallCount"] => "GET, HEAD",
+        ["Calls", _] => "DELETE, GET, HEAD, POST, PUT",
+        _ => return admit(app, headers, named).and(Err(Error::not_found())),
+    };
+    if !methods.split(", ").any(|allowed| allowed == method.as_str()) {
+        let known = app.accounts.bearer(headers, None).ok_or(Error::Unauthorized);
+        return known.map(|_| not_allowed(methods));
+    }
+    let account = admit(app, headers, named)?;
+    match (rest.as_slice(), method) {
+        (["Calls"], &Method::POST) => create::create(app, account, &object(body).await?).await,
+        (["Calls"], _) => read::list(app, account, query.unwrap_or("")).await,
+        (["Calls", sid], _) => {
             let named = ids::call(sid, app.engine.live.node()).ok_or(Error::bad_sid())?;
             match *method {
-                Method::GET | Method::HEAD => read::one(app, account, &named).await,
                 Method::PUT | Method::POST => {
                     update::update(app, account, &named, &object(body).await?).await
                 }
                 Method::DELETE => update::delete(app, account, &named).await,
-                _ => Ok(not_allowed("DELETE, GET, HEAD, POST, PUT")),
+                _ => read::one(app, account, &named).await,
             }
         }
-        _ => Err(Error::not_found()),
+        _ => Ok(read::count(app, account)),
     }
 }
 
