@@ -1,6 +1,7 @@
 """A web server that plays an application: it serves documents and notes every request, in order."""
 
 import http.server
+import json
 import threading
 import time
 import urllib.parse
@@ -53,6 +54,10 @@ class Web:
     def got(self, path):
         """Requests to a path: their parameters, of query and form together."""
         return [dict(r["query"] + r["form"]) for r in self.requests if r["path"] == path]
+
+    def told(self, path):
+        """Requests to a path: their bodies, which are JSON."""
+        return [json.loads(r["body"]) for r in self.requests if r["path"] == path]
 
     def stop(self):
         self.server.shutdown()
