@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from harness import baton as server
 from harness import procs
-from harness.compose import bye, notify
+from harness.compose import IGNORED, bye, notify
 from lab import reported, values
 from owned import UP
 
-# A REFER that no NOTIFY follows is given up after 64·T1, here 13 s.
+# A REFER that no answer or no NOTIFY follows is given up after 64·T1, here 13 s.
 T1 = "200ms"
 LONGEST = 30
 # What differs between the records of one course.
@@ -55,6 +55,8 @@ CASES = [
     Case("refused", "405 to the REFER", [405, "BYE"], ("405", None, None), ([], 405, None), [("call.refer.failed", 405)]),
     # [restcomm-refers 10] [rcml 24] [jambonz 15] [telnyx 15]
     Case("silent", "202, then silence", [202, "BYE"], ("202", None, None), ([], 202, None), failed(408)),
+    # [restcomm-refers 9] [rcml 23] [telnyx 15]
+    Case("unheard", "no answer to the REFER", [IGNORED, "BYE"], ("408", None, None), ([], 408, None), [("call.refer.failed", 408)]),
     # [restcomm-refers 11] [rcml 25] [jambonz 19] [telnyx 16]
     Case("gone", "NOTIFY 100, 180, then BYE", [*told(100, 180), bye()], ("202", "180", "canceled"),
          (["100", "180"], 202, None), failed(487), call="completed"),

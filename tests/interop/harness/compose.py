@@ -5,8 +5,7 @@
 A word in capitals is a request that must come (and is answered 200 when nothing else follows that answers it); a number is
 the answer to the last such request, which may come after something that the phone sends itself; `notify`, `bye`, `refer`,
 `reinvite`, `pause` are what the phone does by itself; `FINAL` takes NOTIFYs until one has a final status; `CANCELED` is
-a CANCEL and what belongs to it; `CHALLENGED` asks
-the request before it for a digest.
+a CANCEL and what belongs to it; `CHALLENGED` asks the request before it for a digest; `IGNORED` leaves it without answer.
 """
 
 import hashlib
@@ -34,6 +33,8 @@ FINAL = object()
 # 407 to the request before it, which must come again. Whether its digest is right is for `digest_is_right`: SIPp itself looks
 # at Authorization only.
 CHALLENGED = object()
+# Nothing: the request before it is not answered, whenever it comes again.
+IGNORED = object()
 CHALLENGE = 'Digest realm="interop", nonce="8f1c6e25a0b947d3", algorithm=MD5, qop="auth"'
 # An ACK that a BYE may overtake.
 ACK_MAYBE = object()
@@ -155,7 +156,8 @@ class _Phone:
             elif isinstance(step, str):
                 answered_later = isinstance(following, Step) and any(isinstance(later, int) for later in steps[at + 1:at + 3])
                 self.request(step, keep=answered_later or CANCELED in steps)
-                if step != "ACK" and not answered_later and not isinstance(following, int) and following is not CHALLENGED:
+                otherwise = answered_later or isinstance(following, int) or following in (CHALLENGED, IGNORED)
+                if step != "ACK" and not otherwise:
                     self.answer(200)
             elif isinstance(step, int):
                 self.answer(step)
@@ -163,6 +165,8 @@ class _Phone:
                 self.out.append(f'  <pause milliseconds="{step.ms}"/>\n')
             elif step is CHALLENGED:
                 self.challenge()
+            elif step is IGNORED:
+                pass
             else:
                 self.send(step)
 
