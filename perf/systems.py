@@ -130,10 +130,7 @@ account = "AC00000000000000000000000000000001"
 name = "bravo"
 targets = ["sip:127.0.0.1:{self.callee_port}"]
 match = {{ source = ["127.0.0.1:{self.callee_port}"] }}
-[[route]]
-from = ["alpha"]
-to = ["bravo"]
-mode = "{self.mode}"
+{self.routes()}
 """
         if self.chosen.baton_config:
             with open(self.chosen.baton_config) as text:
@@ -142,6 +139,14 @@ mode = "{self.mode}"
         with open(path, "w") as out:
             out.write(config)
         self.launch([self.binary or self.chosen.baton, "serve", "--config", path])
+
+    def routes(self):
+        return f'''
+[[route]]
+from = ["alpha"]
+to = ["bravo"]
+mode = "{self.mode}"
+'''
 
     def ready(self):
         return procs.is_bound(self.port) and procs.http(f"http://127.0.0.1:{self.http}/readyz")[0] == 200
