@@ -281,6 +281,19 @@ fn a_call_that_is_not_answered() {
     assert_eq!(receiver.unseen(), 0);
 }
 
+/// [jambonz 6.2] The API ends the call while a transfer waits for its result: no hook is told of that.
+#[test]
+fn the_api_hangs_up() {
+    let (server, receiver, sid) = running(&[refer(&json!({}))]);
+    let order = server.shards.refer(sid);
+    server.shards.referred(&order, sid, 0, snapshot(Some(202), None, ReferStatus::InProgress));
+    server.shards.end_by(sid, CallStatus::Completed, 0, EndedBy::Control);
+    let ended = statuses(&receiver);
+    assert_eq!(ended.last().expect("an end")["call_termination_by"], "jambonz");
+    server.shards.referred(&order, sid, 0, snapshot(Some(202), Some(200), ReferStatus::Completed));
+    assert_eq!(receiver.unseen(), 0);
+}
+
 /// [jambonz 19] [jambonz 20] The peer hangs up: what is known in the end is told, once, and its answer is
 /// not run.
 #[test]

@@ -59,6 +59,8 @@ pub(super) struct Driver {
     /// The legs that were dialled for it.
     pub(super) children: Vec<Facts>,
     pub(super) ended: bool,
+    /// It was ended by an order, the API's or its own.
+    pub(super) ordered_away: bool,
     /// The transfer that is waited for, and what is known of it.
     pub(super) refer: Option<ReferSid>,
     pub(super) referred: Option<Box<ReferSnapshot>>,
@@ -109,6 +111,7 @@ impl Driver {
             call,
             children: Vec::new(),
             ended: false,
+            ordered_away: false,
             refer: None,
             referred: None,
             dialling: None,
@@ -550,6 +553,7 @@ impl Driver {
         let (status, code) = Status::of(&facts.record);
         self.reached(sid, status, code);
         self.ended |= own;
+        self.ordered_away |= own && by == EndedBy::Control;
     }
 
     /// The first status, `trying`, as soon as the call has a Call-ID to be named by.

@@ -101,6 +101,8 @@ impl Driver {
             (refer.status != ReferStatus::InProgress).then(|| refer.clone())
         };
         let result = match self.until_known(Some(LONGEST), Heed::All, decided).await {
+            // Who has ended the call itself does not wait for the result (jambonz 6.2).
+            Err(Interrupt::Gone) if self.ordered_away => return Err(Interrupt::Gone),
             Err(Interrupt::Gone) => self.until_known(Some(AFTER_THE_END), Heed::Changes, decided).await?,
             result => result?,
         };

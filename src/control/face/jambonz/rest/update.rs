@@ -193,7 +193,9 @@ async fn hooks(
             Err(error) => return Err(error.into()),
         }
         let _ = engine.jambonz.say(sid, Word::Release(other));
-        if !start(engine, other, program(hook)) {
+        // It may have an application of its own since a word like this: that is replaced (9.5).
+        let known = engine.jambonz.say(other, Word::Hook(hook.clone(), status.clone()));
+        if !known && (engine.jambonz.has(other) || !start(engine, other, program(hook))) {
             return Err(Error::gone());
         }
     }
