@@ -101,8 +101,7 @@ impl Shard {
             if self.transactions.has_server(message, ready) {
                 return false;
             }
-            let sip = PeerMessage::Sip { flow: *flow, bytes: message.bytes().clone() };
-            out.push(Output::Peer(shard, Box::new(sip)));
+            passed_on(shard, flow, message, out);
             return true;
         }
         if !self.calls.owns(message, ready) {
@@ -125,16 +124,14 @@ impl Shard {
         if owner.is_none()
             && let Some(shard) = self.calls.redirect(ready.call_id)
         {
-            let sip = PeerMessage::Sip { flow: *flow, bytes: message.bytes().clone() };
-            return out.push(Output::Peer(shard, Box::new(sip)));
+            return passed_on(shard, flow, message, out);
         }
         if owner.is_some_and(super::is_owned) {
             let received = self.transactions.receive_response(now, message, ready, &mut self.fx);
             if let Some((client, owner)) = received {
                 if let Some(shard) = self.calls.redirect(ready.call_id).filter(|_| answer) {
                     // C-080: it comes again, as its ACK was lost, which is where the call has gone.
-                    let sip = PeerMessage::Sip { flow: *flow, bytes: message.bytes().clone() };
-                    return out.push(Output::Peer(shard, Box::new(sip)));
+                    return passed_on(shard, flow, message, out);
                 }
                 self.counters.response(Dir::In, message.method(), message.status(), None);
                 self.with_calls(now, out, |calls, cx| calls.response_in(cx, client, owner, message, ready));
@@ -168,4 +165,10 @@ impl Shard {
             }),
         }
     }
+}
+
+/// Hands a message to the shard that has its call, or its address of record.
+pub(super) fn passed_on(shard: u16, flow: &Flow, message: &Message, out: &mut Outbox) {
+    let sip = PeerMessage::Sip { flow: *flow, bytes: message.bytes().clone() };
+    out.push(Output::Peer(shard, Box::new(sip)));
 }

@@ -3,7 +3,8 @@
 //! Bindings belong to the shard of their user, to which a REGISTER is handed whole. Another request
 //! from no trunk, whose From names a domain of ours, is a client's if its credentials say so.
 
-use super::{Output, PeerMessage, Shard};
+use super::Shard;
+use super::arrive::passed_on;
 use crate::shard::Outbox;
 use crate::sip::auth::Verdict;
 use crate::sip::flow::Flow;
@@ -28,8 +29,7 @@ impl Shard {
     ) {
         let owner = aor_of(message).map(|(user, _)| self.place.owner_of(user.as_bytes()));
         if let Some(owner) = owner.filter(|&owner| owner != self.place.index) {
-            let sip = PeerMessage::Sip { flow: *flow, bytes: message.bytes().clone() };
-            return out.push(Output::Peer(owner, Box::new(sip)));
+            return passed_on(owner, flow, message, out);
         }
         // Nothing is kept of one without the right credentials: it costs its sender as much (C-210).
         let mut user = None;

@@ -290,7 +290,12 @@ fn the_api_hangs_up() {
     server.shards.end_by(sid, CallStatus::Completed, 0, EndedBy::Control);
     let ended = statuses(&receiver);
     assert_eq!(ended.last().expect("an end")["call_termination_by"], "jambonz");
-    server.shards.referred(&order, sid, 0, snapshot(Some(202), Some(200), ReferStatus::Completed));
+    server.shards.referred(&order, sid, 1, snapshot(Some(202), Some(200), ReferStatus::Completed));
+    // While another call comes and goes, nothing but statuses is told.
+    up(&server, &receiver, call(2));
+    server.shards.refer(call(2));
+    server.shards.end_by(call(2), CallStatus::Completed, 0, EndedBy::Control);
+    while until(&receiver, "/status").json()["call_status"] != "completed" {}
     assert_eq!(receiver.unseen(), 0);
 }
 
