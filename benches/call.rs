@@ -1,4 +1,4 @@
-//! A proxied call through a whole shard, for counting: INVITE 180 200 ACK BYE 200.
+//! A call through a whole shard, for counting: INVITE 180 200 ACK BYE 200.
 //!
 //! A shard is deterministic: the calls are played once, their inputs kept, and what is counted is
 //! the replay on a second shard with the same seed.
@@ -19,9 +19,20 @@ const PLAYED: u32 = 600;
 const CALLER: &str = "127.0.0.1:5080";
 const CALLEE: &str = "127.0.0.1:5070";
 
-/// Replays `times` calls, with or without records.
-pub fn proxied(times: u32, records: bool) {
-    let plan = Arc::new(plan(records));
+/// What is done with the call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It is passed on.
+    Proxied,
+    /// It is passed on and recorded.
+    Recorded,
+    /// Both its legs are Baton's own, and recorded.
+    Owned,
+}
+
+/// Replays `times` calls.
+pub fn calls(times: u32, mode: Mode) {
+    let plan = Arc::new(plan(mode));
     let inputs = play(&plan);
     let mut shard = shard(&plan);
     let mut out = Outbox::new();
@@ -32,8 +43,12 @@ pub fn proxied(times: u32, records: bool) {
     }
 }
 
-fn plan(records: bool) -> Plan {
-    let text = EMBEDDED.replace("[[account]]", &format!("[records]\nproxied = {records}\n\n[[account]]"));
+fn plan(mode: Mode) -> Plan {
+    let records = mode != Mode::Proxied;
+    let mut text = EMBEDDED.replace("[[account]]", &format!("[records]\nproxied = {records}\n\n[[account]]"));
+    if mode == Mode::Owned {
+        text = text.replace("[[route]]", "[[route]]\nmode = \"b2bua\"");
+    }
     load_text("embedded", &text, Path::new("")).expect("a good configuration").config.plan(1)
 }
 
@@ -53,31 +68,58 @@ fn play(plan: &Arc<Plan>) -> Vec<(Time, Flow, Bytes)> {
     let mut inputs = Vec::new();
     for n in 0..PLAYED {
         let now = Time::from_millis(1_700_000_000_000) + Duration::from_millis(u64::from(n));
-        let mut give = |from: &str, text: String| {
+        // Gives a message to the shard, and finds among those that leave the one which begins like this.
+        let mut give = |from: &str, text: String, wanted: &str| {
             let (flow, bytes) = (flow(from), Bytes::from(text.into_bytes()));
             inputs.push((now, flow, bytes.clone()));
             shard.handle(now, Input::Message { flow, bytes }, &mut out);
-            out.drain().find_map(|output| match output {
-                Output::Send { bytes, .. } => Some(String::from_utf8_lossy(&bytes).into_owned()),
-                _ => None,
-            })
+            let sent: Vec<_> = out
+                .drain()
+                .filter_map(|output| match output {
+                    Output::Send { bytes, .. } => Some(String::from_utf8_lossy(&bytes).into_owned()),
+                    _ => None,
+                })
+                .collect();
+            sent.into_iter().find(|message| message.starts_with(wanted)).unwrap_or_default()
         };
-        let invite =
-            give(CALLER, request(n, "INVITE", 1, "sip:bob@127.0.0.1:5060", "", "")).expect("an INVITE");
-        give(CALLEE, response(&invite, "180 Ringing"));
-        give(CALLEE, response(&invite, "200 OK"));
-        let route = invite.lines().find_map(|l| l.strip_prefix("Record-Route: ")).expect("a route");
-        let route = format!("Route: {route}\r\n");
-        give(CALLER, request(n, "ACK", 1, "sip:bob@127.0.0.1:5070", &route, ";tag=callee"));
-        let bye = request(n, "BYE", 2, "sip:bob@127.0.0.1:5070", &route, ";tag=callee");
-        let bye = give(CALLER, bye).expect("a BYE");
-        give(CALLEE, response(&bye, "200 OK"));
+        let invite = request(n, "INVITE", 1, "sip:bob@127.0.0.1:5060", &Inside::default());
+        let invite = give(CALLER, invite, "INVITE");
+        give(CALLEE, response(&invite, "180 Ringing"), "SIP/2.0 180");
+        let inside = Inside::of(&give(CALLEE, response(&invite, "200 OK"), "SIP/2.0 200"));
+        give(CALLER, request(n, "ACK", 1, &inside.target, &inside), "ACK");
+        let bye = give(CALLER, request(n, "BYE", 2, &inside.target, &inside), "BYE");
+        assert!(!bye.is_empty(), "the call did not come about");
+        give(CALLEE, response(&bye, "200 OK"), "SIP/2.0 200");
     }
     inputs
 }
 
-fn request(n: u32, method: &str, cseq: u32, uri: &str, route: &str, to_tag: &str) -> String {
+/// What the caller says in its dialog: to whom, by which way, under which tag.
+#[derive(Default)]
+struct Inside {
+    target: String,
+    route: String,
+    to_tag: String,
+}
+
+impl Inside {
+    /// Taken from the 2xx to its INVITE.
+    fn of(answer: &str) -> Inside {
+        let value = |name: &str| answer.lines().find_map(|l| l.strip_prefix(name)).unwrap_or("");
+        let contact = value("Contact: ").split_once('<').and_then(|(_, rest)| rest.split_once('>'));
+        let tag = value("To: ").split_once(";tag=").expect("a tag").1;
+        let route = value("Record-Route: ");
+        Inside {
+            target: contact.expect("a contact").0.into(),
+            route: if route.is_empty() { String::new() } else { format!("Route: {route}\r\n") },
+            to_tag: format!(";tag={tag}"),
+        }
+    }
+}
+
+fn request(n: u32, method: &str, cseq: u32, uri: &str, inside: &Inside) -> String {
     let body = if method == "INVITE" { SDP } else { "" };
+    let Inside { route, to_tag, .. } = inside;
     format!(
         "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {CALLER};branch=z9hG4bK-{n}-{cseq}-{method};rport\r\n\
          {route}Max-Forwards: 70\r\nFrom: \"Alice\" <sip:alice@{CALLER}>;tag=c{n}\r\n\

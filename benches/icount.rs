@@ -5,6 +5,7 @@ mod call;
 
 use baton::sip::message::{Edits, Limits, Message};
 use bytes::Bytes;
+use call::Mode;
 use std::hint::black_box;
 
 const INVITE: &[u8] = include_bytes!("messages/invite.sip");
@@ -20,8 +21,9 @@ const CASES: &[Case] = &[
     ("parse-refer", |times| parse(REFER, times)),
     ("edit-invite", forward_invite),
     ("edit-200", forward_response),
-    ("proxied-call", |times| call::proxied(times, false)),
-    ("recorded-call", |times| call::proxied(times, true)),
+    ("proxied-call", |times| call::calls(times, Mode::Proxied)),
+    ("recorded-call", |times| call::calls(times, Mode::Recorded)),
+    ("owned-call", |times| call::calls(times, Mode::Owned)),
 ];
 
 fn main() {

@@ -21,6 +21,8 @@ use tokio::time::Instant;
 /// For how long events gather under load. Each would else wake this task by itself, which takes more
 /// CPU than the shards need for the event's call; nobody who waits for an HTTP answer notices.
 const GATHER: Duration = Duration::from_millis(4);
+/// The same while nobody follows a call: only the live table and answers to orders wait for them.
+const GATHER_UNFOLLOWED: Duration = Duration::from_millis(10);
 /// More events than this within [`WINDOW`] are load: some 150 calls a second.
 const LOAD: usize = 100;
 /// How often the load is looked at.
@@ -132,7 +134,8 @@ pub(super) async fn run(engine: Arc<Engine>, mut events: Receiver<Event>) {
             (loaded, count, since) = (count > LOAD, 0, now);
         }
         if loaded && events.is_empty() {
-            tokio::time::sleep(GATHER).await;
+            let followed = engine.live.is_followed();
+            tokio::time::sleep(if followed { GATHER } else { GATHER_UNFOLLOWED }).await;
         }
     }
 }

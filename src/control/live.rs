@@ -164,6 +164,11 @@ impl Live {
         }
     }
 
+    /// Whether anybody follows a call.
+    pub(super) fn is_followed(&self) -> bool {
+        self.table().is_followed()
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }

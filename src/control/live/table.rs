@@ -4,7 +4,8 @@ use crate::io::Clock;
 use crate::record::CallRecord;
 use crate::sip::event::{CallChanged, CallSid, CallStarted, CallStatus, Direction, Event, Offered, ReferSid};
 use crate::sip::message::uri::Uri;
-use std::collections::{HashMap, VecDeque};
+use hashbrown::HashMap;
+use std::collections::VecDeque;
 use tokio::sync::mpsc;
 
 /// Idempotency keys remembered; the oldest go first.
@@ -61,6 +62,11 @@ impl Table {
         self.calls.remove(&sid);
     }
 
+    /// Whether any call is followed.
+    pub(super) fn is_followed(&self) -> bool {
+        !self.watches.is_empty()
+    }
+
     pub(super) fn watch(&mut self, sid: CallSid, id: u64, sender: mpsc::Sender<Event>) {
         self.watches.entry(sid).or_default().push((id, sender));
     }
@@ -96,6 +102,9 @@ impl Table {
 
     /// Those whom an event concerns: who follows its calls, or the call that one of them belongs to.
     pub(super) fn followers(&self, event: &Event) -> Vec<mpsc::Sender<Event>> {
+        if self.watches.is_empty() {
+            return Vec::new();
+        }
         let (first, second) = match event {
             Event::CallStarted(started) => (started.sid, started.parent),
             Event::CallChanged(CallChanged { sid, .. }) | Event::Ended(sid, _) => (*sid, self.parent(*sid)),

@@ -130,6 +130,9 @@ impl Calls {
         let Some(party) = self.party_mut(sid) else { return };
         let timer = party.timer.take();
         let join = party.join;
+        // Its leg lingers, and nobody asks for these any more.
+        party.made = None;
+        party.privacy = None;
         if let Some(timer) = timer {
             self.timers.cancel(cx, timer);
         }

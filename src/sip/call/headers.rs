@@ -23,53 +23,46 @@ enum Pass {
 const EVENTS: &[Method] = &[Method::Subscribe, Method::Notify, Method::Refer];
 
 /// The table. What is not in it stays.
-const PASSING: &[(HeaderId, Pass)] = &[
-    // The body.
-    (HeaderId::ContentEncoding, Pass::Both),
-    (HeaderId::ContentDisposition, Pass::Both),
-    (HeaderId::ContentLanguage, Pass::Both),
-    (HeaderId::ContentId, Pass::Both),
-    (HeaderId::MimeVersion, Pass::Both),
-    // Who calls, and why (C-186, C-192 to C-194).
-    (HeaderId::PAssertedIdentity, Pass::Both),
-    (HeaderId::RemotePartyId, Pass::Both),
-    (HeaderId::Privacy, Pass::Both),
-    (HeaderId::Identity, Pass::Requests),
-    (HeaderId::Date, Pass::Both),
-    (HeaderId::Diversion, Pass::Both),
-    (HeaderId::HistoryInfo, Pass::Both),
-    (HeaderId::UserToUser, Pass::Both),
-    (HeaderId::Reason, Pass::Both),
-    (HeaderId::ReferredBy, Pass::Requests),
-    // What it is about.
-    (HeaderId::Subject, Pass::Both),
-    (HeaderId::Priority, Pass::Both),
-    (HeaderId::ResourcePriority, Pass::Both),
-    (HeaderId::Organization, Pass::Both),
-    (HeaderId::AlertInfo, Pass::Both),
-    (HeaderId::CallInfo, Pass::Both),
-    (HeaderId::Geolocation, Pass::Both),
-    (HeaderId::ReplyTo, Pass::Both),
-    (HeaderId::AnswerMode, Pass::Both),
-    (HeaderId::AcceptContact, Pass::Requests),
-    (HeaderId::RejectContact, Pass::Requests),
-    (HeaderId::RequestDisposition, Pass::Requests),
-    (HeaderId::PChargingVector, Pass::Both),
-    (HeaderId::PAccessNetworkInfo, Pass::Both),
-    (HeaderId::AcceptLanguage, Pass::Both),
-    // What the answer means.
-    (HeaderId::ErrorInfo, Pass::Responses),
-    (HeaderId::Warning, Pass::Responses),
-    (HeaderId::RetryAfter, Pass::Responses),
-    // Subscriptions and transfers inside the dialog (C-117).
-    (HeaderId::Event, Pass::Of(EVENTS)),
-    (HeaderId::SubscriptionState, Pass::Of(EVENTS)),
-    (HeaderId::AllowEvents, Pass::Of(EVENTS)),
-    (HeaderId::Expires, Pass::Of(&[Method::Subscribe, Method::Notify, Method::Refer, Method::Message])),
-    (HeaderId::Accept, Pass::Of(&[Method::Subscribe, Method::Options])),
-    (HeaderId::ReferTo, Pass::Of(EVENTS)),
-    (HeaderId::ReferSub, Pass::Of(EVENTS)),
-];
+const fn pass_of(id: HeaderId) -> Option<Pass> {
+    use HeaderId as H;
+    Some(match id {
+        // The body.
+        H::ContentEncoding | H::ContentDisposition | H::ContentLanguage | H::ContentId | H::MimeVersion => {
+            Pass::Both
+        }
+        // Who calls, and why (C-186, C-192 to C-194).
+        H::PAssertedIdentity
+        | H::RemotePartyId
+        | H::Privacy
+        | H::Date
+        | H::Diversion
+        | H::HistoryInfo
+        | H::UserToUser
+        | H::Reason => Pass::Both,
+        H::Identity | H::ReferredBy => Pass::Requests,
+        // What it is about.
+        H::Subject
+        | H::Priority
+        | H::ResourcePriority
+        | H::Organization
+        | H::AlertInfo
+        | H::CallInfo
+        | H::Geolocation
+        | H::ReplyTo
+        | H::AnswerMode
+        | H::PChargingVector
+        | H::PAccessNetworkInfo
+        | H::AcceptLanguage => Pass::Both,
+        H::AcceptContact | H::RejectContact | H::RequestDisposition => Pass::Requests,
+        // What the answer means.
+        H::ErrorInfo | H::Warning | H::RetryAfter => Pass::Responses,
+        // Subscriptions and transfers inside the dialog (C-117).
+        H::Event | H::SubscriptionState | H::AllowEvents | H::ReferTo | H::ReferSub => Pass::Of(EVENTS),
+        H::Expires => Pass::Of(&[Method::Subscribe, Method::Notify, Method::Refer, Method::Message]),
+        H::Accept => Pass::Of(&[Method::Subscribe, Method::Options]),
+        _ => return None,
+    })
+}
 
 /// Names outside [`HeaderId`] that pass; beside them all that begin with `X-`.
 const PASSING_OTHERS: &[&str] = &[
@@ -101,14 +94,11 @@ pub(super) fn passing(message: &Message, believed: bool, trusted: bool) -> Heade
             {
                 false
             }
-            id => PASSING.iter().any(|(passing, pass)| {
-                *passing == id
-                    && match pass {
-                        Pass::Both => true,
-                        Pass::Requests => message.is_request(),
-                        Pass::Responses => !message.is_request(),
-                        Pass::Of(methods) => methods.contains(&method),
-                    }
+            id => pass_of(id).is_some_and(|pass| match pass {
+                Pass::Both => true,
+                Pass::Requests => message.is_request(),
+                Pass::Responses => !message.is_request(),
+                Pass::Of(methods) => methods.contains(&method),
             }),
         })
         .filter_map(|line| Some((std::str::from_utf8(line.name).ok()?.into(), unfolded(line.value))))

@@ -62,13 +62,20 @@ impl Shown {
 /// A party as the Calls API shows it: the user part, else the host.
 fn user_of(raw: &[u8]) -> String {
     match Uri::parse(raw) {
-        Ok(parsed) => text(&uri::decode(parsed.user.unwrap_or(parsed.host))),
+        Ok(parsed) => {
+            let shown = parsed.user.unwrap_or(parsed.host);
+            if shown.contains(&b'%') { text(&uri::decode(shown)) } else { text(shown) }
+        }
         Err(_) => text(raw),
     }
 }
 
 fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes.get(..MAX_TEXT).unwrap_or(bytes)).into_owned()
+    let bytes = bytes.get(..MAX_TEXT).unwrap_or(bytes);
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => String::from_utf8_lossy(bytes).into_owned(),
+    }
 }
 
 impl Calls {

@@ -244,7 +244,7 @@ impl Calls {
         let named = self.find_dialog(replaces.call_id, replaces.to_tag, replaces.from_tag)?;
         let facts = self.facts(self.other(named)?)?;
         let mut out = Vec::with_capacity(128);
-        for part in [facts.call_id, b";to-tag=", facts.remote_tag, b";from-tag=", &facts.local_tag] {
+        for part in [facts.call_id, b";to-tag=", facts.remote_tag, b";from-tag=", &facts.local_tag()] {
             out.extend_from_slice(part);
         }
         if replaces.early_only {

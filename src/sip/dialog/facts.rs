@@ -59,8 +59,7 @@ pub struct LegFacts<'a> {
     pub role: Role,
     /// Call-ID.
     pub call_id: &'a [u8],
-    /// Baton's tag, as it stands in messages.
-    pub local_tag: [u8; 16],
+    tag: u64,
     /// The party's tag; empty while no dialog is there.
     pub remote_tag: &'a [u8],
     /// Where the party's requests go at last: its Contact.
@@ -69,10 +68,6 @@ pub struct LegFacts<'a> {
     pub local: &'a [u8],
     /// The party's From or To value, without tag.
     pub remote: &'a [u8],
-    /// The URI in [`LegFacts::local`].
-    pub local_uri: &'a [u8],
-    /// The URI in [`LegFacts::remote`].
-    pub remote_uri: &'a [u8],
     /// The last session description of ours that counts.
     pub last_sdp_sent: Option<&'a Body>,
     /// The last of the party's that counts.
@@ -92,7 +87,22 @@ pub struct LegFacts<'a> {
     allow: u16,
 }
 
-impl LegFacts<'_> {
+impl<'a> LegFacts<'a> {
+    /// Baton's tag, as it stands in messages.
+    pub fn local_tag(&self) -> [u8; 16] {
+        super::id::hex16(self.tag)
+    }
+
+    /// The URI in [`LegFacts::local`].
+    pub fn local_uri(&self) -> &'a [u8] {
+        uri_of(self.local)
+    }
+
+    /// The URI in [`LegFacts::remote`].
+    pub fn remote_uri(&self) -> &'a [u8] {
+        uri_of(self.remote)
+    }
+
     /// Whether the party's Allow lists a method; `None` when it never sent one.
     pub fn allows(&self, method: Method) -> Option<bool> {
         (self.allow != 0).then_some(self.allow & (1 << method.index()) != 0)
@@ -107,17 +117,14 @@ impl Leg {
                 .values(HeaderId::Allow)
                 .fold(0, |allow, name| allow | 1 << Method::from_bytes(name).index());
         }
-        let listed =
-            |id| TAGS.iter().filter(|(tag, _)| message.lists(id, tag)).fold(0u8, |bits, (_, bit)| bits | bit);
         if message.has(HeaderId::Supported) {
-            self.supported = listed(HeaderId::Supported);
+            self.supported = listed(message, HeaderId::Supported);
         }
-        self.supported |= listed(HeaderId::Require);
+        self.supported |= listed(message, HeaderId::Require);
     }
 
     pub(super) fn facts(&self) -> LegFacts<'_> {
         let dialog = self.dialogs.first();
-        let tag = dialog.map_or(self.tag, |dialog| dialog.local_tag);
         let has = |bit| self.supported & bit != 0;
         LegFacts {
             id: self.id,
@@ -128,13 +135,11 @@ impl Leg {
             },
             role: self.role,
             call_id: &self.call_id,
-            local_tag: super::id::hex16(tag),
+            tag: dialog.map_or(self.tag, |dialog| dialog.local_tag),
             remote_tag: dialog.map_or(&[], |dialog| &dialog.remote_tag),
             remote_target: dialog.map_or(&[], |dialog| &dialog.target),
             local: &self.local,
             remote: &self.remote,
-            local_uri: uri_of(&self.local),
-            remote_uri: uri_of(&self.remote),
             last_sdp_sent: self.sent.as_ref(),
             last_sdp_received: self.received.as_ref(),
             flow: &self.flow,
@@ -154,6 +159,15 @@ impl Leg {
             allow: self.allow,
         }
     }
+}
+
+/// The option tags of a field, as bits.
+fn listed(message: &Message, id: HeaderId) -> u8 {
+    let bits = |name: &[u8]| {
+        let known = TAGS.iter().find(|(tag, _)| name.eq_ignore_ascii_case(tag.as_bytes()));
+        known.map_or(0, |(_, bit)| *bit)
+    };
+    message.values(id).fold(0, |all, name| all | bits(name))
 }
 
 fn uri_of(value: &[u8]) -> &[u8] {

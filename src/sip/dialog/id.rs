@@ -21,10 +21,10 @@ pub(super) fn call_id(cx: &mut Cx<'_>) -> Box<[u8]> {
 
 /// 64 bits as lower-case hex: a tag (RFC 3261 §19.3).
 pub(super) fn hex16(bits: u64) -> [u8; 16] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = [0u8; 16];
-    for (n, byte) in text.iter_mut().enumerate() {
-        let nibble = (bits >> (60 - 4 * n)) as u8 & 0xf;
-        *byte = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bits.to_be_bytes()) {
+        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]]);
     }
     text
 }

@@ -83,6 +83,9 @@ pub(super) struct Pending {
     pub(super) fork: Fork,
 }
 
+/// Mostly one at a time: grows from one, where a `Vec` would make room for four at once.
+type Few<T> = SmallVec<[T; 0]>;
+
 /// See the module's page.
 #[derive(Debug)]
 pub(super) struct Leg {
@@ -122,10 +125,10 @@ pub(super) struct Leg {
     /// The last session descriptions.
     pub(super) sent: Option<Body>,
     pub(super) received: Option<Body>,
-    pub(super) requests: Vec<Request>,
-    pub(super) asked: Vec<Pending>,
-    pub(super) accepted: Vec<Accepted>,
-    pub(super) acks: Vec<Ack>,
+    pub(super) requests: Few<Request>,
+    pub(super) asked: Few<Pending>,
+    pub(super) accepted: Few<Accepted>,
+    pub(super) acks: Few<Ack>,
     /// Legs that end surplus answers, by the tag of their party.
     pub(super) surplus: Vec<(Box<[u8]>, LegId)>,
     /// BYE waits for the ACK (C-140), with these header fields.
@@ -188,10 +191,10 @@ impl Leg {
             session: None,
             sent: None,
             received: None,
-            requests: Vec::new(),
-            asked: Vec::new(),
-            accepted: Vec::new(),
-            acks: Vec::new(),
+            requests: Few::new(),
+            asked: Few::new(),
+            accepted: Few::new(),
+            acks: Few::new(),
             surplus: Vec::new(),
             bye: None,
             alarm: None,
@@ -355,6 +358,23 @@ impl Leg {
         self.state = State::Ended { until: cx.now + cx.plan.timings.t1 * 64 };
         if let Some(by) = by {
             self.tell(desk, LegEvent::Ended { leg: self.id, by, message });
+        }
+    }
+
+    /// What an ended leg does not need for late requests it gives back: at any time there are those of the
+    /// last 64*T1, many more than are up.
+    pub(super) fn slim(&mut self) {
+        if self.asked.is_empty() {
+            self.asked = Few::new();
+        }
+        if self.requests.is_empty() {
+            self.requests = Few::new();
+        }
+        if self.accepted.is_empty() {
+            self.accepted = Few::new();
+        }
+        for dialog in &mut self.dialogs {
+            dialog.said = None;
         }
     }
 

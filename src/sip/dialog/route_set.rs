@@ -150,6 +150,9 @@ fn routes(message: &Message) -> Vec<Box<[u8]>> {
 /// The party's Contact. What follows `?` has no place in a Request-URI (C-035).
 fn contact(message: &Message) -> Option<&[u8]> {
     let written = message.contacts().next()?.ok()?.uri;
+    if memchr::memchr(b'?', written).is_none() {
+        return Some(written);
+    }
     let headers = Uri::parse(written).ok()?.headers.len();
     written.get(..written.len() - if headers == 0 { 0 } else { headers + 1 })
 }

@@ -63,6 +63,9 @@ impl Legs {
     fn settle(&mut self, cx: &mut Cx<'_>, id: LegId) {
         let Some(leg) = self.table.get_mut(id.slot) else { return };
         if !matches!(leg.state, State::Dead) {
+            if leg.has_ended() {
+                leg.slim();
+            }
             return leg.rearm(cx);
         }
         leg.disarm(cx);

@@ -73,7 +73,7 @@ pub fn response_head(
 }
 
 fn has_tag(to: &[u8]) -> bool {
-    NameAddr::parse(to).is_ok_and(|to| to.params.has(b"tag"))
+    memchr::memchr(b';', to).is_some() && NameAddr::parse(to).is_ok_and(|to| to.params.has(b"tag"))
 }
 
 /// A Via line with the source noted in its first value.
@@ -246,10 +246,13 @@ pub fn put_name_addr(out: &mut Vec<u8>, display: &[u8], uri: &[u8]) {
         out.push(b' ');
     } else if !display.is_empty() {
         out.push(b'"');
-        for &byte in display {
-            match byte {
-                b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-                _ => put_clean(out, &[byte]),
+        for part in display.split_inclusive(|b| matches!(b, b'"' | b'\\')) {
+            match part.split_last() {
+                Some((escaped @ (b'"' | b'\\'), before)) => {
+                    put_clean(out, before);
+                    out.extend_from_slice(&[b'\\', *escaped]);
+                }
+                _ => put_clean(out, part),
             }
         }
         out.extend_from_slice(b"\" ");

@@ -145,7 +145,7 @@ impl Calls {
         let theirs = Named {
             call_id: far.call_id.into(),
             to_tag: far.remote_tag.into(),
-            from_tag: far.local_tag.as_slice().into(),
+            from_tag: far.local_tag().as_slice().into(),
             early_only: named.early_only,
         };
         let mut out = Vec::from(b"<");

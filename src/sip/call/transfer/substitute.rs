@@ -162,7 +162,7 @@ impl Calls {
             request.target.secure();
         }
         if let Some(facts) = self.facts(at) {
-            request.add_referrer(facts.remote_uri, &policy);
+            request.add_referrer(facts.remote_uri(), &policy);
         }
         let (by, to, replaces) = (subject.from.clone(), message, request.target.replaces.is_some());
         let shown = to.refer_to().ok().flatten().map(|to| String::from_utf8_lossy(to.uri).into_owned());

@@ -150,10 +150,10 @@ impl Calls {
         let named = Named {
             call_id: far.call_id.into(),
             to_tag: far.remote_tag.into(),
-            from_tag: far.local_tag.as_slice().into(),
+            from_tag: far.local_tag().as_slice().into(),
             early_only: false,
         };
-        let record = asked.as_deref().unwrap_or(far.remote_uri);
+        let record = asked.as_deref().unwrap_or(far.remote_uri());
         let mut targets: VecDeque<Box<[u8]>> = VecDeque::new();
         for uri in [far.remote_target, record] {
             let mut uri = uri.to_vec();
@@ -168,7 +168,7 @@ impl Calls {
     /// Who is said to ask for it.
     fn referred_by(&self, at: CallSid, given: Option<&str>) -> Result<Referrer, Refused> {
         let Some(given) = given else {
-            let own = self.facts(at).map(|facts| facts.local_uri.into()).unwrap_or_default();
+            let own = self.facts(at).map(|facts| facts.local_uri().into()).unwrap_or_default();
             return Ok(Referrer { name: Box::default(), uri: own });
         };
         if given.bytes().any(|b| b.is_ascii_control()) {

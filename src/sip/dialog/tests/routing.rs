@@ -51,10 +51,10 @@ fn names() {
     let mut bench = Bench::new();
     let (leg, tag) = bench.incoming_up();
     let facts = bench.legs.facts(leg).expect("facts");
-    assert_eq!(facts.local_uri, b"sip:100@example.com");
-    assert_eq!(facts.remote_uri, b"sip:carol@example.net");
+    assert_eq!(facts.local_uri(), b"sip:100@example.com");
+    assert_eq!(facts.remote_uri(), b"sip:carol@example.net");
     assert_eq!(facts.remote_target, b"sip:carol@10.0.0.1:5080");
-    assert_eq!(facts.local_tag, tag.as_bytes());
+    assert_eq!(facts.local_tag(), tag.as_bytes());
     assert_eq!((facts.role, facts.trunk), (Role::Callee, Some(crate::sip::plan::TrunkIx(0))));
     bench.with(|legs, cx| legs.bye(cx, leg, &Vec::new()));
     let bye = bench.next();
