@@ -25,7 +25,7 @@ pub(super) struct PendingCall {
     pub(super) account: Arc<str>,
     pub(super) created: Time,
     /// There when the call began since; else there is a row already, or it was lost.
-    pub(super) started: Option<Box<CallStarted>>,
+    pub(super) started: Option<Arc<CallStarted>>,
     pub(super) status: CallStatus,
     pub(super) code: u16,
     pub(super) updated: Time,
@@ -126,7 +126,7 @@ impl Pending {
 }
 
 impl PendingCall {
-    fn started(started: Box<CallStarted>, turn: u64) -> PendingCall {
+    fn started(started: Arc<CallStarted>, turn: u64) -> PendingCall {
         // An INVITE that came in is being worked on; one of ours still has to be answered (Calls
         // API, section 7).
         let status = match started.direction {

@@ -83,7 +83,7 @@ fn at(seconds: u64) -> Time {
 }
 
 fn started(sid: u128, seconds: u64) -> Event {
-    Event::CallStarted(Box::new(CallStarted {
+    Event::CallStarted(Arc::new(CallStarted {
         sid: CallSid(sid),
         account: ACCOUNT.into(),
         at: at(seconds),

@@ -304,7 +304,7 @@ pub struct ReferAsked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A call began.
-    CallStarted(Box<CallStarted>),
+    CallStarted(Arc<CallStarted>),
     /// A call rang, was answered, or ended.
     CallChanged(CallChanged),
     /// A Refer came to be known or changed. Not sent before the REFER's own fate is known.

@@ -315,7 +315,7 @@ pub fn start(n: u128, millis: u64) -> CallStarted {
 }
 
 pub fn started(start: CallStarted) -> Event {
-    Event::CallStarted(Box::new(start))
+    Event::CallStarted(Arc::new(start))
 }
 
 pub fn changed(start: &CallStarted, millis: u64, status: CallStatus) -> Event {

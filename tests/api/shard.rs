@@ -10,7 +10,7 @@ use baton::sip::event::{
     ReferReason, ReferRole, ReferSnapshot, ReferStatus,
 };
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -194,7 +194,7 @@ impl FakeShards {
 
     /// A call comes in and waits for the first application.
     pub fn offer(&self, sid: CallSid, headers: &[(&str, &str)]) {
-        self.tell(Event::CallStarted(Box::new(started(sid, Direction::Inbound, None))));
+        self.tell(Event::CallStarted(Arc::new(started(sid, Direction::Inbound, None))));
         let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let headers = headers.iter().map(pair).collect();
         self.tell(Event::Headers(Box::new(CallHeaders { sid, headers, call_id: "x".into(), code: 0 })));
@@ -212,7 +212,7 @@ impl FakeShards {
 
     /// A leg that was dialled for another begins.
     pub fn dialled(&self, sid: CallSid, parent: CallSid) {
-        self.tell(Event::CallStarted(Box::new(started(sid, Direction::OutboundDial, Some(parent)))));
+        self.tell(Event::CallStarted(Arc::new(started(sid, Direction::OutboundDial, Some(parent)))));
     }
 
     /// What became of a transfer.
@@ -256,7 +256,7 @@ fn placed(place: &Place) -> Event {
         account: place.account.clone(),
         ..started(place.sid, Direction::OutboundApi, None)
     };
-    Event::CallStarted(Box::new(started))
+    Event::CallStarted(Arc::new(started))
 }
 
 fn started(sid: CallSid, direction: Direction, parent: Option<CallSid>) -> CallStarted {

@@ -237,9 +237,10 @@ mod tests {
     use super::*;
     use crate::sip::event::EndedBy;
     use crate::sip::time::Time;
+    use std::sync::Arc;
 
     fn started(sid: u128, parent: Option<u128>) -> Event {
-        Event::CallStarted(Box::new(CallStarted {
+        Event::CallStarted(Arc::new(CallStarted {
             sid: CallSid(sid),
             account: "AC".into(),
             at: Time::from_millis(1_000),

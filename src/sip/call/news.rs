@@ -11,6 +11,7 @@ use crate::sip::event::{
 };
 use crate::sip::message::{HeaderId, Message, NameAddr, Uri, unquote, uri};
 use crate::sip::proxy::Cx;
+use std::sync::Arc;
 
 /// Longest text taken from a message into a record, in bytes.
 const MAX_TEXT: usize = 1_024;
@@ -102,7 +103,7 @@ impl Calls {
             call_id,
             parent: party.parent,
         };
-        self.tell(cx, Event::CallStarted(Box::new(started)));
+        self.tell(cx, Event::CallStarted(Arc::new(started)));
     }
 
     /// A call rings or is answered. A status never goes back, and a final one never changes (7.2).

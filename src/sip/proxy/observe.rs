@@ -78,7 +78,7 @@ impl Proxy {
         cx.counters.call_phase(trunk_in, Direction::Inbound, Phase::Setup, 1);
         if let Some(account) = &account {
             let started = call_started(message, path, &token, account.clone());
-            cx.out.push(Output::Event(Event::CallStarted(Box::new(started))));
+            cx.out.push(Output::Event(Event::CallStarted(Arc::new(started))));
         }
         let key = self.call_key(ready, &token);
         Subject::Call(Box::new(Setup { token, account, key, ringing: false, trunk_out: None }))

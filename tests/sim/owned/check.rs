@@ -95,7 +95,7 @@ impl World {
         let record = &mut self.record;
         match event {
             Event::CallStarted(started) => {
-                record.ids.insert(started.sid, started.call_id);
+                record.ids.insert(started.sid, started.call_id.clone());
                 if record.calls.insert(started.sid, CallStatus::Queued).is_some() {
                     record.fault(format!("{} began twice", started.sid));
                 }

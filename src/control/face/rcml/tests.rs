@@ -88,7 +88,7 @@ impl World {
 
     /// A call comes in for the application.
     async fn offer(&self) {
-        self.tell(Event::CallStarted(Box::new(CallStarted {
+        self.tell(Event::CallStarted(Arc::new(CallStarted {
             sid: CALL,
             account: "AC1".into(),
             at: Clock::new().now(),

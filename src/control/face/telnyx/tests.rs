@@ -95,7 +95,7 @@ impl World {
         engine.telnyx.insert(&leg);
         let world = World { engine, events, orders, told };
         world
-            .tell(Event::CallStarted(Box::new(CallStarted {
+            .tell(Event::CallStarted(Arc::new(CallStarted {
                 sid: CALL,
                 account: "AC1".into(),
                 at: Clock::new().now(),

@@ -54,7 +54,7 @@ pub(super) async fn create(
     let begun = async {
         loop {
             match watch.next().await {
-                Some(Event::CallStarted(started)) if started.sid == sid => return started.call_id,
+                Some(Event::CallStarted(started)) if started.sid == sid => return started.call_id.clone(),
                 Some(Event::Ended(ended, _)) if ended == sid => return String::new(),
                 Some(_) => {}
                 None => return String::new(),
