@@ -172,6 +172,9 @@ impl Calls {
                 if invite {
                     self.legs.ack_request(cx, leg, request, None);
                 }
+                if let Some(sid) = at {
+                    self.said_quietly(sid, request);
+                }
             }
             Purpose::Transfer(transfer) => {
                 self.on_transfer_response(cx, transfer, at, request, status, message);

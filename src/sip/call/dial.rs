@@ -401,7 +401,7 @@ impl Calls {
     }
 
     fn tell_dial(
-        &self,
+        &mut self,
         cx: &mut Cx<'_>,
         sid: CallSid,
         winner: Option<CallSid>,
@@ -409,6 +409,7 @@ impl Calls {
         code: u16,
     ) {
         self.tell(cx, Event::DialEnded(Box::new(DialEnded { sid, winner, status, code })));
+        self.rest_soon(cx, sid);
     }
 
     /// A ringing leg that was called for one party now rings for another. False when it does

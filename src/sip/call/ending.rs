@@ -5,7 +5,7 @@ use super::headers::{cause, reasons};
 use super::media;
 use super::news::status_of;
 use super::party::{Phase, Turn};
-use crate::sip::dialog::{Body, Headers, LegId};
+use crate::sip::dialog::{Headers, LegId};
 use crate::sip::event::{CallSid, CallStatus, EndedBy};
 use crate::sip::message::Message;
 use crate::sip::proxy::Cx;
@@ -128,12 +128,12 @@ impl Calls {
         cause: Option<&'static str>,
     ) {
         let Some(party) = self.party_mut(sid) else { return };
-        let timer = party.timer.take();
+        let (timer, rest) = (party.timer.take(), party.rest.take());
         let join = party.join;
         // Its leg lingers, and nobody asks for these any more.
         party.made = None;
         party.privacy = None;
-        if let Some(timer) = timer {
+        for timer in timer.into_iter().chain(rest) {
             self.timers.cancel(cx, timer);
         }
         self.leaves_owing(cx, sid);
@@ -142,6 +142,9 @@ impl Calls {
         }
         let other = self.unlink(cx, sid);
         if self.on_party_ended(cx, sid, other, by) {
+            if let Some(other) = other {
+                self.deserted(cx, other);
+            }
             return;
         }
         self.dial_lost(cx, sid, by, cause);
@@ -149,8 +152,9 @@ impl Calls {
         let Some(left) = self.party(other) else { return };
         // The control plane decides for a leg that it steers, unless that was called for this one.
         let stays = left.steered && left.parent != Some(sid);
-        if !stays {
-            self.end(cx, other, End { cause, ..End::bye(EndedBy::OtherLeg, reason) });
+        match stays {
+            true => self.deserted(cx, other),
+            false => self.end(cx, other, End { cause, ..End::bye(EndedBy::OtherLeg, reason) }),
         }
     }
 
@@ -172,29 +176,9 @@ impl Calls {
     /// A party is no more.
     pub(super) fn forget(&mut self, cx: &mut Cx<'_>, sid: CallSid) {
         let Some(party) = self.parties.remove(&sid) else { return };
-        if let Some(timer) = party.timer {
+        for timer in party.timer.into_iter().chain(party.rest) {
             self.timers.cancel(cx, timer);
         }
         self.went_home(cx, &party);
-    }
-
-    /// Both of two that talked stay, but not with each other: they are put on hold (RFC 3725 §7).
-    pub(super) fn part(&mut self, cx: &mut Cx<'_>, sid: CallSid) {
-        let Some(other) = self.unlink(cx, sid) else { return };
-        self.silence(cx, sid);
-        self.silence(cx, other);
-    }
-
-    /// A party that talks to nobody hears and says nothing.
-    pub(super) fn silence(&mut self, cx: &mut Cx<'_>, sid: CallSid) {
-        let Some(told) = self.told_sdp(sid).filter(|_| self.phase(sid).is_answered()) else { return };
-        if let Some(offer) = media::inactive(&told) {
-            self.quietly(cx, sid, offer);
-        }
-    }
-
-    /// A re-INVITE of which nobody wants to know what came.
-    pub(super) fn quietly(&mut self, cx: &mut Cx<'_>, sid: CallSid, offer: Body) {
-        let _ = self.send(cx, sid, "INVITE", Headers::new(), Some(offer), None, super::Purpose::Quiet);
     }
 }

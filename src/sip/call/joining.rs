@@ -143,7 +143,7 @@ impl Calls {
         let id = self.fresh() as JoinId;
         let busy = |sid: CallSid| self.party(sid).is_none_or(|party| party.join.is_some());
         let both = busy(survivor) || busy(target) || survivor == target;
-        let before = self.told_sdp(survivor);
+        let before = self.had(survivor);
         let join = Join {
             survivor,
             target,
@@ -163,6 +163,8 @@ impl Calls {
             if let Some(party) = self.party_mut(sid) {
                 party.join = Some(id);
             }
+            // The join tells it something better.
+            self.unsaid(cx, sid);
         }
         match start {
             Start::Answered { answer } => self.offer_survivor(cx, id, &answer, Waits::Nothing),
@@ -511,6 +513,9 @@ impl Calls {
         let left: Vec<CallSid> = [survivor, target].into_iter().filter_map(|sid| self.other(sid)).collect();
         if result == JoinResult::Joined {
             self.link(cx, survivor, target);
+        }
+        for sid in [survivor, target] {
+            self.rest_soon(cx, sid);
         }
         match join.why {
             JoinFor::Dial(parent) => match result {

@@ -126,6 +126,12 @@ pub(super) fn has_media(said: &Body) -> bool {
     Description::parse(&said.bytes).is_none_or(|description| description.streams.iter().any(|s| s.port != 0))
 }
 
+/// Whether its receiver is to send nothing at all.
+pub(super) fn is_silent(told: &Body) -> bool {
+    let still = |s: &Stream<'_>| s.port == 0 || s.direction == Direction::Inactive;
+    Description::parse(&told.bytes).is_some_and(|description| description.streams.iter().all(still))
+}
+
 fn is_null(stream: &Stream<'_>) -> bool {
     stream.connection.is_some_and(|connection| connection.ends_with(b" 0.0.0.0"))
         && stream.direction != Direction::Inactive

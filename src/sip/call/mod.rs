@@ -9,7 +9,7 @@
 //! order  ─► orders ─┬► place ─► dial                                      ├─ across    requests, passed to the other
 //!                   ├► joining (RFC 3725)                                 ├─ joining   answers to our re-INVITEs
 //!                   └► transfer                                           ├─ transfer  REFER, NOTIFY
-//! INVITE with Replaces ─► replaces ─► joining                             └─ ending    CANCEL, BYE
+//! INVITE with Replaces ─► replaces ─► joining                             └─ ending    CANCEL, BYE ─► alone
 //! another shard ─► moving                                                    news tells the control plane
 //! ```
 //!
@@ -19,6 +19,7 @@
 
 mod across;
 mod admit;
+mod alone;
 mod arrival;
 mod dial;
 mod ending;
@@ -433,6 +434,7 @@ impl Calls {
             None => {}
             Some(Timer::Application(sid)) => self.undecided(cx, sid),
             Some(Timer::Limit(sid)) => self.out_of_time(cx, sid),
+            Some(Timer::Rest(sid)) => self.rest(cx, sid),
             Some(Timer::Starved(join)) => self.starved(cx, join),
             Some(Timer::Claimed(claim)) => self.claim_again(cx, claim),
             Some(Timer::Asked(ticket)) => self.unanswered(cx, ticket),

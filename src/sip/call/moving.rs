@@ -269,10 +269,11 @@ impl Calls {
                 call.dials.push((sid, dialing));
             }
             let Some(mut party) = self.parties.remove(&sid) else { continue };
-            if let Some(timer) = party.timer.take() {
+            for timer in [party.timer.take(), party.rest.take()].into_iter().flatten() {
                 self.timers.cancel(cx, timer);
             }
             party.leg = None;
+            party.quiet = None;
             let call_id = Bytes::copy_from_slice(leg.call_id());
             self.moving.redirects.insert(call_id.clone(), (to, sid));
             self.moving.went.insert(sid, to);
@@ -297,6 +298,7 @@ impl Calls {
             if let Some(limit) = limit {
                 self.limit(cx, sid, limit.since(cx.now));
             }
+            self.rest_soon(cx, sid);
         }
         self.dials.extend(call.dials);
         call.wanted

@@ -209,6 +209,7 @@ impl Calls {
         for (one, other) in [(a, b), (b, a)] {
             if let Some(party) = self.party_mut(one) {
                 party.talks_to = Some(other);
+                party.deserted = false;
             }
         }
         self.tell(cx, Event::Joined(a, b));

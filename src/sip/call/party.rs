@@ -3,7 +3,7 @@
 use super::joining::JoinId;
 use super::timers::TimerKey;
 use super::transfer::TransferId;
-use crate::sip::dialog::{Body, LegId};
+use crate::sip::dialog::{Body, LegId, RequestId};
 use crate::sip::event::{CallSid, CallStatus, Direction};
 use crate::sip::plan::TrunkIx;
 use crate::sip::time::Time;
@@ -52,6 +52,12 @@ pub(super) struct Party {
     pub(super) transfers: u8,
     /// A wait of its own: for the application, for the end of its time.
     pub(super) timer: Option<TimerKey>,
+    /// Whom it talked to has left, and it has not been put on hold yet.
+    pub(super) deserted: bool,
+    /// The wait before it is.
+    pub(super) rest: Option<TimerKey>,
+    /// The last re-INVITE to it that nobody waits for the answer of.
+    pub(super) quiet: Option<RequestId>,
     /// When its call must be over.
     pub(super) limit: Option<Time>,
     /// Further places where a client may be, tried when the one before did not answer.
@@ -207,6 +213,9 @@ impl Party {
             served: false,
             transfers: 0,
             timer: None,
+            deserted: false,
+            rest: None,
+            quiet: None,
             limit: None,
             elsewhere: None,
             homes: None,

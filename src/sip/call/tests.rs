@@ -1,5 +1,6 @@
 //! Calls from end to end, phones on virtual time.
 
+mod alone;
 mod answered;
 mod back_to_back;
 mod joins;

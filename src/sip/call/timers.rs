@@ -22,6 +22,8 @@ pub(super) enum Timer {
     Application(CallSid),
     /// A call has its time limit.
     Limit(CallSid),
+    /// The control plane has done nothing about a party that is left alone.
+    Rest(CallSid),
     /// A join's target has waited long enough for its ACK.
     Starved(JoinId),
     /// A claimed call is not quiet yet: it is tried again.

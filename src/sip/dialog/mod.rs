@@ -331,6 +331,17 @@ impl Legs {
         result
     }
 
+    /// A request that nobody wants any more is not sent, or not once more; true when it never has been, and
+    /// nothing will be told of it.
+    pub fn forgo(&mut self, cx: &mut Cx<'_>, leg: LegId, request: RequestId) -> bool {
+        let mut never = false;
+        self.with(cx, leg, |leg, cx, desk| {
+            never = leg.forgo(request);
+            leg.advance(cx, desk);
+        });
+        never
+    }
+
     /// Acknowledges the 2xx to a re-INVITE of ours.
     pub fn ack_request(&mut self, cx: &mut Cx<'_>, leg: LegId, request: RequestId, body: Option<&Body>) {
         self.with(cx, leg, |leg, cx, desk| leg.acknowledge_request(cx, desk, request, body));

@@ -1,9 +1,10 @@
 //! What the answers to our requests inside a dialog mean: success, challenges, glare, and which
 //! refusals end the dialog (RFC 3261 §12.2.1.2, §14.1; RFC 5057).
 
+use super::RequestId;
 use super::challenge;
 use super::event::LegEvent;
-use super::inside::{Purpose, Stage};
+use super::inside::{Purpose, Request, Stage};
 use super::leg::{Desk, Leg, Role};
 use super::offer::Side;
 use super::outgoing::Body;
@@ -141,6 +142,25 @@ impl Leg {
         request.stage = Stage::Glare(cx.now + wait);
         self.withdraw(at);
         true
+    }
+
+    /// Nobody wants a request any more: true when it has not gone out, and never will; one that has is not
+    /// sent again after glare.
+    pub(super) fn forgo(&mut self, id: RequestId) -> bool {
+        let Some(at) = self.requests.iter().position(|request| request.purpose == Purpose::Call(id)) else {
+            return false;
+        };
+        match self.requests.get_mut(at) {
+            Some(Request { stage: Stage::Queued | Stage::Locating(_) | Stage::Glare(_), .. }) => {
+                self.requests.remove(at);
+                true
+            }
+            Some(request) => {
+                request.glares = MOST_GLARES;
+                false
+            }
+            None => false,
+        }
     }
 
     /// The offer a request made is as if it had not been made.

@@ -175,10 +175,14 @@ impl World {
         for agent in &self.agents {
             for at in agent.up() {
                 let Some(ip) = agent.dialogs[at].talks_to().filter(|ip| *ip != baton) else { continue };
-                // Whose other party has hung up on it waits for what the API has in mind.
+                // Whom nobody is joined to has nobody to send to: even where the API has nothing in mind.
                 let id = &agent.dialogs[at].call_id;
                 let call = self.record.ids.iter().find(|(_, known)| *known == id).map(|(sid, _)| *sid);
                 if call.is_some_and(|sid| !self.record.pairs.contains_key(&sid)) {
+                    faults.push(format!(
+                        "{} (dialog {at}) talks to {ip}, and nobody is joined to it",
+                        agent.user
+                    ));
                     continue;
                 }
                 let mine = Some(agent.addr.ip());

@@ -353,7 +353,7 @@ fn time_limit() {
     bench.reinvited(&mut alice, &sdp("alice", 4_000, "0 8"));
     bench.pass(Duration::from_secs(59));
     bench.silent();
-    bench.pass(Duration::from_secs(2));
+    bench.pass(Duration::from_millis(1_200));
     bench.hung_up(&bob);
     assert!(bench.has(&Event::Ended(CallSid(21), EndedBy::Baton)));
     bench.act(sid, hangup()).expect("taken");

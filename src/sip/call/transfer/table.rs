@@ -138,7 +138,7 @@ impl Transfers {
     }
 
     /// Whether a party takes part in one that has no result yet.
-    pub(super) fn active(&self, party: CallSid) -> bool {
+    pub(in crate::sip::call) fn active(&self, party: CallSid) -> bool {
         self.of(party).iter().any(|id| self.table.get(id).is_some_and(|t| !t.life.is_over()))
     }
 
@@ -272,7 +272,8 @@ impl Calls {
         cx.counters.refer_active(trunk, role, -1);
         cx.counters.refer(trunk, role, outcome.status, outcome.reason);
         cx.counters.refer_seconds(role, outcome.status, took);
-        for sid in transfer.parties.clone() {
+        let parties = transfer.parties.clone();
+        for &sid in &parties {
             if let Some(party) = self.party_mut(sid).filter(|party| party.transfer == Some(id)) {
                 party.transfer = None;
             }
@@ -282,6 +283,9 @@ impl Calls {
             Some(Role::Transferor(_)) => self.transferor_done(cx, id, success),
             Some(Role::Substitute(_)) => self.substitute_done(cx, id, success),
             Some(Role::Relay(_)) | None => {}
+        }
+        for sid in parties {
+            self.rest_soon(cx, sid);
         }
     }
 

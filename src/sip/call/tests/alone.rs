@@ -1,0 +1,152 @@
+//! Who is left alone, and steered, is put on hold, unless something better comes.
+
+use super::joins::{answered, dial, hangup};
+use crate::sip::call::testing::*;
+use crate::sip::event::{CallSid, Event};
+use crate::sip::message::Method;
+use std::time::Duration;
+
+const MOMENT: Duration = Duration::from_millis(600);
+
+/// Alice, whom an application steers, talks to Bob; Bob hangs up.
+fn deserted(bench: &mut Bench, alice: &mut Phone, bob: &mut Phone) -> CallSid {
+    let sid = answered(bench, alice, &sdp("alice", 4_000, "0"));
+    joined(bench, sid, 21, alice, bob);
+    bench.request(bob, "BYE", "", "");
+    assert_eq!(bench.at_phone(bob).start(), "200 OK");
+    bench.silent();
+    sid
+}
+
+/// The application calls somebody at Bob's for Alice, who answers.
+fn joined(bench: &mut Bench, sid: CallSid, other: u128, alice: &mut Phone, bob: &mut Phone) {
+    bench.act(sid, dial(other, "200")).expect("taken");
+    let invite = bench.invited(bob);
+    bench.reply(bob, &invite, 200, "", &sdp("bob", 5_000, "0"));
+    assert_eq!(bench.at_phone(bob).method(), Method::Ack);
+    bench.reinvited(alice, &sdp("alice", 4_000, "0"));
+    assert!(bench.has(&Event::Joined(sid, CallSid(other))));
+    bench.silent();
+}
+
+fn held(bench: &mut Bench, phone: &mut Phone) {
+    let (hold, _) = bench.reinvited(phone, &sdp(phone.name, 4_000, "0").replace("a=sendrecv", "a=inactive"));
+    assert!(
+        hold.text().contains("a=inactive") && hold.text().contains("c=IN IP4 0.0.0.0"),
+        "{}",
+        hold.text()
+    );
+}
+
+fn over(bench: &mut Bench, sid: CallSid, alice: &Phone) {
+    bench.pass(MOMENT);
+    bench.silent();
+    bench.act(sid, hangup()).expect("taken");
+    bench.hung_up(alice);
+}
+
+/// Whom an application keeps when the other party hangs up must not go on sending there: it is put on
+/// hold, once.
+#[test]
+fn nobody_left_to_talk_to() {
+    let mut bench = Bench::new();
+    let (mut alice, mut bob) = (Phone::new(A, "alice"), Phone::new(B, "bob"));
+    let sid = deserted(&mut bench, &mut alice, &mut bob);
+    bench.pass(MOMENT);
+    held(&mut bench, &mut alice);
+    over(&mut bench, sid, &alice);
+    bench.end();
+}
+
+/// One who is called for it at once spares it that, unless nobody answers.
+#[test]
+fn somebody_else_is_called_at_once() {
+    let mut bench = Bench::new();
+    let (mut alice, mut bob) = (Phone::new(A, "alice"), Phone::new(B, "bob"));
+    let sid = deserted(&mut bench, &mut alice, &mut bob);
+    bench.act(sid, dial(22, "200")).expect("taken");
+    let invite = bench.invited(&mut bob);
+    bench.reply(&bob, &invite, 180, "", "");
+    bench.pass(MOMENT * 3);
+    bench.silent();
+    bench.reply(&bob, &invite, 486, "", "");
+    assert_eq!(bench.at_phone(&bob).method(), Method::Ack);
+    bench.pass(MOMENT);
+    held(&mut bench, &mut alice);
+    // From the hold it is taken back by the next one who answers.
+    joined(&mut bench, sid, 23, &mut alice, &mut bob);
+    bench.act(sid, hangup()).expect("taken");
+    bench.hung_up(&alice);
+    bench.hung_up(&bob);
+    bench.end();
+}
+
+/// A hold that is under way when somebody else answers does no harm: the join comes behind it, and
+/// a hold that met glare is not repeated.
+#[test]
+fn a_join_beside_a_hold() {
+    for status in [200, 491] {
+        let mut bench = Bench::new();
+        let (mut alice, mut bob) = (Phone::new(A, "alice"), Phone::new(B, "bob"));
+        let sid = deserted(&mut bench, &mut alice, &mut bob);
+        bench.pass(MOMENT);
+        let hold = bench.at_phone(&alice);
+        assert!(hold.text().contains("a=inactive"), "{}", hold.text());
+        bench.act(sid, dial(22, "200")).expect("taken");
+        let invite = bench.invited(&mut bob);
+        bench.reply(&bob, &invite, 200, "", &sdp("bob", 5_000, "0"));
+        assert_eq!(bench.at_phone(&bob).method(), Method::Ack);
+        bench.silent();
+        let answer = if status == 200 { sdp("alice", 4_000, "0") } else { String::new() };
+        bench.reply(&alice, &hold, status, "", &answer);
+        assert_eq!(bench.at_phone(&alice).method(), Method::Ack);
+        let (join, _) = bench.reinvited(&mut alice, &sdp("alice", 4_000, "0"));
+        assert!(join.text().contains("m=audio 5000") && !join.text().contains("a=inactive"));
+        bench.pass(Duration::from_secs(6));
+        bench.silent();
+        bench.act(sid, hangup()).expect("taken");
+        bench.hung_up(&alice);
+        bench.hung_up(&bob);
+        bench.end();
+    }
+}
+
+/// A hold that met glare and waits for its next turn gives way to a join.
+#[test]
+fn a_join_before_the_hold_could_go() {
+    let mut bench = Bench::new();
+    let (mut alice, mut bob) = (Phone::new(A, "alice"), Phone::new(B, "bob"));
+    let sid = deserted(&mut bench, &mut alice, &mut bob);
+    bench.pass(MOMENT);
+    let hold = bench.at_phone(&alice);
+    bench.reply(&alice, &hold, 491, "", "");
+    assert_eq!(bench.at_phone(&alice).method(), Method::Ack);
+    joined(&mut bench, sid, 22, &mut alice, &mut bob);
+    bench.pass(Duration::from_secs(6));
+    bench.silent();
+    bench.act(sid, hangup()).expect("taken");
+    bench.hung_up(&alice);
+    bench.hung_up(&bob);
+    bench.end();
+}
+
+/// Who was left alone and cannot be joined to the next one either is on hold in the end, not told
+/// again of the one who has left.
+#[test]
+fn a_join_that_fails() {
+    let mut bench = Bench::new();
+    let (mut alice, mut bob) = (Phone::new(A, "alice"), Phone::new(B, "bob"));
+    let sid = deserted(&mut bench, &mut alice, &mut bob);
+    bench.act(sid, dial(22, "200")).expect("taken");
+    let invite = bench.invited(&mut bob);
+    bench.reply(&bob, &invite, 200, "", &sdp("bob", 5_002, "0"));
+    assert_eq!(bench.at_phone(&bob).method(), Method::Ack);
+    let join = bench.at_phone(&alice);
+    bench.request(&mut bob, "BYE", "", "");
+    assert_eq!(bench.at_phone(&bob).start(), "200 OK");
+    bench.reply(&alice, &join, 200, "", &sdp("alice", 4_000, "0"));
+    assert_eq!(bench.at_phone(&alice).method(), Method::Ack);
+    held(&mut bench, &mut alice);
+    over(&mut bench, sid, &alice);
+    bench.end();
+}
