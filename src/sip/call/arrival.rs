@@ -10,7 +10,7 @@ use super::timers::Timer;
 use crate::sip::dialog::{Body, Headers, Incoming, LegId};
 use crate::sip::event::{CallSid, CallStatus, Direction, Event, Offered};
 use crate::sip::flow::Flow;
-use crate::sip::message::{HeaderId, Message, NameAddr, Ready, write};
+use crate::sip::message::{HeaderId, Message, NameAddr, Ready, Scheme, write};
 use crate::sip::plan::{Origin, Plan, ReferMode, SessionTimer, TrunkIx};
 use crate::sip::proxy::{Cx, Owned};
 use crate::sip::transaction::ServerId;
@@ -82,7 +82,10 @@ impl Calls {
         let max_breadth = message.max_breadth().map_err(|_| 400_u16)?;
         let targets: Vec<Target> = match &arrival.to {
             Owned::Trunks(candidates) => Target::groups(candidates, message.request_uri()),
-            Owned::Client(user) => vec![Target::Client(user.clone())],
+            Owned::Client(user) => {
+                let secure = arrival.ready.uri.is_some_and(|uri| uri.scheme == Scheme::Sips);
+                vec![Target::Client { user: user.clone(), secure }]
+            }
             Owned::Application(_) | Owned::Replaces | Owned::TargetDialog => return Err(500),
         };
         // RFC 5393 §5.3.3 (C-149)

@@ -31,8 +31,8 @@ pub(super) enum Target {
     Trunks { candidates: Candidates, uri: Box<[u8]> },
     /// To the URI's own host.
     Uri(Box<[u8]>),
-    /// To a client's contacts.
-    Client(Box<str>),
+    /// To a client's contacts; by `sips:`, to those behind a secured connection.
+    Client { user: Box<str>, secure: bool },
     /// Nowhere: it fails with this code.
     Refused(u16),
 }
@@ -42,6 +42,7 @@ pub(super) enum Target {
 pub(super) struct Locating {
     sid: CallSid,
     parent: Option<CallSid>,
+    secure: bool,
     headers: Headers,
     credentials: Option<Arc<Credentials>>,
     template: Template,
@@ -73,7 +74,7 @@ impl Target {
     pub(super) fn trunk(&self) -> Option<TrunkIx> {
         match self {
             Target::Trunks { candidates, .. } => candidates.first().map(|c| c.trunk),
-            Target::Uri(_) | Target::Client(_) | Target::Refused(_) => None,
+            Target::Uri(_) | Target::Client { .. } | Target::Refused(_) => None,
         }
     }
 }
@@ -100,14 +101,15 @@ impl Calls {
                 let rng = &mut *cx.rng;
                 let mut found = target::candidates(cx.plan, &route.action, || rand_core::Rng::next_u64(rng));
                 if parsed.scheme == Scheme::Sips {
-                    // C-060: never to a target without TLS.
-                    let plan = cx.plan;
-                    found.retain(|c| target::of(plan, c.trunk, c.target).is_some_and(|target| target.secure));
+                    target::keep_secure(cx.plan, &mut found);
                 }
                 let groups = Target::groups(&found, raw);
                 if groups.is_empty() { vec![Target::Refused(cx.plan.routing.none_usable)] } else { groups }
             }
-            Action::Clients => vec![Target::Client(String::from_utf8_lossy(&user).into())],
+            Action::Clients => {
+                let user = String::from_utf8_lossy(&user).into();
+                vec![Target::Client { user, secure: parsed.scheme == Scheme::Sips }]
+            }
             Action::Reject { code, .. } => vec![Target::Refused(*code)],
             // A program cannot be called from here.
             Action::Application(_) => vec![Target::Refused(cx.plan.routing.no_match)],
@@ -128,7 +130,7 @@ impl Calls {
                 }
                 Ok(self.resolve(cx, Origin::Api, raw.as_bytes(), true))
             }
-            Called::Client(user) => Ok(vec![Target::Client(user.as_str().into())]),
+            Called::Client(user) => Ok(vec![Target::Client { user: user.as_str().into(), secure: false }]),
         }
     }
 
@@ -196,7 +198,7 @@ impl Calls {
         party.steered = parent.is_none();
         party.trunk = wanted.target.trunk();
         party.client = match &wanted.target {
-            Target::Client(user) => Some(Arc::from(&**user)),
+            Target::Client { user, .. } => Some(Arc::from(&**user)),
             Target::Trunks { .. } | Target::Uri(_) | Target::Refused(_) => None,
         };
         party.account = template.account.clone();
@@ -219,8 +221,9 @@ impl Calls {
                 self.invite(cx, sid, Way::Uri, &uri, wanted.headers, wanted.credentials, template);
             }
             Target::Refused(code) => self.unplaced(cx, sid, b"", &template, code),
-            Target::Client(user) => {
-                self.look_up(cx, sid, parent, user, wanted.headers, wanted.credentials, template)
+            Target::Client { user, secure } => {
+                let (headers, credentials) = (wanted.headers, wanted.credentials);
+                self.look_up(cx, sid, parent, user, secure, headers, credentials, template);
             }
         }
     }
@@ -295,6 +298,7 @@ impl Calls {
         sid: CallSid,
         parent: Option<CallSid>,
         user: Box<str>,
+        secure: bool,
         headers: Headers,
         credentials: Option<Arc<Credentials>>,
         mut template: Template,
@@ -305,7 +309,7 @@ impl Calls {
         }
         let ticket = self.fresh();
         let timer = self.wait(cx, LOOKUP, Timer::Asked(ticket));
-        self.locating.insert(ticket, Locating { sid, parent, headers, credentials, template, timer });
+        self.locating.insert(ticket, Locating { sid, parent, secure, headers, credentials, template, timer });
         // Registrations belong to the shard of their address of record (law 2).
         let home = cx.place.owner_of(user.as_bytes());
         if home == cx.place.index {
@@ -324,7 +328,9 @@ impl Calls {
         if self.phase(found.sid) != Phase::Locating {
             return;
         }
-        let mut contacts: VecDeque<Contact> = contacts.into();
+        // C-060, R-111
+        let reached = |contact: &Contact| !found.secure || contact.destination.transport.is_secure();
+        let mut contacts: VecDeque<Contact> = contacts.into_iter().filter(reached).collect();
         let Some(contact) = contacts.pop_front() else {
             return self.unplaced(cx, found.sid, b"", &found.template, 480);
         };

@@ -51,6 +51,11 @@ pub fn candidates(plan: &Plan, action: &Action, mut random: impl FnMut() -> u64)
     list
 }
 
+/// Leaves those that take `sips:`: a secured call goes nowhere in the clear (C-060).
+pub fn keep_secure(plan: &Plan, list: &mut Candidates) {
+    list.retain(|c| of(plan, c.trunk, c.target).is_some_and(|target| target.secure));
+}
+
 fn draw(plan: &Plan, trunk: TrunkIx, group: u8, random: &mut impl FnMut() -> u64, list: &mut Candidates) {
     let Some(targets) = plan.trunk(trunk).map(|t| &t.targets) else { return };
     if targets.len() == 1 {

@@ -284,6 +284,37 @@ fn no_room() {
     assert_eq!(bench.refused, Some(503));
 }
 
+/// [C-060] Who calls a client by `sips:` reaches it where its connection is secured, and nowhere else.
+#[test]
+fn clients_of_a_secured_call() {
+    use crate::sip::flow::{Flow, Transport};
+    for places in [vec![(B, Transport::Udp)], vec![(B, Transport::Tcp), (C, Transport::Wss)]] {
+        let (mut bench, mut alice, bob) = pair();
+        let mut carol = Phone::new(C, "carol");
+        let invite = alice.request("INVITE", "", &sdp("alice", 4_000, "0")).replacen("sip:", "sips:", 1);
+        bench.route = Some(Owned::Client("carol".into()));
+        bench.receive(A, &invite);
+        let (ticket, _) = bench.calls.next_lookup().expect("a question");
+        let contact = |(at, transport): &(&str, Transport)| {
+            let remote = at.parse().expect("an address");
+            let destination = Flow { remote, transport: *transport, ..Flow::nowhere() }.into();
+            Contact { uri: bytes::Bytes::from(format!("sip:carol@{at}")), destination, route: None }
+        };
+        let contacts: Vec<Contact> = places.iter().map(contact).collect();
+        bench.with(|calls, cx| calls.bindings(cx, ticket, contacts));
+        assert!(!bench.waiting().iter().any(|sent| sent.starts_with(bob.at)), "{:?}", bench.waiting());
+        if places.len() > 1 {
+            let invite = bench.invited(&mut carol);
+            bench.reply(&carol, &invite, 480, "", "");
+            assert_eq!(bench.at_phone(&carol).method(), Method::Ack);
+        }
+        assert!(bench.at_phone(&alice).start().starts_with("480"));
+        let ack = alice.ack("").replace("alice2", "alice1");
+        bench.receive(A, &ack);
+        bench.end();
+    }
+}
+
 /// [C-162] A client without contacts: 480. With two: both ring, each by the path that it registered with.
 #[test]
 fn clients() {

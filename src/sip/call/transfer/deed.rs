@@ -75,8 +75,9 @@ impl Calls {
                 let back = Action::Trunks { to: vec![trunk], fork: Fork::Serial, mode: Mode::B2bua };
                 let rng = &mut *cx.rng;
                 let mut found = target::candidates(cx.plan, &back, || rand_core::Rng::next_u64(rng));
-                let plan = cx.plan;
-                found.retain(|c| !secured || target::of(plan, c.trunk, c.target).is_some_and(|to| to.secure));
+                if secured {
+                    target::keep_secure(cx.plan, &mut found);
+                }
                 Place::groups(&found, &raw)
             }
             TargetRouting::Referrer | TargetRouting::Survivor => {

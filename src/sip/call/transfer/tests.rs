@@ -6,6 +6,7 @@ mod injection;
 mod random;
 mod relay;
 mod rules;
+mod secured;
 mod stage;
 mod substitute;
 mod transferor;

@@ -1,7 +1,8 @@
 //! A shard's calls without the shard, and three phones behind a trunk each: Alice, Bob and Carol answer
 //! what comes by themselves, as their [`Manner`] says; everything that crosses is in the log.
 
-use crate::shard::counters::{Family, LabelValue, Outside, Sample, Sink, visit};
+mod counted;
+
 use crate::shard::{Counters, Outbox, Output, Place};
 use crate::sip::call::{Arrival, Calls};
 use crate::sip::command::{Action, Command, Decision, Dial, DialParty, Order, Party, ReferOrder};
@@ -12,7 +13,7 @@ use crate::sip::plan::{
     Action as RouteAction, Application, Fork, Mode, Origin, Plan, ReferMode, Route, TrunkIx, UserMatch,
 };
 use crate::sip::proxy::target::{candidates, route, trunk_of};
-use crate::sip::proxy::testing::{plan_with, target, trunk};
+use crate::sip::proxy::testing::{listener, plan_with, target, trunk};
 use crate::sip::proxy::{Cx, Owned};
 use crate::sip::refer::{Observer, Policy, Waits};
 use crate::sip::resolve::{Offer, Resolver};
@@ -102,6 +103,7 @@ impl Stage {
             trunk("bravo", vec![target("10.0.1.1", 0, 1)]),
             trunk("charlie", vec![target("10.0.2.1", 0, 1)]),
         ]);
+        plan.listeners.push(listener(Transport::Tls, "127.0.0.1:5061"));
         for trunk in &mut plan.trunks {
             trunk.refer = mode;
             trunk.owned.policy = policy.clone();
@@ -372,7 +374,7 @@ impl Stage {
         }
     }
 
-    /// Alice calls, or a second time: her dialog's name is given.
+    /// Alice calls a number or a URI, or a second time: her dialog's name is given.
     pub(super) fn calls(&mut self, name: &str, number: &str) -> CallSid {
         self.calls_from(name, "10.0.0.1:5060", number)
     }
@@ -387,7 +389,7 @@ impl Stage {
             call_id: call_id.clone(),
             tag: format!("{name}-tag"),
             baton: String::new(),
-            uri: format!("sip:{number}@127.0.0.1"),
+            uri: if number.contains(':') { number.into() } else { format!("sip:{number}@127.0.0.1") },
             cseq: 1,
         };
         self.dialogs.insert(call_id.clone(), dialog);
@@ -689,13 +691,6 @@ impl Stage {
         (last.status, last.reason, last.refer_code, last.notify_code)
     }
 
-    /// What the counters say of Refers: `baton_refer_total`, `baton_refer_active`, with their labels.
-    pub(super) fn counted(&self) -> Vec<String> {
-        let mut counted = Counted::default();
-        visit(&[&self.counters], &Outside::default(), &mut counted);
-        counted.lines
-    }
-
     /// The codes that NOTIFYs told of our own Refers.
     pub(super) fn notified(&self) -> Vec<u16> {
         self.events
@@ -739,39 +734,6 @@ impl Stage {
         }
         assert_eq!(self.calls.len(), 0, "something is left: {:#?}", self.calls);
         assert_eq!(self.transactions.timers(), 0, "timers remain");
-    }
-}
-
-/// Samples of the families about Refers that are not zero, as text.
-#[derive(Default)]
-struct Counted {
-    family: &'static str,
-    lines: Vec<String>,
-}
-
-impl Sink for Counted {
-    fn family(&mut self, family: &'static Family) {
-        self.family = family.name;
-    }
-
-    fn sample(&mut self, labels: &[(&'static str, LabelValue)], sample: Sample<'_>) {
-        let n = match sample {
-            Sample::Count(n) | Sample::Gauge(n) => n,
-            Sample::Spread(spread) => spread.count(),
-        };
-        if n == 0 || !self.family.starts_with("baton_refer_") {
-            return;
-        }
-        let mut line = String::from(self.family);
-        for (name, value) in labels {
-            let value = match value {
-                LabelValue::Word(word) => (*word).to_string(),
-                LabelValue::Trunk(trunk) => trunk.map_or("none".into(), |ix| ix.0.to_string()),
-                LabelValue::Profile(n) | LabelValue::Number(n) => n.to_string(),
-            };
-            line.push_str(&format!(" {name}={value}"));
-        }
-        self.lines.push(format!("{line} {n}"));
     }
 }
 
