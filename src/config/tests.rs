@@ -165,6 +165,7 @@ routing = "back"
 referred_by = "refuse"
 headers = ["X-Ticket"]
 strict_headers = true
+refer_to = "return"
 out_of_dialog = "target-dialog"
 "#,
     )
@@ -204,6 +205,7 @@ out_of_dialog = "target-dialog"
         strict_headers: true,
         notify_after_bye: false,
         notify_on_answer: true,
+        returns: true,
         out_of_dialog: OutOfDialog::TargetDialog,
     };
     assert_eq!(b.owned.policy, expected);

@@ -58,6 +58,9 @@ impl Shard {
         });
         let Some(handed) = handed else { return };
         let (server, origin) = (handed.server, handed.origin);
+        // One that came back by a Refer-To of ours is meant for somebody else.
+        let again = handed.restored.as_ref().and_then(|message| Some((message, message.ready().ok()?)));
+        let (message, ready) = again.as_ref().map_or((message, ready), |(message, ready)| (message, ready));
         let mut refused = None;
         self.with_calls(now, out, |calls, cx| {
             let arrival =

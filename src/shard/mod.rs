@@ -90,8 +90,9 @@ impl Shard {
             realm: Realm::new(&plan.calls.registrar.realm, nonces, users(&plan)),
             registrar: Registrar::new(&plan),
             calls,
+            observer: Observer::new(plan.capacity.refers, Waits::from_t1(plan.timings.t1))
+                .returning(&keys.token),
             proxy: Proxy::new(&plan, keys),
-            observer: Observer::new(plan.capacity.refers, Waits::from_t1(plan.timings.t1)),
             resolver: Resolver::new(Offer::new(&plan.listeners), plan.routing.stale_for),
             fx: Effects::new(),
             transactions,
@@ -162,6 +163,9 @@ impl Shard {
             }
             PeerMessage::Command(command) => {
                 self.with_calls(now, out, |calls, cx| calls.command(cx, *command));
+            }
+            PeerMessage::Returned(refer) => {
+                self.observer.returns.spend(now, refer);
             }
             PeerMessage::Claim { .. }
             | PeerMessage::Moved { .. }

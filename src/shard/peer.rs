@@ -5,6 +5,7 @@
 
 use crate::shard::owner::{HashKey, owner_of};
 use crate::sip::call::{MovedCall, Who};
+use crate::sip::event::ReferSid;
 use crate::sip::flow::Flow;
 use crate::sip::refer::replaces::Named;
 use crate::sip::registrar::Contact;
@@ -94,6 +95,9 @@ pub enum PeerMessage {
         /// The call's state.
         call: Option<Box<MovedCall>>,
     },
+    /// The call that a REFER has brought about came back to the other shard: no other may come by the same
+    /// Refer-To.
+    Returned(ReferSid),
     /// A call that moved here has ended: its Call-IDs need no redirect any more.
     Forget {
         /// The Call-IDs.

@@ -3,6 +3,7 @@
 mod edges;
 mod moved;
 mod owned;
+mod returning;
 mod rules;
 
 use super::*;

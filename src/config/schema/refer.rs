@@ -173,6 +173,7 @@ fn read_policy(refer: &mut Reader<'_>) -> Policy {
         strict_headers: refer.or("strict_headers", d.strict_headers),
         notify_after_bye: refer.or("notify_after_bye", d.notify_after_bye),
         notify_on_answer: refer.or("notify_on_answer", d.notify_on_answer),
+        returns: word(refer, "refer_to", &[("keep", false), ("return", true)]),
         out_of_dialog: word(
             refer,
             "out_of_dialog",

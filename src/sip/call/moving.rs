@@ -168,7 +168,7 @@ impl Calls {
                     }
                 }
             }
-            PeerMessage::Sip { .. } | PeerMessage::Locate { .. } => {}
+            PeerMessage::Sip { .. } | PeerMessage::Locate { .. } | PeerMessage::Returned(_) => {}
         }
     }
 

@@ -131,6 +131,16 @@ impl Itself {
         }
     }
 
+    /// Appends host, port and transport by which others reach Baton as they reach this listener, or, for
+    /// `sips:`, by the first secured one there is, if any.
+    pub fn write_address(&self, listener: ListenerId, secure: bool, out: &mut Vec<u8>) {
+        let fits = |l: &&Texts| !secure || l.transport.is_secure();
+        let found = self.listeners.get(usize::from(listener.0)).filter(fits);
+        if let Some(texts) = found.or_else(|| self.listeners.iter().find(fits)) {
+            out.extend_from_slice(texts.record_route.strip_suffix(b";lr").unwrap_or(&texts.record_route));
+        }
+    }
+
     /// Appends a Contact URI in angle brackets, for answers of our own.
     pub fn write_contact(&self, listener: ListenerId, out: &mut Vec<u8>) {
         if let Some(texts) = self.listeners.get(usize::from(listener.0)) {

@@ -24,6 +24,7 @@ pub(crate) mod itself;
 mod observe;
 mod request;
 mod response;
+mod returning;
 mod route;
 pub mod target;
 #[cfg(any(test, feature = "fuzzing"))]

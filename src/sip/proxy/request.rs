@@ -49,6 +49,9 @@ impl Proxy {
                 self.cancel(cx, server, message, ready, flow);
             }
             Received::New(server) => match self.validate(message, ready, &path) {
+                Ok(()) if self.comes_back(message, ready, &path, origin) => {
+                    return self.return_call(cx, server, message, &path, flow, origin);
+                }
                 Ok(()) => return self.dispatch(cx, server, message, ready, flow, path, origin),
                 Err(refusal) => self.refuse(cx, server, message, flow, trunk_in, refusal),
             },
@@ -123,7 +126,7 @@ impl Proxy {
         })
     }
 
-    fn dispatch(
+    pub(super) fn dispatch(
         &mut self,
         cx: &mut Cx<'_>,
         server: ServerId,
@@ -143,7 +146,7 @@ impl Proxy {
             Ok(Decided::Forward(way)) => {
                 self.begin(cx, server, message, ready, flow, path, trunk_in, way);
             }
-            Ok(Decided::Own { origin, to }) => return Some(Handed { server, origin, to }),
+            Ok(Decided::Own { origin, to }) => return Some(Handed { server, origin, to, restored: None }),
             Err(refusal) => {
                 if let (Refusal::Refer(code), Some(token)) = (&refusal, &path.token) {
                     self.saw_refer_denied(cx, message, token, *code);
@@ -277,6 +280,17 @@ impl Proxy {
             0
         };
         let subject = self.subject(cx, message, ready, &path, trunk_in, &way);
+        let turned = match message.method() {
+            Method::Refer => self.turned(cx, message, ready, &path, flow, trunk_in, &subject),
+            _ => None,
+        };
+        let again = turned.as_ref().and_then(|message| Some((message, message.ready().ok()?)));
+        let (message, ready, path) = match &again {
+            Some((message, ready)) => {
+                (*message, ready, preprocess(message, &self.itself, &self.keys.token, ready.call_id))
+            }
+            None => (message, ready, path),
+        };
         let context = Box::new(Context {
             server,
             request: message.detached(),
@@ -301,7 +315,7 @@ impl Proxy {
         self.start(cx, slot, context, message, ready, &path);
     }
 
-    fn refuse(
+    pub(super) fn refuse(
         &mut self,
         cx: &mut Cx<'_>,
         server: ServerId,
@@ -343,7 +357,7 @@ pub(super) struct Way {
 
 /// Why a request is answered here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusal {
+pub(super) enum Refusal {
     Malformed,
     Scheme,
     MaxForwards,
@@ -353,6 +367,7 @@ enum Refusal {
     Refer(u16),
     Options,
     Method,
+    Return,
     Preloaded,
     Unknown,
     NoRoute,
@@ -375,7 +390,7 @@ impl Refusal {
             Refusal::Refer(code) => (code, Extra::None),
             Refusal::Options => (200, Extra::Options),
             Refusal::Method => (405, Extra::Allow(ALLOW)),
-            Refusal::Preloaded | Refusal::Unknown => (403, Extra::None),
+            Refusal::Preloaded | Refusal::Unknown | Refusal::Return => (403, Extra::None),
             Refusal::NoRoute => (plan.routing.no_match, Extra::None),
             Refusal::Rule(code) => (code, Extra::None),
             Refusal::NoneUsable => (plan.routing.none_usable, Extra::RetryAfter),
@@ -391,9 +406,11 @@ impl Refusal {
             Refusal::MaxForwards => Some(Rejection::MaxForwards),
             Refusal::Loop => Some(Rejection::Loop),
             Refusal::ProxyRequire => Some(Rejection::Extension),
-            Refusal::NoDialog | Refusal::Refer(_) | Refusal::Preloaded | Refusal::Rule(_) => {
-                Some(Rejection::Policy)
-            }
+            Refusal::NoDialog
+            | Refusal::Refer(_)
+            | Refusal::Preloaded
+            | Refusal::Return
+            | Refusal::Rule(_) => Some(Rejection::Policy),
             Refusal::Unknown => Some(Rejection::Acl),
             Refusal::NoRoute => Some(Rejection::NoRoute),
             Refusal::NoneUsable => Some(Rejection::NoneUsable),

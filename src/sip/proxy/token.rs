@@ -22,7 +22,7 @@ const RAW: usize = BODY + TAG;
 
 /// Base64 with the unreserved characters of a URI, less `q`: there are peers that look for "CSeq" anywhere in a
 /// message, and a token of the usual alphabet spells it once in some ten thousand calls.
-const TEXT: GeneralPurpose = GeneralPurpose::new(
+pub(crate) const TEXT: GeneralPurpose = GeneralPurpose::new(
     &match Alphabet::new("ABCDEFGHIJKLMNOP-RSTUVWXYZabcdefghijklmnop_rstuvwxyz0123456789.~") {
         Ok(alphabet) => alphabet,
         Err(_) => panic!("64 different characters"),
@@ -142,6 +142,16 @@ impl TokenKey {
     /// A key from 128 secret bits.
     pub const fn new(bits: [u8; 16]) -> TokenKey {
         TokenKey(bits)
+    }
+
+    /// A key for something else: what is signed under one means nothing under the other. The tags of this one
+    /// are over texts that peers choose parts of, none of which begins with a NUL.
+    pub(crate) fn derived(&self, what: &[u8]) -> [u8; 16] {
+        let half = |n: u8| self.tag(what, &[0, n]);
+        let mut key = [0; 16];
+        key[..8].copy_from_slice(&half(1));
+        key[8..].copy_from_slice(&half(2));
+        key
     }
 
     fn tag(&self, body: &[u8], call_id: &[u8]) -> [u8; TAG] {

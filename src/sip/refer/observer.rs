@@ -14,9 +14,11 @@ mod entry;
 use self::entry::Refer;
 use super::facts::{Dialog, Fate, NotifyFacts, ReferFacts};
 use super::outcome::progress;
+use super::returning::Returns;
 use super::state::{Event, State};
 use super::waits::Waits;
-use crate::sip::event::{CallSid, ReferReason, ReferRole, ReferSnapshot, ReferStatus};
+use crate::sip::event::{CallSid, ReferReason, ReferRole, ReferSid, ReferSnapshot, ReferStatus};
+use crate::sip::proxy::token::TokenKey;
 use crate::sip::time::Time;
 use hashbrown::HashMap;
 use slab::Slab;
@@ -77,6 +79,8 @@ pub struct Observer {
     capacity: usize,
     waits: Waits,
     generation: u32,
+    /// Targets that lead back here.
+    pub returns: Returns,
 }
 
 impl Observer {
@@ -88,6 +92,7 @@ impl Observer {
             capacity: capacity.min(u32::MAX as usize),
             waits,
             generation: 0,
+            returns: Returns::default(),
         }
     }
 
@@ -95,6 +100,19 @@ impl Observer {
     pub fn configure(&mut self, capacity: usize, waits: Waits) {
         self.capacity = capacity.min(u32::MAX as usize);
         self.waits = waits;
+        self.returns.configure(capacity);
+    }
+
+    /// The same, with a key for targets that lead back here.
+    pub fn returning(mut self, key: &TokenKey) -> Observer {
+        self.returns = Returns::new(key, self.waits.outcome, self.capacity);
+        self
+    }
+
+    /// The Refer behind a handle.
+    pub fn sid_of(&self, handle: ReferHandle) -> Option<ReferSid> {
+        let refer = self.refers.get(handle.slot())?;
+        (refer.handle(handle.slot()) == handle).then_some(refer.sid)
     }
 
     /// Refers in the table, finished ones that linger included.

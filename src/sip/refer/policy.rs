@@ -39,6 +39,8 @@ pub struct Policy {
     pub notify_after_bye: bool,
     /// When the final NOTIFY 200 goes: when the parties are joined, or at the target's 2xx.
     pub notify_on_answer: bool,
+    /// Whether the target of a REFER that is passed on is turned to Baton.
+    pub returns: bool,
     /// Out-of-dialog REFER.
     pub out_of_dialog: OutOfDialog,
 }
@@ -143,6 +145,7 @@ impl Default for Policy {
             strict_headers: false,
             notify_after_bye: true,
             notify_on_answer: false,
+            returns: false,
             out_of_dialog: OutOfDialog::default(),
         }
     }

@@ -4,12 +4,12 @@
 use super::super::moving::Then;
 use super::super::party::Party;
 use super::super::{Calls, Purpose};
-use super::table::{Role, TransferId};
+use super::table::{Role, TransferId, policy_of};
 use crate::sip::dialog::{Asked, Body, Headers, RequestId};
 use crate::sip::event::{CallSid, ReferRole};
 use crate::sip::message::uri::{Place, decode, put_uri};
-use crate::sip::message::{HeaderId, Message, Uri};
-use crate::sip::proxy::Cx;
+use crate::sip::message::{HeaderId, Message, Scheme, Uri};
+use crate::sip::proxy::{Cx, Itself};
 use crate::sip::refer::NotifyFacts;
 use crate::sip::refer::life::Subject;
 use crate::sip::refer::replaces::{Named, escape};
@@ -112,7 +112,8 @@ impl Calls {
             self.names(cx, &who, message);
         }
         let mut headers = self.seen_by(far, near, message);
-        if let Some(to) = self.refer_to_translated(message) {
+        let turned = self.refer_to_turned(cx, id, message);
+        if let Some(to) = turned.or_else(|| self.refer_to_translated(message)) {
             for (name, value) in &mut headers {
                 if matches!(HeaderId::from_bytes(name.as_bytes()), HeaderId::ReferTo) {
                     *value = to.clone();
@@ -132,6 +133,22 @@ impl Calls {
                 self.live(cx, id, |life, now| life.answered(now, 480, Event::Unanswered));
             }
         }
+    }
+
+    /// Where the referrer's trunk wants the call back, Refer-To leads here; a dialog of Baton's that it
+    /// names is then found here, under the names that the referrer knows.
+    fn refer_to_turned(&self, cx: &Cx<'_>, id: TransferId, message: &Message) -> Option<Box<[u8]>> {
+        let transfer = self.transfers.get(id)?;
+        let Role::Relay(role) = &transfer.role else { return None };
+        if !policy_of(cx.plan, transfer.trunk).returns {
+            return None;
+        }
+        let refer_to = message.refer_to().ok().flatten()?;
+        let target = refer_to.uri().ok()?;
+        let mut own = Vec::new();
+        let listener = self.facts(role.far)?.flow.listener;
+        Itself::new(cx.plan).write_address(listener, target.scheme == Scheme::Sips, &mut own);
+        cx.observer.returns.turned(cx.now, transfer.life.subject.sid, &target, &own)
     }
 
     /// A dialog of Baton's that Refer-To names becomes the one that its far half has: that is

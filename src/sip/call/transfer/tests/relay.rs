@@ -102,3 +102,24 @@ fn subscribe_goes_on() {
     assert_eq!(stage.count("alice SUBSCRIBE 200"), 1);
     stage.end();
 }
+
+/// Where the trunk wants the call back, Refer-To leads to Baton, under the Refer's own token; the result
+/// is what the NOTIFYs say, as ever.
+#[test]
+fn a_target_that_leads_back() {
+    let policy = Policy { returns: true, ..Policy::default() };
+    let (mut stage, _, _) = Stage::talking_with(ReferMode::Relay, policy);
+    stage.refers("alice", "<tel:+31600>");
+    let to = text(stage.sent("bob", Method::Refer)[0], HeaderId::ReferTo);
+    assert!(to.starts_with("<sip:+31600@127.0.0.1:5060;user=phone;r="), "{to}");
+    let uri = to.trim_matches(['<', '>']).to_owned();
+    let now = stage.now;
+    let uri = crate::sip::message::Uri::parse(uri.as_bytes()).expect("a URI");
+    let taken =
+        stage.with(|_, cx| cx.observer.returns.take(now, &uri)).expect("a token").expect("a good one");
+    assert_eq!(&*taken.target, b"tel:+31600");
+    assert_eq!(taken.refer, stage.told()[0].sid);
+    stage.notifies("bob", 200, "terminated;reason=noresource");
+    assert_eq!(stage.ended(), (ReferStatus::Completed, None, Some(202), Some(200)));
+    stage.end();
+}

@@ -14,6 +14,7 @@ use crate::sip::plan::{
 };
 use crate::sip::proxy::target::{candidates, route, trunk_of};
 use crate::sip::proxy::testing::{listener, plan_with, target, trunk};
+use crate::sip::proxy::token::TokenKey;
 use crate::sip::proxy::{Cx, Owned};
 use crate::sip::refer::{Observer, Policy, Waits};
 use crate::sip::resolve::{Offer, Resolver};
@@ -132,7 +133,7 @@ impl Stage {
             transactions: Transactions::new([1; 16], plan.timings, 10_000),
             fx: Effects::new(),
             resolver: Resolver::new(Offer::new(&plan.listeners), Duration::from_secs(3_600)),
-            observer: Observer::new(10, Waits::from_t1(plan.timings.t1)),
+            observer: Observer::new(10, Waits::from_t1(plan.timings.t1)).returning(&TokenKey::new([3; 16])),
             rng: ChaCha12Rng::from_seed([9; 32]),
             counters: Counters::new(3),
             out: Outbox::new(),

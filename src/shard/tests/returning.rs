@@ -1,0 +1,157 @@
+//! REFERs whose target is turned to Baton, and the calls that come back (R-027), proxied and owned.
+
+use super::edges::{requests, status};
+use super::*;
+use crate::shard::owner::HashKey;
+
+/// Alpha wants the calls of its transfers back; bravo may call numbers with 2, which are alpha's.
+fn returning(plan: &mut Plan) {
+    plan.trunks[0].owned.policy.returns = true;
+    let to_alpha = Action::Trunks { to: vec![TrunkIx(0)], fork: Fork::Serial, mode: Mode::Auto };
+    plan.routes.push(Route {
+        from: vec![Origin::Trunk(TrunkIx(1))],
+        user: UserMatch::Prefix("2".into()),
+        action: to_alpha,
+    });
+}
+
+/// The same with calls of Baton's own.
+fn owning(plan: &mut Plan) {
+    returning(plan);
+    for route in &mut plan.routes {
+        let Action::Trunks { mode, .. } = &mut route.action else { continue };
+        *mode = Mode::B2bua;
+    }
+}
+
+fn one(sent: &[Sent], begins: &str) -> String {
+    let found = sent.iter().find(|sent| sent.text.starts_with(begins));
+    let all =
+        || sent.iter().map(|sent| sent.text.lines().next().unwrap_or("").to_owned()).collect::<Vec<_>>();
+    found.unwrap_or_else(|| panic!("no {begins}: {:?}", all())).text.clone()
+}
+
+/// Alice, who talks to Bob, refers him to this: what he is told.
+fn referred(stage: &mut Stage, refer_to: &str) -> String {
+    let invite = one(&stage.receive(ALICE, &invite()), "INVITE");
+    let ok = response(&invite, "200 OK", ";tag=bt", "Contact: <sip:bob@10.0.1.1:5060>\n");
+    let ok = one(&stage.receive(BOB, &ok), "SIP/2.0 200");
+    let to_tag = format!(";tag={}", header(&ok, "To")[0].split(";tag=").nth(1).expect("a tag"));
+    let contact = header(&ok, "Contact")[0].trim_matches(['<', '>']).to_owned();
+    let route =
+        header(&ok, "Record-Route").first().map_or(String::new(), |route| format!("Route: {route}\n"));
+    stage.receive(ALICE, &request("ACK", &contact, &route, &to_tag, 1));
+    let refer = request("REFER", &contact, &format!("{route}Refer-To: {refer_to}\n"), &to_tag, 2);
+    let refer = one(&stage.receive(ALICE, &refer), "REFER");
+    assert_eq!(header(&refer, "Refer-To").len(), 1);
+    header(&refer, "Refer-To")[0].to_owned()
+}
+
+/// Bob calls it.
+fn calls(stage: &mut Stage, n: u32, refer_to: &str) -> Vec<Sent> {
+    let uri = refer_to.trim_matches(['<', '>']).split('?').next().expect("a URI");
+    stage.receive(BOB, &bobs_invite(n, uri))
+}
+
+fn bobs_invite(n: u32, uri: &str) -> String {
+    format!(
+        "INVITE {uri} SIP/2.0\nVia: SIP/2.0/UDP 10.0.1.1:5060;branch=z9hG4bKb{n};rport\nMax-Forwards: 70\n\
+         From: <sip:bob@10.0.1.1>;tag=b{n}\nTo: <{uri}>\nCall-ID: back{n}@10.0.1.1\nCSeq: 1 INVITE\n\
+         Contact: <sip:bob@10.0.1.1:5060>\nContent-Length: 0\n\n"
+    )
+}
+
+const TARGET: &str = "<sip:2000@pbx.example;x=aZ%7e?X-A=1>";
+
+/// [R-027] [R-025] The triggered call comes back, once, and goes to the target that was meant.
+#[test]
+fn the_call_comes_back() {
+    for change in [returning, owning] {
+        let mut stage = Stage::with(change);
+        let told = referred(&mut stage, TARGET);
+        assert!(told.starts_with("<sip:2000@127.0.0.1:5060;r=") && told.ends_with("?X-A=1>"), "{told}");
+        let sent = calls(&mut stage, 1, &told);
+        let invite = one(&sent, "INVITE");
+        assert!(invite.starts_with("INVITE sip:2000@10.0.0.9;x=aZ%7e SIP/2.0\n"), "{invite}");
+        // A repetition is the same call, a second one is too much.
+        assert_ne!(status(&calls(&mut stage, 1, &told)), Some("403"));
+        let again = calls(&mut stage, 2, &told);
+        assert_eq!((status(&again), requests(&again, "INVITE").len()), (Some("403"), 0));
+        stage.pass(Duration::from_secs(1_000));
+    }
+}
+
+/// [R-027] Too late is too late; what was made up or bent is refused, and what has no token is a call like any.
+#[test]
+fn worthless_tokens() {
+    for change in [returning, owning] {
+        let mut stage = Stage::with(change);
+        let told = referred(&mut stage, TARGET);
+        let bent = told.replace(";r=A", ";r=B");
+        assert_ne!(bent, told);
+        for (n, uri) in
+            (10..).zip([bent.as_str(), "<sip:2000@127.0.0.1:5060;r=AAAA>", "<sip:2000@127.0.0.1;r=>"])
+        {
+            let sent = calls(&mut stage, n, uri);
+            assert_eq!((status(&sent), requests(&sent, "INVITE").len()), (Some("403"), 0), "{uri}");
+        }
+        one(&calls(&mut stage, 20, "<sip:2000@127.0.0.1:5060>"), "INVITE");
+        stage.pass(Duration::from_secs(301));
+        let late = calls(&mut stage, 30, &told);
+        assert_eq!((status(&late), requests(&late, "INVITE").len()), (Some("403"), 0));
+        stage.pass(Duration::from_secs(1_000));
+    }
+}
+
+/// [R-027] [R-055] [R-106] The way back opens no door: who calls may call what its own rules let it; somebody
+/// unknown does not even spend the token.
+#[test]
+fn the_rules_decide() {
+    for change in [returning, owning] {
+        let mut stage = Stage::with(change);
+        let told = referred(&mut stage, "<sip:9000@pbx.example>");
+        let sent = calls(&mut stage, 1, &told);
+        assert_eq!((status(&sent), requests(&sent, "INVITE").len()), (Some("404"), 0));
+        let mut stage = Stage::with(change);
+        let told = referred(&mut stage, TARGET);
+        let uri = told.trim_matches(['<', '>']).split('?').next().expect("a URI");
+        assert!(stage.receive("10.9.9.9:5060", &bobs_invite(1, uri)).is_empty());
+        one(&calls(&mut stage, 2, &told), "INVITE");
+    }
+}
+
+/// [R-017] [R-027] Without the knob, nothing of a Refer-To is touched in a proxied call.
+#[test]
+fn not_unless_it_is_wanted() {
+    let mut stage = Stage::with(|plan| {
+        returning(plan);
+        plan.trunks[0].owned.policy.returns = false;
+        plan.trunks[1].owned.policy.returns = true;
+    });
+    assert_eq!(referred(&mut stage, TARGET), TARGET);
+}
+
+/// [R-027] Whichever shard the call lands on takes it, and no other does after that.
+#[test]
+fn any_shard_takes_it() {
+    let place = |index| Place { index, shards: 2, key: HashKey::new([6; 16]) };
+    let mut here = Stage::with(returning);
+    let plan = here.shard.plan.clone();
+    let shard =
+        |n: u16| Shard::new(plan.clone(), place(n), [n as u8; 32], [4; 16], Arc::new(Counters::new(2)));
+    here.shard = shard(0);
+    let mut there = Stage::with(returning);
+    there.shard = shard(1);
+    let told = referred(&mut here, TARGET);
+    here.out.drain().for_each(drop);
+    one(&calls(&mut there, 1, &told), "INVITE");
+    let outputs: Vec<Output> = there.out.drain().collect();
+    let peer = outputs.into_iter().find_map(|output| match output {
+        Output::Peer(0, message) => Some(message),
+        _ => None,
+    });
+    let now = here.now;
+    here.shard.handle(now, Input::Peer(peer.expect("it is told")), &mut here.out);
+    let again = calls(&mut here, 2, &told);
+    assert_eq!((status(&again), requests(&again, "INVITE").len()), (Some("403"), 0));
+}

@@ -1,0 +1,119 @@
+//! REFERs passed on whose target is turned to Baton, and the calls that come back because of it.
+//!
+//! Stands between `request`, which knows who sends what, and [`crate::sip::refer::returning`], which makes
+//! the token and knows its worth.
+
+use crate::shard::{Output, PeerMessage};
+use crate::sip::event::ReferSid;
+use crate::sip::flow::Flow;
+use crate::sip::message::{HeaderId, Message, Method, Ready, Uri};
+use crate::sip::plan::{Origin, TrunkIx};
+use crate::sip::proxy::context::Subject;
+use crate::sip::proxy::handed::Handed;
+use crate::sip::proxy::handed::trunk_of_origin;
+use crate::sip::proxy::request::Refusal;
+use crate::sip::proxy::route::{Path, preprocess};
+use crate::sip::proxy::{Cx, Proxy};
+use crate::sip::refer::Returns;
+use crate::sip::transaction::ServerId;
+use bytes::Bytes;
+
+impl Proxy {
+    /// The REFER to be passed on instead, where its sender's trunk wants the call back.
+    pub(super) fn turned(
+        &mut self,
+        cx: &mut Cx<'_>,
+        message: &Message,
+        ready: &Ready<'_>,
+        path: &Path<'_>,
+        flow: &Flow,
+        trunk_in: Option<TrunkIx>,
+        subject: &Subject,
+    ) -> Option<Message> {
+        let sender = match path.token {
+            Some(token) if token.from_caller(ready.from_tag) => self.trunk_named(cx.plan, token.trunk_in),
+            Some(token) => self.trunk_named(cx.plan, token.trunk_out),
+            None => trunk_in,
+        };
+        let trunk = cx.plan.trunk(sender?)?;
+        if !trunk.owned.policy.returns {
+            return None;
+        }
+        let known = match subject {
+            Subject::Refer(handle) => cx.observer.sid_of(*handle),
+            Subject::None | Subject::Call(_) | Subject::Bye(_) => None,
+        };
+        let refer = known.unwrap_or_else(|| ReferSid(cx.new_sid()));
+        let refer_to = message.refer_to().ok().flatten()?;
+        let target = refer_to.uri().ok()?;
+        let mut own = Vec::new();
+        let listener = path.listener.unwrap_or(flow.listener);
+        self.itself.write_address(listener, target.scheme == crate::sip::message::Scheme::Sips, &mut own);
+        let value = cx.observer.returns.turned(cx.now, refer, &target, &own)?;
+        self.edits.clear();
+        self.edits.remove(message, HeaderId::ReferTo);
+        self.edits.insert(message, "Refer-To", &value);
+        self.rewritten(cx, message)
+    }
+
+    /// Whether an INVITE of somebody known has a token to be taken.
+    pub(super) fn comes_back(
+        &self,
+        message: &Message,
+        ready: &Ready<'_>,
+        path: &Path<'_>,
+        origin: Option<Origin>,
+    ) -> bool {
+        message.method() == Method::Invite
+            && ready.to_tag.is_none()
+            && origin.is_some()
+            && Returns::may_be(path.request_uri)
+            && Uri::parse(path.request_uri).is_ok_and(|uri| self.itself.is(&uri))
+    }
+
+    /// The INVITE goes on to the target that was meant, by the rules for who sends it.
+    pub(super) fn return_call(
+        &mut self,
+        cx: &mut Cx<'_>,
+        server: ServerId,
+        message: &Message,
+        path: &Path<'_>,
+        flow: &Flow,
+        origin: Option<Origin>,
+    ) -> Option<Handed> {
+        let taken = Uri::parse(path.request_uri).ok().and_then(|uri| cx.observer.returns.take(cx.now, &uri));
+        let restored = match taken {
+            // It only looked like one.
+            None => Ok(message.clone()),
+            Some(Err(_)) => Err(Refusal::Return),
+            Some(Ok(returned)) => {
+                for shard in (0..cx.place.shards).filter(|shard| *shard != cx.place.index) {
+                    let spent = PeerMessage::Returned(returned.refer);
+                    cx.out.push(Output::Peer(shard, Box::new(spent)));
+                }
+                self.edits.clear();
+                self.edits.set_request_uri(message, &returned.target);
+                self.rewritten(cx, message).ok_or(Refusal::Malformed)
+            }
+        };
+        let sound = restored.as_ref().map_err(|refusal| *refusal);
+        let sound = sound.and_then(|message| Ok((message, message.ready().map_err(|_| Refusal::Malformed)?)));
+        let (restored_message, ready) = match sound {
+            Ok(sound) => sound,
+            Err(refusal) => {
+                self.refuse(cx, server, message, flow, trunk_of_origin(origin), refusal);
+                return None;
+            }
+        };
+        let path = preprocess(restored_message, &self.itself, &self.keys.token, ready.call_id);
+        let handed = self.dispatch(cx, server, restored_message, &ready, flow, path, origin)?;
+        Some(Handed { restored: restored.ok(), ..handed })
+    }
+
+    /// A message with the edits made to it.
+    fn rewritten(&mut self, cx: &Cx<'_>, message: &Message) -> Option<Message> {
+        self.scratch.clear();
+        self.edits.write(message, &mut self.scratch);
+        Message::parse(Bytes::copy_from_slice(&self.scratch), &cx.plan.limits).ok()
+    }
+}

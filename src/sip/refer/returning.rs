@@ -1,0 +1,295 @@
+//! A relayed REFER whose target leads back to Baton (R-027).
+//!
+//! Where a trunk wants it, the Refer-To of a REFER that is passed on names Baton as the host, and the call
+//! that it brings about comes here: to be routed, allowed or refused, and recorded like any other. What stood
+//! there before travels in the `r` parameter of the new URI, with the Refer it belongs to and the time by
+//! which the call must have come, under a key that outlives the process. So any shard can take the call, as
+//! any can take a request of a dialog by its token.
+//!
+//! ```text
+//! REFER, Refer-To: <sip:carol@pbx.example>  ─► turned ─►  <sip:carol@baton:5060;r=…>
+//! INVITE sip:carol@baton:5060;r=… ─► taken ─► INVITE sip:carol@pbx.example, by the rules of who sends it
+//! ```
+//!
+//! A token is good for one call. The shard that takes it tells the others, so that it is spent everywhere as
+//! soon as they have heard; two calls at the very same moment on two shards might both be let in, which
+//! gains nothing: the rules decide about each of them as about any call. What is spent is kept in two
+//! generations, each as long as a token lasts, and never more than its bound.
+
+use crate::sip::event::ReferSid;
+use crate::sip::message::uri::decode;
+use crate::sip::message::{Scheme, Uri};
+use crate::sip::proxy::token::{TEXT, TokenKey};
+use crate::sip::time::Time;
+use base64::Engine;
+use hashbrown::HashSet;
+use siphasher::sip::SipHasher24;
+use std::hash::Hasher;
+use std::time::Duration;
+use subtle::ConstantTimeEq;
+
+/// The URI parameter.
+const NAME: &[u8] = b"r";
+const VERSION: u8 = 1;
+/// Version, time, Refer.
+const HEAD: usize = 1 + 6 + 16;
+const TAG: usize = 8;
+
+/// The tokens of one shard: how they are made, and which are spent.
+#[derive(Debug, Default)]
+pub struct Returns {
+    key: Option<Key>,
+    lasts: Duration,
+    room: usize,
+    spent: HashSet<ReferSid>,
+    /// Those of the time before.
+    older: HashSet<ReferSid>,
+    /// When that time began.
+    since: Time,
+}
+
+/// A call that has come back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Returned {
+    /// The Refer that it came of.
+    pub refer: ReferSid,
+    /// The URI that the referrer wanted called.
+    pub target: Box<[u8]>,
+}
+
+/// A token that lets nobody in: made up, of another place, too late, or spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Worthless;
+
+impl Returns {
+    /// Tokens under a key of their own, good for so long; so many spent ones are known at most.
+    pub fn new(key: &TokenKey, lasts: Duration, room: usize) -> Returns {
+        let key = Key(key.derived(b"\0baton refer-to return key"));
+        Returns { key: Some(key), lasts, room, ..Returns::default() }
+    }
+
+    /// Another bound, from a new configuration.
+    pub fn configure(&mut self, room: usize) {
+        self.room = room;
+    }
+
+    /// A Refer-To that leads back here, in angle brackets; `own` is how Baton names itself, as `host:port`
+    /// and parameters. `None` when there is nothing that could come back: no call, or no way to it.
+    pub fn turned(&self, now: Time, refer: ReferSid, target: &Uri<'_>, own: &[u8]) -> Option<Box<[u8]>> {
+        let key = self.key.as_ref()?;
+        // R-016: whatever else it asks for is the referee's business.
+        let method = target.params.iter().find(|p| decode(p.name).eq_ignore_ascii_case(b"method"));
+        let invites = method.is_none_or(|p| *decode(p.value.unwrap_or_default()) == *b"INVITE");
+        if own.is_empty() || !invites {
+            return None;
+        }
+        let whole = target.raw.len() - if target.headers.is_empty() { 0 } else { target.headers.len() + 1 };
+        let bare = target.raw.get(..whole)?;
+        let bare = bare.strip_suffix(b"?").unwrap_or(bare);
+        let mut out = Vec::with_capacity(target.raw.len() * 2 + 128);
+        let (scheme, user): (&[u8], Option<&[u8]>) = match target.scheme {
+            Scheme::Sip => (b"<sip:", target.user),
+            Scheme::Sips => (b"<sips:", target.user),
+            // C-039: the whole telephone-subscriber becomes the user part.
+            Scheme::Tel => (b"<sip:", bare.get(4..)),
+            Scheme::Other => return None,
+        };
+        out.extend_from_slice(scheme);
+        if let Some(user) = user {
+            out.extend_from_slice(user);
+            out.push(b'@');
+        }
+        out.extend_from_slice(own);
+        let phone = target.params.value(b"user").is_some_and(|user| user.eq_ignore_ascii_case(b"phone"));
+        if phone || target.scheme == Scheme::Tel {
+            out.extend_from_slice(b";user=phone");
+        }
+        out.push(b';');
+        out.extend_from_slice(NAME);
+        out.push(b'=');
+        key.write(now + self.lasts, refer, bare, &mut out);
+        if !target.headers.is_empty() {
+            out.push(b'?');
+            out.extend_from_slice(target.headers);
+        }
+        out.push(b'>');
+        Some(out.into())
+    }
+
+    /// Whether a URI could carry a token: the question costs next to nothing.
+    pub fn may_be(uri: &[u8]) -> bool {
+        memchr::memmem::find(uri, b";r=").is_some()
+    }
+
+    /// Takes the token of a call that comes; `None` when there is none. It is spent then.
+    pub fn take(&mut self, now: Time, uri: &Uri<'_>) -> Option<Result<Returned, Worthless>> {
+        let text = uri.params.value(NAME)?;
+        let Some((until, returned)) = self.key.as_ref().and_then(|key| key.read(text)) else {
+            return Some(Err(Worthless));
+        };
+        let stale = until < now || self.is_spent(returned.refer);
+        if stale || !self.spend(now, returned.refer) {
+            return Some(Err(Worthless));
+        }
+        Some(Ok(returned))
+    }
+
+    fn is_spent(&self, refer: ReferSid) -> bool {
+        self.spent.contains(&refer) || self.older.contains(&refer)
+    }
+
+    /// The token of a Refer is spent, here or on another shard; false when there is no room to remember it.
+    pub fn spend(&mut self, now: Time, refer: ReferSid) -> bool {
+        if now.since(self.since) >= self.lasts {
+            self.older = std::mem::take(&mut self.spent);
+            if now.since(self.since) >= self.lasts * 2 {
+                self.older.clear();
+            }
+            self.since = now;
+        }
+        if self.spent.len() >= self.room {
+            return false;
+        }
+        self.spent.insert(refer);
+        true
+    }
+}
+
+/// The key that tokens are made under.
+struct Key([u8; 16]);
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
+impl Key {
+    fn write(&self, until: Time, refer: ReferSid, target: &[u8], out: &mut Vec<u8>) {
+        let mut raw = Vec::with_capacity(HEAD + target.len() + TAG);
+        raw.push(VERSION);
+        raw.extend_from_slice(until.millis().to_be_bytes().get(2..).unwrap_or_default());
+        raw.extend_from_slice(&refer.0.to_be_bytes());
+        raw.extend_from_slice(target);
+        let tag = self.tag(&raw);
+        raw.extend_from_slice(&tag);
+        out.extend_from_slice(TEXT.encode(raw).as_bytes());
+    }
+
+    fn read(&self, text: &[u8]) -> Option<(Time, Returned)> {
+        let raw = TEXT.decode(text).ok()?;
+        let (body, tag) = raw.split_last_chunk::<TAG>()?;
+        if !bool::from(self.tag(body).ct_eq(tag)) {
+            return None;
+        }
+        let (version, rest) = body.split_first()?;
+        let (until, rest) = rest.split_first_chunk::<6>()?;
+        let (refer, target) = rest.split_first_chunk::<16>()?;
+        let mut millis = [0; 8];
+        millis.get_mut(2..)?.copy_from_slice(until);
+        let returned = Returned { refer: ReferSid(u128::from_be_bytes(*refer)), target: target.into() };
+        (*version == VERSION).then(|| (Time::from_millis(u64::from_be_bytes(millis)), returned))
+    }
+
+    fn tag(&self, body: &[u8]) -> [u8; TAG] {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        hasher.write(body);
+        hasher.finish().to_be_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: &[u8] = b"baton.example:5060;transport=tcp";
+    const LASTS: Duration = Duration::from_secs(300);
+
+    fn returns(room: usize) -> Returns {
+        Returns::new(&TokenKey::new([7; 16]), LASTS, room)
+    }
+
+    fn start() -> Time {
+        Time::from_millis(1_700_000_000_000)
+    }
+
+    fn turned(returns: &Returns, refer: u128, target: &str) -> String {
+        let uri = Uri::parse(target.as_bytes()).expect("a URI");
+        let turned = returns.turned(start(), ReferSid(refer), &uri, OWN).expect("it is turned");
+        let text = String::from_utf8(turned.into()).expect("text");
+        text.strip_prefix('<').and_then(|text| text.strip_suffix('>')).expect("brackets").to_owned()
+    }
+
+    fn take(returns: &mut Returns, now: Time, uri: &str) -> Option<Result<Returned, Worthless>> {
+        returns.take(now, &Uri::parse(uri.as_bytes()).expect("a URI"))
+    }
+
+    /// [R-027] [R-073] The target leads here with all that a phone or a route may ask of it, and comes back as it
+    /// was, byte for byte; a header part stays what it is.
+    #[test]
+    fn there_and_back() {
+        let long = format!("sip:carol@pbx.example;x={}", "y".repeat(1_200));
+        for (target, begins, ends, back) in [
+            ("sip:carol@pbx.example", "sip:carol@baton.example:5060;transport=tcp;r=", "", ""),
+            ("sips:carol@pbx.example:5061", "sips:carol@baton.example:5060;transport=tcp;r=", "", ""),
+            ("sip:a%20b:p@[2001:db8::1]:5080;maddr=x;user=phone", "sip:a%20b@baton", "", ""),
+            ("tel:+31-6;ext=7", "sip:+31-6;ext=7@baton.example:5060;transport=tcp;user=phone;r=", "", ""),
+            ("sip:pbx.example", "sip:baton.example:5060;transport=tcp;r=", "", ""),
+            ("sip:c@x?Replaces=a%3Bb&X=y", "sip:c@baton", "?Replaces=a%3Bb&X=y", "sip:c@x"),
+            (&long, "sip:carol@baton", "", ""),
+        ] {
+            let mut returns = returns(10);
+            let there = turned(&returns, 5, target);
+            assert!(there.starts_with(begins) && there.ends_with(ends), "{there}");
+            assert!(Returns::may_be(there.as_bytes()));
+            let back = if back.is_empty() { target } else { back };
+            let wanted = Returned { refer: ReferSid(5), target: back.as_bytes().into() };
+            assert_eq!(take(&mut returns, start(), &there), Some(Ok(wanted)), "{target}");
+        }
+        let other = Uri::parse(b"sip:carol@pbx.example;method=BYE").expect("a URI");
+        assert_eq!(returns(10).turned(start(), ReferSid(1), &other, OWN), None);
+        assert_eq!(take(&mut returns(10), start(), "sip:carol@baton.example"), None);
+    }
+
+    /// [R-027] Once, in time, and only what was made here: another process with the same key takes it, another
+    /// key does not, nor does anything else that a peer can make of it.
+    #[test]
+    fn worth_one_call() {
+        let made = returns(10);
+        let there = turned(&made, 5, "sip:carol@pbx.example");
+        let worthless = Some(Err(Worthless));
+        let mut here = returns(10);
+        assert!(take(&mut here, start() + LASTS, &there).is_some_and(|taken| taken.is_ok()));
+        assert_eq!(take(&mut here, start() + LASTS, &there), worthless);
+        assert_eq!(take(&mut returns(10), start() + LASTS + Duration::from_millis(1), &there), worthless);
+        let mut another = Returns::new(&TokenKey::new([8; 16]), LASTS, 10);
+        assert_eq!(take(&mut another, start(), &there), worthless);
+        assert_eq!(take(&mut Returns::default(), start(), &there), worthless);
+        let (uri, token) = there.split_once(";r=").expect("a token");
+        for at in 0..token.len() {
+            let mut bent = token.as_bytes().to_vec();
+            bent[at] = if bent[at] == b'A' { b'B' } else { b'A' };
+            let bent = format!("{uri};r={}", String::from_utf8(bent).expect("text"));
+            assert_eq!(take(&mut returns(10), start(), &bent), worthless, "{at}");
+            assert_eq!(take(&mut returns(10), start(), &format!("{uri};r={}", &token[..at])), worthless);
+        }
+    }
+
+    /// [R-027] [C-218] What is spent is known as long as it matters, elsewhere too, and within a bound.
+    #[test]
+    fn what_is_spent() {
+        let mut here = returns(2);
+        let there: Vec<String> = (0..3).map(|n| turned(&here, n, "sip:carol@pbx.example")).collect();
+        assert!(here.spend(start(), ReferSid(0)));
+        assert_eq!(take(&mut here, start(), &there[0]), Some(Err(Worthless)));
+        assert!(take(&mut here, start(), &there[1]).is_some_and(|taken| taken.is_ok()));
+        // There is no room to know that it was used: it is not.
+        assert_eq!(take(&mut here, start(), &there[2]), Some(Err(Worthless)));
+        // A generation later the first two are still known, and there is room.
+        let later = start() + LASTS;
+        assert!(take(&mut here, later, &there[2]).is_some_and(|taken| taken.is_ok()));
+        assert_eq!(take(&mut here, later, &there[1]), Some(Err(Worthless)));
+        assert!(here.spend(later + LASTS * 2, ReferSid(9)));
+        assert_eq!((here.spent.len(), here.older.len()), (1, 0));
+    }
+}
