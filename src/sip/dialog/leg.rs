@@ -362,7 +362,8 @@ impl Leg {
     }
 
     /// What an ended leg does not need for late requests it gives back: at any time there are those of the
-    /// last 64*T1, many more than are up.
+    /// last 64*T1, many more than are up. What it has said stays: an offer that crossed the end is answered in
+    /// the same session.
     pub(super) fn slim(&mut self) {
         if self.asked.is_empty() {
             self.asked = Few::new();
@@ -372,9 +373,6 @@ impl Leg {
         }
         if self.accepted.is_empty() {
             self.accepted = Few::new();
-        }
-        for dialog in &mut self.dialogs {
-            dialog.said = None;
         }
     }
 

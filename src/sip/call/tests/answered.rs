@@ -84,3 +84,19 @@ fn more_contacts_than_room() {
     bench.receive(A, &ack);
     bench.end();
 }
+
+/// [C-080] [C-171] The offer that a party makes when it has left already, its 2xx having crossed its BYE, is
+/// answered in the session that there was.
+#[test]
+fn an_offer_behind_a_bye() {
+    let mut bench = Bench::new();
+    let (mut alice, mut bob) = (Phone::new(A, "alice"), Phone::new(B, "bob"));
+    bench.connected(&mut alice, &mut bob, 1);
+    bench.request(&mut bob, "INVITE", "", "");
+    let ask = bench.at_phone(&alice);
+    bench.request(&mut alice, "BYE", "", "");
+    bench.reply(&alice, &ask, 200, "", &sdp("alice", 4_200, "0"));
+    bench.sent.retain(|sent| sent.method() == Method::Ack && sent.to.to_string() == A);
+    let ack = bench.at_phone(&alice).text();
+    assert!(ack.contains("o=bob 1 ") && ack.contains("a=inactive"), "{ack}");
+}
