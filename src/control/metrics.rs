@@ -83,7 +83,7 @@ impl Metrics {
             handoffs: io().map(|io| io.handed_over.get()).collect(),
             queue_depth: vec![
                 (Queue::Events, sum(|io| io.events_waiting.get())),
-                (Queue::Webhook, self.sources.engine.webhooks.stats().waiting()),
+                (Queue::Webhook, self.sources.engine.webhooks.waiting() as u64),
             ],
             queue_dropped: vec![
                 (Queue::Handoff, sum(|io| io.handover_dropped.get())),
@@ -124,6 +124,9 @@ impl Metrics {
             let count = engine.webhooks.stats().of(outcome);
             counter!("baton_webhook_deliveries_total", "result" => result).absolute(count);
         }
+        let (fetches, deliveries) = engine.webhooks.on_their_way();
+        gauge!("baton_webhook_turns", "of" => "fetches").set(fetches as f64);
+        gauge!("baton_webhook_turns", "of" => "deliveries").set(deliveries as f64);
         for (result, count) in engine.rcml.documents().all() {
             counter!("baton_documents_total", "result" => result).absolute(count);
         }
@@ -174,6 +177,7 @@ fn describe() {
         none,
         "Requests to programs that steer calls or are told of them, by what came of it."
     );
+    describe_gauge!("baton_webhook_turns", none, "Requests to such programs that are on their way now.");
     describe_counter!(
         "baton_documents_total",
         none,

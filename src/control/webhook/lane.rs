@@ -1,15 +1,21 @@
 //! Notifications of one call, in their order.
 
-use super::{Answer, Failure, Outcome, Request, Webhooks};
+use super::share::{Place, Server};
+use super::{Answer, Failure, Outcome, Request, Urgency, Webhooks};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+use url::Url;
 
 /// What is to be told, however often that has to be tried.
 pub(in crate::control) trait Notification: Send + Sync + fmt::Debug {
     /// How long to wait before the attempt of this number, from 0; `None`: it is given up.
     fn pause(&self, number: usize) -> Option<Duration>;
+
+    /// Who is asked in it; `None`: it is given up.
+    fn url(&self, number: usize) -> Option<&Url>;
 
     /// What is sent in it, made at the moment of sending; `None`: it is given up.
     fn request(&self, number: usize) -> Option<Request>;
@@ -52,6 +58,10 @@ impl Notification for Repeated {
         }
     }
 
+    fn url(&self, _: usize) -> Option<&Url> {
+        Some(&self.request.url)
+    }
+
     fn request(&self, _: usize) -> Option<Request> {
         Some(self.request.clone())
     }
@@ -68,7 +78,7 @@ pub(in crate::control) struct Lane {
 /// What stands in a lane.
 #[derive(Debug)]
 enum Waiting {
-    Notification(Box<dyn Notification>),
+    Notification(Box<dyn Notification>, Place),
     /// Somebody who wants to know when all before are sent.
     Milestone(oneshot::Sender<()>),
 }
@@ -96,14 +106,13 @@ impl Lane {
 
     /// Sends when all before are sent; without room it is dropped and counted.
     pub(in crate::control) fn notify(&self, notification: Box<dyn Notification>) {
-        let stats = &self.webhooks.stats;
-        if stats.enter(self.webhooks.limits.waiting) {
-            match self.sender.try_send(Waiting::Notification(notification)) {
-                Ok(()) => return,
-                Err(_) => stats.leave(),
-            }
+        let Some(server) = notification.url(0).map(Server::of) else { return };
+        if let Some(place) = self.webhooks.room.enter(server)
+            && self.sender.try_send(Waiting::Notification(notification, place)).is_ok()
+        {
+            return;
         }
-        stats.count(Outcome::Dropped);
+        self.webhooks.stats.count(Outcome::Dropped);
         tracing::warn!(event = "webhook.dropped", "too many notifications wait; one was dropped");
     }
 }
@@ -111,9 +120,8 @@ impl Lane {
 async fn carry(webhooks: Arc<Webhooks>, mut waiting: mpsc::Receiver<Waiting>) {
     while let Some(next) = waiting.recv().await {
         match next {
-            Waiting::Notification(notification) => {
-                let _ = attempts(&webhooks, &webhooks.deliveries, &*notification).await;
-                webhooks.stats.leave();
+            Waiting::Notification(notification, _place) => {
+                let _ = attempts(&webhooks, Urgency::Patient, &*notification).await;
             }
             Waiting::Milestone(reached) => {
                 let _ = reached.send(());
@@ -125,7 +133,7 @@ async fn carry(webhooks: Arc<Webhooks>, mut waiting: mpsc::Receiver<Waiting>) {
 /// Tries as often as may be; what came of the last attempt. The URL is not logged: it may hold credentials.
 pub(super) async fn attempts(
     webhooks: &Webhooks,
-    turns: &Semaphore,
+    urgency: Urgency,
     notification: &dyn Notification,
 ) -> Result<Answer, Failure> {
     let mut last = Err(Failure::Unreachable);
@@ -134,12 +142,25 @@ pub(super) async fn attempts(
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
-        // Its time runs from its turn on, and so does the time that a signature speaks of.
-        let Ok(_turn) = turns.acquire().await else { return last };
+        let Some(server) = notification.url(number).map(Server::of) else { return last };
+        let timeout = notification.timeout().unwrap_or(webhooks.limits.timeout);
+        let (turn, by) = match urgency {
+            Urgency::Awaited => {
+                let by = Instant::now() + timeout;
+                (timeout_at(by, webhooks.fetches.take(&server)).await.ok(), by)
+            }
+            Urgency::Patient => {
+                let turn = webhooks.deliveries.take(&server).await;
+                (Some(turn), Instant::now() + timeout)
+            }
+        };
+        // Made when its turn has come: a signature speaks of the time.
         let Some(request) = notification.request(number) else { return last };
         let host = request.url.host_str().unwrap_or("").to_owned();
-        let timeout = notification.timeout().unwrap_or(webhooks.limits.timeout);
-        last = webhooks.within(timeout, webhooks.exchange.exchange(request)).await;
+        last = match turn {
+            Some(_turn) => webhooks.ask(request, by).await,
+            None => webhooks.no_turn(),
+        };
         match &last {
             Ok(answer) if (200..300).contains(&answer.status) => return last,
             Ok(answer) => {

@@ -4,12 +4,14 @@
 //! Every exchange has one bound on its whole time, its redirects and its answer's length, and reaches
 //! only destinations that [`address`] allows. Notifications of one call go through a [`Lane`], which
 //! sends them one after the other; a receiver that is slow holds up its own lane, and when too many
-//! wait, the newest are dropped and counted. Nothing here can make a call wait.
+//! wait, the newest are dropped and counted. A server that is dead takes no more than its [`share`]
+//! of what all have together. Nothing here can make a call wait.
 
 mod address;
 mod client;
 mod connect;
 mod lane;
+mod share;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -21,12 +23,12 @@ pub(super) use stats::{Outcome, Stats};
 use super::WebhookLimits;
 use axum::http::{HeaderName, HeaderValue, Method};
 use bytes::Bytes;
+use share::{Room, Server, Turns};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 /// Redirects followed (rcml 1.6).
@@ -110,8 +112,9 @@ pub(super) trait Exchange: Send + Sync + fmt::Debug {
 pub(super) struct Webhooks {
     exchange: Box<dyn Exchange>,
     limits: WebhookLimits,
-    fetches: Semaphore,
-    deliveries: Semaphore,
+    fetches: Arc<Turns>,
+    deliveries: Arc<Turns>,
+    room: Arc<Room>,
     stats: Stats,
 }
 
@@ -121,8 +124,9 @@ impl Webhooks {
         Arc::new(Webhooks {
             exchange,
             limits,
-            fetches: Semaphore::new(limits.fetches),
-            deliveries: Semaphore::new(limits.deliveries),
+            fetches: Turns::of(limits.fetches),
+            deliveries: Turns::of(limits.deliveries),
+            room: Room::of(limits.waiting),
             stats: Stats::default(),
         })
     }
@@ -132,26 +136,32 @@ impl Webhooks {
         &self.stats
     }
 
+    /// Notifications that wait or are on their way.
+    pub(super) fn waiting(&self) -> usize {
+        self.room.taken()
+    }
+
+    /// Documents, with hooks, and notifications that are on their way.
+    pub(super) fn on_their_way(&self) -> (usize, usize) {
+        (self.fetches.taken(), self.deliveries.taken())
+    }
+
     /// Fetches a document; waiting for its turn counts, for a call waits meanwhile.
     pub(super) async fn fetch(&self, request: Request) -> Result<Answer, Failure> {
-        let exchange = async {
-            let _turn = self.fetches.acquire().await.map_err(|_| Failure::Unreachable)?;
-            self.exchange.exchange(request).await
-        };
-        self.within(self.limits.timeout, exchange).await
+        let by = Instant::now() + self.limits.timeout;
+        let server = Server::of(&request.url);
+        let Ok(_turn) = timeout_at(by, self.fetches.take(&server)).await else { return self.no_turn() };
+        self.ask(request, by).await
     }
 
-    /// Asks as often as a notification's policy says, for its answer.
+    /// Asks as often as a notification's policy says, for its answer. A call waits meanwhile: waiting for a
+    /// turn counts here, too.
     pub(super) async fn persist(&self, notification: &dyn Notification) -> Result<Answer, Failure> {
-        lane::attempts(self, &self.fetches, notification).await
+        lane::attempts(self, Urgency::Awaited, notification).await
     }
 
-    async fn within(
-        &self,
-        timeout: Duration,
-        exchange: impl Future<Output = Result<Answer, Failure>>,
-    ) -> Result<Answer, Failure> {
-        let result = tokio::time::timeout(timeout, exchange).await;
+    async fn ask(&self, request: Request, by: Instant) -> Result<Answer, Failure> {
+        let result = timeout_at(by, self.exchange.exchange(request)).await;
         let result = result.unwrap_or(Err(Failure::Timeout));
         self.stats.count(match &result {
             Ok(answer) if (200..300).contains(&answer.status) => Outcome::Done,
@@ -160,6 +170,26 @@ impl Webhooks {
         });
         result
     }
+
+    /// To who waited for it, that is as if the server had not answered.
+    fn no_turn(&self) -> Result<Answer, Failure> {
+        self.stats.count(Outcome::NoTurn);
+        Err(Failure::Timeout)
+    }
+
+    #[cfg(test)]
+    fn servers(&self) -> usize {
+        self.fetches.servers() + self.deliveries.servers()
+    }
+}
+
+/// Whether anybody waits for what comes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Urgency {
+    /// A call does: its turn comes within an attempt's time, or it has failed.
+    Awaited,
+    /// Nobody does: its time runs from its turn on, so that a dead server costs others no attempt.
+    Patient,
 }
 
 /// A URL that can be asked: absolute, `http` or `https`, with a host.

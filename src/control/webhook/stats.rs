@@ -22,11 +22,13 @@ pub(in crate::control) enum Outcome {
     TooLong,
     /// There was no room to wait.
     Dropped,
+    /// A call waited for a turn, in vain: its server's share was taken.
+    NoTurn,
 }
 
 impl Outcome {
     /// All of them, with their names in metrics.
-    pub(in crate::control) const ALL: [(Outcome, &'static str); 8] = [
+    pub(in crate::control) const ALL: [(Outcome, &'static str); 9] = [
         (Outcome::Done, "done"),
         (Outcome::Refused, "refused"),
         (Outcome::Timeout, "timeout"),
@@ -35,6 +37,7 @@ impl Outcome {
         (Outcome::Redirected, "redirected"),
         (Outcome::TooLong, "too-long"),
         (Outcome::Dropped, "dropped"),
+        (Outcome::NoTurn, "no-turn"),
     ];
 }
 
@@ -54,7 +57,6 @@ impl From<Failure> for Outcome {
 #[derive(Debug, Default)]
 pub(in crate::control) struct Stats {
     outcomes: [AtomicU64; Outcome::ALL.len()],
-    waiting: AtomicU64,
 }
 
 impl Stats {
@@ -63,25 +65,9 @@ impl Stats {
         self.outcomes.get(outcome as usize).map_or(0, |count| count.load(Relaxed))
     }
 
-    /// Notifications that wait or are on their way.
-    pub(in crate::control) fn waiting(&self) -> u64 {
-        self.waiting.load(Relaxed)
-    }
-
     pub(super) fn count(&self, outcome: Outcome) {
         if let Some(count) = self.outcomes.get(outcome as usize) {
             count.fetch_add(1, Relaxed);
         }
-    }
-
-    /// Takes a place among those that wait, when one is free.
-    pub(super) fn enter(&self, room: usize) -> bool {
-        let room = room as u64;
-        self.waiting.fetch_update(Relaxed, Relaxed, |n| (n < room).then_some(n + 1)).is_ok()
-    }
-
-    /// Gives it back.
-    pub(super) fn leave(&self) {
-        self.waiting.fetch_sub(1, Relaxed);
     }
 }

@@ -169,6 +169,10 @@ impl Notification for Post {
         }
     }
 
+    fn url(&self, _: usize) -> Option<&Url> {
+        Some(&self.hook.url)
+    }
+
     fn request(&self, _: usize) -> Option<Request> {
         let (method, url) = (self.hook.method.clone(), self.hook.url.clone());
         if method == Method::GET {

@@ -72,6 +72,10 @@ impl Notification for Webhook {
         (place < self.targets.len()).then(|| PAUSES.get(number % PAUSES.len()).copied().unwrap_or_default())
     }
 
+    fn url(&self, number: usize) -> Option<&Url> {
+        self.targets.get(number / PAUSES.len()).map(|(url, _)| url)
+    }
+
     fn request(&self, number: usize) -> Option<Request> {
         let (url, method) = self.targets.get(number / PAUSES.len())?.clone();
         let (content, body) = if method == Method::GET {
