@@ -4,6 +4,7 @@
 //! known here from the moment it is ordered, and whoever follows a call gets its events, in order, in
 //! a mailbox of its own ([`Watch`]). A mailbox is bounded, like everything that events go through.
 
+mod index;
 mod table;
 
 pub(super) use table::LiveCall;
@@ -67,16 +68,23 @@ impl Live {
 
     /// A call that is alive.
     pub(super) fn call(&self, sid: CallSid) -> Option<LiveCall> {
-        self.table().call(sid).cloned()
+        let call = self.table().call(sid).cloned();
+        // It is copied when events can go on.
+        call.map(Arc::unwrap_or_clone)
     }
 
     /// The calls of an account that are alive.
-    pub(super) fn of_account(&self, account: &str) -> Vec<LiveCall> {
+    pub(super) fn of_account(&self, account: &str) -> Vec<Arc<LiveCall>> {
         self.table().of_account(account)
     }
 
-    /// The legs that belong to a leg: whom it talks to, then those dialled for it.
-    pub(super) fn related(&self, sid: CallSid) -> Vec<LiveCall> {
+    /// How many calls of an account that are alive came in, and how many did not.
+    pub(super) fn count(&self, account: &str) -> (usize, usize) {
+        self.table().count(account)
+    }
+
+    /// The legs that belong to a leg: whom it talks to, then those dialled for it, in their order.
+    pub(super) fn related(&self, sid: CallSid) -> Vec<Arc<LiveCall>> {
         self.table().related(sid)
     }
 

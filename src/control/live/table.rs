@@ -1,11 +1,13 @@
 //! The table itself: calls, who follows them, and the keys of transfers.
 
+use super::index::Index;
 use crate::io::Clock;
 use crate::record::CallRecord;
 use crate::sip::event::{CallChanged, CallSid, CallStarted, CallStatus, Direction, Event, Offered, ReferSid};
 use crate::sip::message::uri::Uri;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Idempotency keys remembered; the oldest go first.
@@ -28,7 +30,9 @@ type Followers = Vec<(u64, mpsc::Sender<Event>)>;
 /// Everything alive.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    calls: HashMap<CallSid, LiveCall>,
+    /// Shared with whoever reads them, so that nothing is copied while events wait.
+    calls: HashMap<CallSid, Arc<LiveCall>>,
+    index: Index,
     watches: HashMap<CallSid, Followers>,
     keys: HashMap<String, ReferSid>,
     oldest: VecDeque<String>,
@@ -39,27 +43,40 @@ impl Table {
         self.calls.len()
     }
 
-    pub(super) fn call(&self, sid: CallSid) -> Option<&LiveCall> {
+    pub(super) fn call(&self, sid: CallSid) -> Option<&Arc<LiveCall>> {
         self.calls.get(&sid)
     }
 
-    pub(super) fn of_account(&self, account: &str) -> Vec<LiveCall> {
-        self.calls.values().filter(|call| call.record.account == account).cloned().collect()
+    pub(super) fn of_account(&self, account: &str) -> Vec<Arc<LiveCall>> {
+        self.index.of_account(account).filter_map(|sid| self.calls.get(&sid)).cloned().collect()
     }
 
-    pub(super) fn related(&self, sid: CallSid) -> Vec<LiveCall> {
+    pub(super) fn count(&self, account: &str) -> (usize, usize) {
+        self.index.count(account)
+    }
+
+    pub(super) fn related(&self, sid: CallSid) -> Vec<Arc<LiveCall>> {
         let joined = self.calls.get(&sid).and_then(|call| call.joined);
-        let dialled = |call: &&LiveCall| call.record.parent == Some(sid) && Some(call.record.sid) != joined;
-        let first = joined.and_then(|other| self.calls.get(&other));
-        first.into_iter().chain(self.calls.values().filter(dialled)).cloned().collect()
+        let dialled = self.index.children(sid).iter().copied().filter(|child| Some(*child) != joined);
+        joined.into_iter().chain(dialled).filter_map(|other| self.calls.get(&other)).cloned().collect()
     }
 
     pub(super) fn insert(&mut self, record: CallRecord) {
-        self.calls.insert(record.sid, LiveCall { record, headers: Vec::new(), joined: None });
+        let sid = record.sid;
+        self.forget(sid);
+        self.index.add(&record);
+        self.calls.insert(sid, Arc::new(LiveCall { record, headers: Vec::new(), joined: None }));
     }
 
     pub(super) fn forget(&mut self, sid: CallSid) {
-        self.calls.remove(&sid);
+        if let Some(call) = self.calls.remove(&sid) {
+            self.index.remove(&call.record);
+        }
+    }
+
+    /// A call that is about to change. Who reads it at the moment keeps it as it was.
+    fn edit(&mut self, sid: CallSid) -> Option<&mut LiveCall> {
+        self.calls.get_mut(&sid).map(Arc::make_mut)
     }
 
     /// Whether any call is followed.
@@ -130,45 +147,46 @@ impl Table {
     /// What an event changes. A call leaves when it has ended.
     pub(super) fn apply(&mut self, event: &Event, node: u128) {
         match event {
-            Event::CallStarted(started) => match self.calls.get_mut(&started.sid) {
-                Some(call) => call.begin(started),
+            Event::CallStarted(started) => match self.edit(started.sid) {
+                Some(call) => {
+                    let former = call.record.parent;
+                    call.begin(started);
+                    self.index.reparent(started.sid, former, started.parent);
+                }
                 None => self.insert(begun(started, node)),
             },
-            Event::CallChanged(change) => match self.calls.get_mut(&change.sid) {
+            Event::CallChanged(change) => match self.edit(change.sid) {
                 Some(call) => call.change(change),
                 // Its beginning was dropped for want of room.
                 None if !change.status.is_final() => {
                     self.insert(unknown(change, node));
-                    if let Some(call) = self.calls.get_mut(&change.sid) {
+                    if let Some(call) = self.edit(change.sid) {
                         call.change(change);
                     }
                 }
                 None => {}
             },
             Event::Headers(headers) => {
-                if let Some(call) = self.calls.get_mut(&headers.sid) {
+                if let Some(call) = self.edit(headers.sid) {
                     call.headers.clone_from(&headers.headers);
                     call.record.call_id.clone_from(&headers.call_id);
                 }
             }
             Event::Joined(one, other) => {
                 for (leg, with) in [(one, other), (other, one)] {
-                    if let Some(call) = self.calls.get_mut(leg) {
+                    if let Some(call) = self.edit(*leg) {
                         call.joined = Some(*with);
                     }
                 }
             }
             Event::Parted(one, other) => {
                 for (leg, with) in [(one, other), (other, one)] {
-                    let call = self.calls.get_mut(leg).filter(|call| call.joined == Some(*with));
-                    if let Some(call) = call {
+                    if let Some(call) = self.edit(*leg).filter(|call| call.joined == Some(*with)) {
                         call.joined = None;
                     }
                 }
             }
-            Event::Ended(sid, _) => {
-                self.calls.remove(sid);
-            }
+            Event::Ended(sid, _) => self.forget(*sid),
             // An application answers it, whatever is known of it.
             Event::Offered(offered) if !self.calls.contains_key(&offered.sid) => {
                 self.insert(unheard(offered, node));
@@ -237,7 +255,6 @@ mod tests {
     use super::*;
     use crate::sip::event::EndedBy;
     use crate::sip::time::Time;
-    use std::sync::Arc;
 
     fn started(sid: u128, parent: Option<u128>) -> Event {
         Event::CallStarted(Arc::new(CallStarted {
@@ -308,6 +325,43 @@ mod tests {
         assert_eq!(table.related(CallSid(3)).len(), 0);
         table.unwatch(CallSid(1), 0);
         assert!(table.watches.is_empty());
+    }
+
+    /// Lists and relations follow what is told of a call: when it comes, again, under another parent, and goes.
+    #[test]
+    fn lists_follow_the_events() {
+        let mut table = Table::default();
+        let placed = |sid, account: &str| {
+            let at = Time::from_millis(500);
+            CallRecord::begun(CallSid(sid), 7, account, Direction::OutboundApi, at)
+        };
+        table.insert(placed(2, "AC"));
+        table.insert(placed(4, "AD"));
+        for event in [started(1, None), started(3, Some(1)), started(2, Some(1))] {
+            table.apply(&event, 7);
+        }
+        let children = |table: &Table, sid| -> Vec<u128> {
+            table.related(CallSid(sid)).iter().map(|call| call.record.sid.0).collect()
+        };
+        assert_eq!(children(&table, 1), [3, 2]);
+        assert_eq!((table.count("AC"), table.count("AD"), table.count("AE")), ((2, 1), (0, 1), (0, 0)));
+        // Told once more, and of another parent; what a reader holds stays as it was.
+        let held = table.of_account("AC");
+        table.apply(&started(3, Some(2)), 7);
+        table.apply(&changed(1, CallStatus::InProgress), 7);
+        assert_eq!((children(&table, 1), children(&table, 2)), (vec![2], vec![3]));
+        assert_eq!(table.count("AC"), (2, 1));
+        assert!(held.iter().all(|call| call.record.status != CallStatus::InProgress));
+        assert_eq!(status(&table, 1), Some(CallStatus::InProgress));
+        // Placed anew under the same identifier, it is one call still.
+        table.insert(placed(2, "AD"));
+        assert_eq!((table.count("AC"), table.count("AD"), children(&table, 1)), ((2, 0), (0, 2), vec![]));
+        table.forget(CallSid(4));
+        for sid in 1..4 {
+            table.apply(&Event::Ended(CallSid(sid), EndedBy::Peer), 7);
+        }
+        assert_eq!((table.count("AC"), table.count("AD"), table.calls()), ((0, 0), (0, 0), 0));
+        assert!(table.of_account("AC").is_empty() && children(&table, 2).is_empty());
     }
 
     /// A key names one Refer, until it is taken back.

@@ -7,10 +7,11 @@ use crate::control::auth::Account;
 use crate::control::face::jambonz::facts::Facts;
 use crate::control::query::Query;
 use crate::record::{CallFilter, CallOrder, CallRecord, CallSort, Excerpt};
-use crate::sip::event::{CallSid, Direction};
+use crate::sip::event::CallSid;
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// How long a call that has ended is shown.
@@ -26,11 +27,9 @@ pub(super) async fn list(app: &App, account: &Account, query: &str) -> Result<Re
     let page = app.records.read(move |session| session.calls(&owner, &CallFilter::default(), order, excerpt));
     let mut records = page.await?.items;
     // Calls that were placed a moment ago.
-    for live in app.engine.live.of_account(&account.sid) {
-        if !records.iter().any(|record| record.sid == live.record.sid) {
-            records.push(live.record);
-        }
-    }
+    let written: HashSet<CallSid> = records.iter().map(|record| record.sid).collect();
+    let live = app.engine.live.of_account(&account.sid);
+    records.extend(live.iter().map(|call| &call.record).filter(|call| !written.contains(&call.sid)).cloned());
     let now = app.engine.live.now();
     let wanted = |fields: &serde_json::Map<String, Value>| {
         [("direction", "direction"), ("from", "from"), ("to", "to"), ("callStatus", "call_status")]
@@ -59,9 +58,8 @@ pub(super) async fn one(
 }
 
 pub(super) fn count(app: &App, account: &Account) -> Response<Body> {
-    let live = app.engine.live.of_account(&account.sid);
-    let inbound = live.iter().filter(|call| call.record.direction == Direction::Inbound).count();
-    json(StatusCode::OK, &json!({ "inbound": inbound, "outbound": live.len() - inbound }))
+    let (inbound, outbound) = app.engine.live.count(&account.sid);
+    json(StatusCode::OK, &json!({ "inbound": inbound, "outbound": outbound }))
 }
 
 /// A call's record: what is known of one that is alive, or what is written. Whose call it is, is told to
