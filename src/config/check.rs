@@ -25,6 +25,7 @@ pub fn check(config: &Config, cx: &Context) {
     }
     unreachable_routes(config, cx);
     hashes(config, cx);
+    tokens(config, cx);
 }
 
 fn references(config: &Config, cx: &Context) {
@@ -308,5 +309,23 @@ fn hashes(config: &Config, cx: &Context) {
             ),
             "write registrar.realm, so that it stays what it is",
         );
+    }
+}
+
+/// A Bearer token alone names an account (telnyx 3): two with the same cannot be told apart by it.
+fn tokens(config: &Config, cx: &Context) {
+    let mut owners: HashMap<&str, &str> = HashMap::new();
+    for account in &config.accounts {
+        let owner = *owners.entry(account.token.expose()).or_insert(&account.sid.value.0);
+        if owner != account.sid.value.0 {
+            cx.warn(
+                account.sid.span.clone(),
+                format!(
+                    "the accounts {owner:?} and {:?} have the same token: where it stands alone, it means the first",
+                    account.sid.value.0
+                ),
+                "give each a token of its own",
+            );
+        }
     }
 }

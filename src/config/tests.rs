@@ -410,3 +410,16 @@ fn secrets_do_not_show_in_configuration_or_report() {
     let report = load_text("f", &text, Path::new("")).unwrap_err();
     assert!(!report.to_string().contains("s3cr3t"), "{report}");
 }
+
+/// [T-152] [telnyx 3] Two accounts with one token cannot be told apart by it, which is said; the token itself is not.
+#[test]
+fn accounts_with_one_token() {
+    let account = |n: u8, token: &str| format!("[[account]]\nsid = \"AC{n:032x}\"\ntoken = \"{token}\"\n");
+    let text = [account(1, "one"), account(2, "two"), account(3, "one")].concat();
+    let found = findings(&text);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("f:11:7: warning: the accounts "), "{found:?}");
+    assert!(found[0].ends_with("the first, give each a token of its own"), "{found:?}");
+    assert!(!found[0].contains("one\""), "{found:?}");
+    assert_eq!(findings(&[account(1, "one"), account(2, "two")].concat()), [""; 0]);
+}

@@ -129,7 +129,7 @@ impl<S: Offer> Lane<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sip::event::{CallChanged, CallSid, CallStatus};
+    use crate::sip::event::{CallChanged, CallSid, CallStarted, CallStatus, Direction, EndedBy};
     use crate::sip::time::Time;
 
     fn event(n: u128, status: CallStatus) -> Event {
@@ -206,6 +206,52 @@ mod tests {
                 event(2, CallStatus::Completed)
             ]
         );
+        assert!(queue.is_empty());
+    }
+
+    /// [rcml 1.1] [jambonz 1.3] [telnyx 31] However full the queue to the control plane is, that a call began, was
+    /// answered or ended is told there, in order: whoever steers it waits for that. What nobody waits for
+    /// is dropped.
+    #[test]
+    fn what_steering_waits_for_is_never_dropped() {
+        let (store, _recorded) = crossbeam::channel::bounded(64);
+        let (control, mut steered) = mpsc::channel(1);
+        let counters = Arc::new(Counters::default());
+        let mut queue = EventQueue::new(store, Some(control), 8, Arc::clone(&counters));
+        let started = Event::CallStarted(Arc::new(CallStarted {
+            sid: CallSid(2),
+            account: "AC".into(),
+            at: Time::ZERO,
+            from: "a".into(),
+            to: "b".into(),
+            caller_name: None,
+            forwarded_from: None,
+            direction: Direction::Inbound,
+            call_id: "id".into(),
+            parent: None,
+        }));
+        let first = event(1, CallStatus::Ringing);
+        let awaited = [
+            started,
+            event(2, CallStatus::InProgress),
+            Event::Joined(CallSid(2), CallSid(1)),
+            event(2, CallStatus::Completed),
+            Event::Ended(CallSid(2), EndedBy::Peer),
+        ];
+        queue.control(first.clone());
+        for event_of_it in &awaited {
+            queue.control(event_of_it.clone());
+            queue.control(event(2, CallStatus::Ringing));
+            queue.control(Event::EarlyMedia(CallSid(2)));
+        }
+        assert_eq!((counters.events_dropped.get(), counters.events_lost.get()), (10, 0));
+        let mut told = Vec::new();
+        while let Ok(event) = steered.try_recv() {
+            told.push(event);
+            queue.retry();
+        }
+        assert_eq!(told.first(), Some(&first));
+        assert_eq!(told[1..], awaited);
         assert!(queue.is_empty());
     }
 }
