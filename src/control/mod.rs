@@ -10,6 +10,7 @@
 //! say came of it ([`live`]). Programs that steer calls are asked through [`webhook`].
 
 mod auth;
+mod body;
 mod engine;
 mod face;
 mod health;

@@ -1,16 +1,29 @@
 //! Connections: accepted up to a number, each with a bound on every wait.
 
+mod places;
+#[cfg(test)]
+mod tests;
+
 use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use places::{Places, Seat};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
 
-/// Connections at once; more wait in the kernel's queue.
+/// Connections at once; for one more, the one that has been silent for longest is closed.
 const CONNECTIONS: usize = 256;
 /// How long a client may take for a request's header, and between two requests.
 const HEADER: Duration = Duration::from_secs(15);
@@ -18,75 +31,127 @@ const HEADER: Duration = Duration::from_secs(15);
 const CONNECTION: Duration = Duration::from_secs(300);
 /// How long the request that is under way then may still take.
 const LAST_ANSWER: Duration = Duration::from_secs(30);
+/// How long a client may take to hear that it was too slow.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// Bytes of a request's header at most.
 const HEADER_BYTES: usize = 32 * 1024;
 
+/// What is told a client that began a request and did not come to the end of its header.
+const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// Where connections come from.
+pub(super) trait Accept: Send {
+    /// What is read and written.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next one.
+    fn accept(&mut self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&mut self) -> io::Result<TcpStream> {
+        let (stream, _) = TcpListener::accept(self).await?;
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+}
+
 /// Serves until told to stop; returns when all connections have ended.
-pub(super) async fn run(listener: TcpListener, router: Router, mut stopping: watch::Receiver<bool>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+pub(super) async fn run(mut listener: impl Accept, router: Router, mut stopping: watch::Receiver<bool>) {
+    let places = Places::new(CONNECTIONS);
     let mut connections = JoinSet::new();
     let told = stopping.clone();
     loop {
         tokio::select! {
             biased;
             _ = stopping.wait_for(|stop| *stop) => break,
-            accepted = accept(&listener, &room) => {
-                if let Some((stream, permit)) = accepted {
-                    connections.spawn(connection(stream, router.clone(), told.clone(), permit));
+            accepted = accept(&mut listener, &places) => {
+                if let Some((stream, seat)) = accepted {
+                    connections.spawn(connection(stream, router.clone(), told.clone(), seat));
                 }
             }
-            Some(_) = connections.join_next() => {}
         }
+        while connections.try_join_next().is_some() {}
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
 }
 
-async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let permit = room.clone().acquire_owned().await.ok()?;
+async fn accept<L: Accept>(listener: &mut L, places: &Arc<Places>) -> Option<(L::Stream, Arc<Seat>)> {
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, permit)),
+        Ok(stream) => Some((stream, places.take().await)),
         Err(error) => {
             // Out of file descriptors, most likely: trying at once again would only burn time.
             tracing::warn!(event = "http.accept_failed", %error, "a connection was not accepted");
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            sleep(Duration::from_millis(200)).await;
             None
         }
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    router: Router,
-    mut stopping: watch::Receiver<bool>,
-    _room: OwnedSemaphorePermit,
-) {
-    let _ = stream.set_nodelay(true);
+async fn connection<S>(stream: S, router: Router, mut stopping: watch::Receiver<bool>, seat: Arc<Seat>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     // HTTP/1 from the first byte: looking for HTTP/2 would wait for it without a bound.
-    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER).max_buf_size(HEADER_BYTES);
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER).max_buf_size(HEADER_BYTES);
     let service = TowerToHyperService::new(router);
-    let serving = builder.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(serving);
-    let lifetime = tokio::time::sleep(CONNECTION);
-    tokio::pin!(lifetime);
+    let answering = Arc::clone(&seat);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let busy = answering.busy();
+        let answer = service.call(request);
+        Box::pin(async move {
+            let answer = answer.await;
+            drop(busy);
+            answer
+        })
+    });
+    let mut serving = builder.serve_connection(TokioIo::new(stream), service);
+    let time = sleep(CONNECTION);
+    tokio::pin!(time);
     let mut told = false;
-    loop {
+    let late = loop {
         tokio::select! {
             // What a client does wrong is its own affair: nothing to log.
-            _ = serving.as_mut() => return,
+            served = poll_fn(|cx| serving.poll_without_shutdown(cx)) => {
+                break served.is_err_and(|error| error.is_timeout());
+            }
             // What is under way is answered first: a client that is cut off asks again for what was done.
-            () = lifetime.as_mut() => match std::mem::replace(&mut told, true) {
+            () = time.as_mut() => match std::mem::replace(&mut told, true) {
                 true => return,
                 false => {
-                    serving.as_mut().graceful_shutdown();
-                    lifetime.as_mut().reset(tokio::time::Instant::now() + LAST_ANSWER);
+                    pin::Pin::new(&mut serving).graceful_shutdown();
+                    time.as_mut().reset(Instant::now() + LAST_ANSWER);
                 }
+            },
+            // Unless it has begun to ask in this moment, nothing is under way.
+            () = seat.dismissed(), if !told => match seat.is_busy() {
+                true => {
+                    told = true;
+                    pin::Pin::new(&mut serving).graceful_shutdown();
+                }
+                false => return,
             },
             _ = stopping.wait_for(|stop| *stop), if !told => {
                 told = true;
-                serving.as_mut().graceful_shutdown();
+                pin::Pin::new(&mut serving).graceful_shutdown();
             }
         }
-    }
+    };
+    let parts = serving.into_parts();
+    leave(parts.io.into_inner(), late && !parts.read_buf.is_empty()).await;
+}
+
+/// Closes a connection; a client that is late hears so, unless it asked for nothing.
+async fn leave(mut stream: impl AsyncWrite + Unpin, late: bool) {
+    let closing = async {
+        if late {
+            stream.write_all(TOO_SLOW).await?;
+        }
+        stream.shutdown().await
+    };
+    let _ = timeout(LAST_WORD, closing).await;
 }

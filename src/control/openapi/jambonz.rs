@@ -89,6 +89,7 @@ fn create() -> Value {
         json!([account()]),
         &[
             ("201", content("It is being placed.", &placed)),
+            ("408", problem("The body did not come within 15 s.")),
             ("413", problem("The body is longer than 64 KiB.")),
         ],
     );
@@ -136,6 +137,7 @@ fn update(method: &str) -> Value {
             ("200", content("What sip_request was answered with.", &sent)),
             ("202", json!({ "description": "It is being done." })),
             ("404", text("There is no such call.")),
+            ("408", problem("The body did not come within 15 s.")),
             ("413", problem("The body is longer than 64 KiB.")),
             ("422", problem("The call is over, or in no state for this.")),
         ],

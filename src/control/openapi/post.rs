@@ -99,6 +99,7 @@ fn refusals(more: &[(&str, &str)], responses: Value) -> Value {
     let mut all = with_errors(&["400", "401", "403", "404", "503"], responses);
     for (code, description) in [
         ("400", "A parameter cannot be used; the message says which."),
+        ("408", "The body did not come within 15 s."),
         ("413", "The body is longer than 64 KiB."),
         ("415", "The body is no form."),
         ("503", "The node takes no calls, or its shard no orders, now."),

@@ -225,6 +225,7 @@ fn responses(description: &str, schema: &str) -> Value {
         ("401", "The token is missing or wrong."),
         ("404", "There is no such path or command."),
         ("405", "Another method is meant; Allow says which."),
+        ("408", "The body did not come within 15 s."),
         ("413", "The body is longer than 64 KiB."),
         ("415", "The body is not said to be JSON."),
         ("422", "A field is missing or wrong, or the call cannot take the command: its code says why."),

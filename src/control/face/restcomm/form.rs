@@ -1,28 +1,30 @@
 //! Form bodies, and the URLs in them.
 
+use crate::control::body::{self, Unread};
 use crate::control::face::rcml::Source;
 use crate::control::problem::Problem;
 use crate::control::query::Query;
 use crate::control::webhook::{http_method, http_url};
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method, StatusCode};
-
-/// Bytes of a body at most (Calls API, 12).
-const LONGEST: usize = 64 * 1024;
 
 /// Reads a form body (Calls API, 1.6).
 pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Query, Problem> {
     const OTHER: Problem =
         Problem::told(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Send application/x-www-form-urlencoded.");
     const TOO_LONG: Problem = Problem::told(StatusCode::PAYLOAD_TOO_LARGE, "The body is too long.");
+    const TOO_SLOW: Problem = Problem::told(StatusCode::REQUEST_TIMEOUT, "The body took too long.");
     if let Some(content_type) = headers.get(CONTENT_TYPE) {
         let essence = content_type.to_str().unwrap_or("").split(';').next().unwrap_or("").trim().to_owned();
         if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
             return Err(OTHER);
         }
     }
-    let body = to_bytes(body, LONGEST).await.map_err(|_| TOO_LONG)?;
+    let body = body::read(body).await.map_err(|unread| match unread {
+        Unread::TooLong => TOO_LONG,
+        Unread::TooSlow => TOO_SLOW,
+    })?;
     let text = std::str::from_utf8(&body).map_err(|_| Problem::bad("The body is not UTF-8."))?;
     Query::parse(text)
 }
@@ -67,4 +69,17 @@ pub(super) fn source(form: &Query, names: &Url) -> Result<Option<Source>, Proble
         None => Method::POST,
     };
     Ok(url.map(|url| Source { url, method }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::body::tests::never;
+
+    /// [restcomm-calls 12] A form that does not come is 408.
+    #[tokio::test(start_paused = true)]
+    async fn a_form_has_its_time() {
+        let problem = read(&HeaderMap::new(), never()).await.expect_err("it never comes");
+        assert_eq!(problem.into_json().status(), StatusCode::REQUEST_TIMEOUT);
+    }
 }

@@ -1,6 +1,7 @@
 //! What a client is told when a command is not taken (telnyx 1.5, 1.8). Faults of the caller are
 //! never 409, 429 or 5xx: its libraries would send the command again by themselves.
 
+use crate::control::body::Unread;
 use crate::control::problem::Format;
 use axum::body::Body;
 use axum::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -120,10 +121,13 @@ impl Fault {
         Fault::new(StatusCode::BAD_REQUEST, Entry::new("10015", "Bad Request", detail))
     }
 
-    /// 413.
-    pub(super) fn too_long() -> Fault {
-        let entry = Entry::new("10015", "Bad Request", "The body is too long.");
-        Fault::new(StatusCode::PAYLOAD_TOO_LARGE, entry)
+    /// 413, or 408.
+    pub(super) fn unread(unread: Unread) -> Fault {
+        let (status, detail) = match unread {
+            Unread::TooLong => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too long."),
+            Unread::TooSlow => (StatusCode::REQUEST_TIMEOUT, "The body took too long."),
+        };
+        Fault::new(status, Entry::new("10015", "Bad Request", detail))
     }
 
     /// 415.

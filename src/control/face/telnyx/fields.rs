@@ -2,9 +2,10 @@
 //! them told at once. Unknown fields mean nothing (telnyx 1.7); `null` is as if absent.
 
 use super::fault::{Entry, Fault};
+use crate::control::body;
 use crate::control::webhook::http_url;
 use crate::sip::plan::{Credentials, Secret};
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use base64::Engine;
@@ -14,8 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
-/// Bytes of a body at most.
-const LONGEST: usize = 64 * 1024;
 /// Header fields in one list at most.
 const MOST_HEADERS: usize = 64;
 /// Characters of a command's id at most.
@@ -43,7 +42,7 @@ impl Fields {
         if essence.is_some_and(|essence| !essence.eq_ignore_ascii_case("application/json")) {
             return Err(Fault::media_type());
         }
-        let body = to_bytes(body, LONGEST).await.map_err(|_| Fault::too_long())?;
+        let body = body::read(body).await.map_err(Fault::unread)?;
         let map = if body.is_empty() && !required {
             Map::new()
         } else if essence.is_none() {
@@ -301,5 +300,20 @@ impl Fields {
             }
         }
         list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::body::tests::never;
+
+    /// [telnyx 1.7] A body that does not come is 408.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_has_its_time() {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, "application/json".parse().expect("a value"));
+        let fault = Fields::read(&headers, never(), true).await.expect_err("it never comes");
+        assert_eq!(fault.response().status(), axum::http::StatusCode::REQUEST_TIMEOUT);
     }
 }

@@ -1,6 +1,7 @@
 //! What a client is told when something is wrong: `{"msg": …}`, or a plain text where the API says so.
 
 use super::json;
+use crate::control::body::Unread;
 use crate::control::orders::NotTaken;
 use crate::control::problem::Problem;
 use crate::sip::command::Refused;
@@ -44,8 +45,11 @@ impl Error {
         Error::Text(StatusCode::NOT_FOUND, "Not Found")
     }
 
-    pub(super) fn too_long() -> Error {
-        Error::told(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long")
+    pub(super) fn unread(unread: Unread) -> Error {
+        match unread {
+            Unread::TooLong => Error::told(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long"),
+            Unread::TooSlow => Error::told(StatusCode::REQUEST_TIMEOUT, "the body took too long"),
+        }
     }
 
     pub(super) fn gone() -> Error {

@@ -8,16 +8,14 @@ mod update;
 use super::ids;
 use crate::control::App;
 use crate::control::auth::Account;
-use axum::body::{Body, to_bytes};
+use crate::control::body;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use error::Error;
 use serde_json::{Map, Value};
 use std::sync::Arc;
-
-/// Bytes of a body at most.
-const LONGEST: usize = 64 * 1024;
 
 /// Answers a request under `/v1/Accounts`.
 pub(in crate::control) async fn answer(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
@@ -83,7 +81,7 @@ fn admit<'a>(app: &'a App, headers: &HeaderMap, path: &str) -> Result<&'a Accoun
 
 /// The body, which has to be an object; none is an empty one.
 async fn object(body: Body) -> Result<Map<String, Value>, Error> {
-    let body = to_bytes(body, LONGEST).await.map_err(|_| Error::too_long())?;
+    let body = body::read(body).await.map_err(Error::unread)?;
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Map::new());
     }
@@ -110,4 +108,17 @@ fn not_allowed(methods: &'static str) -> Response<Body> {
     let mut response = Error::told(StatusCode::METHOD_NOT_ALLOWED, "another method is meant").response();
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::body::tests::never;
+
+    /// [jambonz 9.3] An object that does not come is 408.
+    #[tokio::test(start_paused = true)]
+    async fn an_object_has_its_time() {
+        let error = object(never()).await.expect_err("it never comes");
+        assert_eq!(error.response().status(), StatusCode::REQUEST_TIMEOUT);
+    }
 }
