@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// How long a shard may take to answer.
+/// How long a shard may take to answer, unless who asks can wait longer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The shards, as far as orders are concerned.
@@ -110,13 +110,18 @@ impl Orders {
         self.ask_as(order).await.1
     }
 
+    /// The same, for those who can wait longer.
+    pub(super) async fn ask_within(&self, order: Order, patience: Duration) -> Result<(), NotTaken> {
+        self.answer(self.tickets.fetch_add(1, Relaxed), order, patience).await
+    }
+
     /// The same; tells the ticket under which more may be told of the order.
     pub(super) async fn ask_as(&self, order: Order) -> (u64, Result<(), NotTaken>) {
         let ticket = self.tickets.fetch_add(1, Relaxed);
-        (ticket, self.answer(ticket, order).await)
+        (ticket, self.answer(ticket, order, PATIENCE).await)
     }
 
-    async fn answer(&self, ticket: u64, order: Order) -> Result<(), NotTaken> {
+    async fn answer(&self, ticket: u64, order: Order, patience: Duration) -> Result<(), NotTaken> {
         let (reply, answer) = oneshot::channel();
         self.waiting().insert(ticket, reply);
         // However this ends, also when who asks is no longer interested.
@@ -126,7 +131,7 @@ impl Orders {
             self.stats.behind.fetch_add(1, Relaxed);
             return Err(NotTaken::Behind);
         }
-        let answer = tokio::time::timeout(PATIENCE, answer).await;
+        let answer = tokio::time::timeout(patience, answer).await;
         let (count, result) = match answer {
             Ok(Ok(Ok(()))) => (&self.stats.taken, Ok(())),
             Ok(Ok(Err(refused))) => (&self.stats.refused, Err(NotTaken::Refused(refused))),

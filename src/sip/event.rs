@@ -222,8 +222,10 @@ pub struct ReferSnapshot {
 /// An inbound call that waits for what its application says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offered {
-    /// The call; its [`CallStarted`] came before.
+    /// The call; its [`CallStarted`] came before, unless it was lost.
     pub sid: CallSid,
+    /// The account that owns its record: who may command it.
+    pub account: Arc<str>,
     /// The application, by its place in [`crate::sip::plan::CallPlan::applications`].
     pub application: u16,
     /// The trunk it came by, by name.

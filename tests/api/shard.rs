@@ -200,6 +200,7 @@ impl FakeShards {
         self.tell(Event::Headers(Box::new(CallHeaders { sid, headers, call_id: "x".into(), code: 0 })));
         self.tell(Event::Offered(Box::new(Offered {
             sid,
+            account: ACCOUNT.into(),
             application: 0,
             trunk: None,
             from_uri: "sip:bob@a.example".into(),

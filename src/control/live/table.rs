@@ -239,7 +239,7 @@ fn unheard(offered: &Offered, node: u128) -> CallRecord {
     CallRecord {
         from: user(&offered.from_uri),
         to: user(&offered.to_uri),
-        ..CallRecord::begun(offered.sid, node, "", Direction::Inbound, Clock::new().now())
+        ..CallRecord::begun(offered.sid, node, &offered.account, Direction::Inbound, Clock::new().now())
     }
 }
 

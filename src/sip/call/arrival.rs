@@ -133,6 +133,7 @@ impl Calls {
         let account = application.account.clone();
         let mut party = self.arrived(cx, arrival);
         party.account = account.or(party.account);
+        let account = party.account.clone().unwrap_or_default();
         party.application = Some(ix);
         party.steered = true;
         let sid = party.sid;
@@ -146,6 +147,7 @@ impl Calls {
         let trunk = arrival.trunk().and_then(|ix| cx.plan.trunk(ix)).map(|trunk| trunk.name.to_string());
         let offered = Offered {
             sid,
+            account,
             application: ix,
             trunk,
             from_uri: arrival.message.from().map(|from| text(from.uri)).unwrap_or_default(),

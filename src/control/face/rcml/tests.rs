@@ -103,6 +103,7 @@ impl World {
         .await;
         self.tell(Event::Offered(Box::new(Offered {
             sid: CALL,
+            account: "AC1".into(),
             application: 0,
             trunk: None,
             from_uri: "sip:bob@a".into(),

@@ -1,19 +1,21 @@
 //! Commands on a leg (telnyx 4): read, checked in one order for all, and made into orders.
 
 use super::address::party;
+use super::claim::Outcome;
 use super::fault::{Entry, Fault};
 use super::fields::{Common, Fields};
 use super::hooks::Hooks;
-use super::leg::{Leg, Way};
+use super::leg::{Deciding, Leg, Way};
 use super::{Asked, dial, refer};
 use crate::control::auth::Account;
 use crate::control::engine::Engine;
 use crate::control::orders::NotTaken;
 use crate::sip::command::{Action, Order, Refused};
-use crate::sip::event::CallStatus;
+use crate::sip::event::{CallSid, CallStatus};
 use axum::body::Body;
 use axum::http::Method;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The commands there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,25 +120,40 @@ pub(super) async fn act(
     verb: Verb,
     body: Body,
 ) -> Result<(), Fault> {
-    let mut fields = Fields::read(asked.headers, body, verb.needs_fields()).await?;
+    let fields = Fields::read(asked.headers, body, verb.needs_fields()).await?;
+    take(&asked.app.engine, &account.sid, id, verb, fields)?.known().await
+}
+
+/// Has a command carried out, unless that is being done, or was done already.
+pub(super) fn take(
+    engine: &Arc<Engine>,
+    account: &str,
+    id: &str,
+    verb: Verb,
+    mut fields: Fields,
+) -> Result<Outcome<()>, Fault> {
     let (common, wanted) = read(&mut fields, verb)?;
-    let engine = &asked.app.engine;
-    let leg = engine.telnyx.leg(id, &account.sid);
-    let leg = leg.ok_or_else(|| Fault::unknown_call("call_control_id"))?;
-    if leg.knows(common.command_id.as_ref()) {
-        return Ok(());
-    }
-    let live = engine.live.call(leg.sid).filter(|live| !live.record.status.is_final());
-    let live = live.ok_or_else(Fault::ended)?;
-    let answered = live.record.status == CallStatus::InProgress;
-    let former = leg.begin(common);
-    // A client that has lost patience must not leave a command half done.
+    let leg = engine.telnyx.leg(id, account).ok_or_else(|| Fault::unknown_call("call_control_id"))?;
+    let command_id = common.command_id.clone();
     let (engine, of) = (Arc::clone(engine), Arc::clone(&leg));
-    let doing = tokio::spawn(async move { carry_out(&engine, &of, answered, wanted).await });
-    let done =
-        doing.await.unwrap_or_else(|_| Err(Fault::unavailable("The command could not be carried out.")));
+    let doing = || Outcome::of(async move { in_turn(&engine, &of, common, wanted).await });
+    Ok(leg.once(command_id.as_ref(), doing))
+}
+
+/// One command, when those before it are done. Its client state counts in whatever comes of it, so it
+/// is taken before the command is known to be.
+async fn in_turn(engine: &Arc<Engine>, leg: &Arc<Leg>, common: Common, wanted: Wanted) -> Result<(), Fault> {
+    let _turn = leg.turn.lock().await;
+    let given = common.client_state;
+    let former = given.map(|given| leg.state().client_state.replace(given));
+    let done = carry_out(engine, leg, wanted).await;
     if done.is_err() {
-        leg.undo(former);
+        if let Some(former) = former {
+            leg.state().client_state = former;
+        }
+        if let Some(id) = &common.command_id {
+            leg.free(id);
+        }
     }
     done
 }
@@ -147,9 +164,10 @@ fn read(fields: &mut Fields, verb: Verb) -> Result<(Common, Wanted), Fault> {
         return Ok((common, Wanted::Refer(wanted)));
     }
     if verb == Verb::ClientStateUpdate {
-        let client_state = fields.required_state("client_state");
+        let common =
+            Common { client_state: fields.required_state("client_state"), command_id: fields.command_id() };
         fields.finish()?;
-        return Ok((Common { client_state, command_id: None }, Wanted::ClientStateUpdate));
+        return Ok((common, Wanted::ClientStateUpdate));
     }
     let wanted = match verb {
         Verb::Answer => {
@@ -185,14 +203,10 @@ fn read(fields: &mut Fields, verb: Verb) -> Result<(Common, Wanted), Fault> {
     Ok((common, wanted))
 }
 
-async fn carry_out(
-    engine: &Arc<Engine>,
-    leg: &Arc<Leg>,
-    answered: bool,
-    wanted: Wanted,
-) -> Result<(), Fault> {
-    let order =
-        |action| async { engine.live.orders().ask(Order::Leg(leg.sid, action)).await.map_err(refused) };
+async fn carry_out(engine: &Arc<Engine>, leg: &Arc<Leg>, wanted: Wanted) -> Result<(), Fault> {
+    let live = engine.live.call(leg.sid).filter(|live| !live.record.status.is_final());
+    let answered = live.ok_or_else(Fault::ended)?.record.status == CallStatus::InProgress;
+    let order = |action| async { order(engine, leg.sid, action).await.map_err(refused) };
     let parked = leg.way == Way::Incoming && !answered;
     match wanted {
         Wanted::Refer(_) | Wanted::SendSipInfo { .. } if !answered => Err(Fault::not_answered()),
@@ -202,25 +216,25 @@ async fn carry_out(
             Way::Outgoing => "This command is for inbound calls only.",
         })),
         Wanted::Answer { headers, hooks } => {
+            let deciding = leg.deciding();
             let former = {
                 let mut state = leg.state();
-                state.decided = true;
                 let former = state.hooks.clone();
                 state.hooks.merge(hooks);
                 former
             };
             let done = order(Action::Answer { sdp: None, headers }).await;
-            if done.is_err() {
-                let mut state = leg.state();
-                (state.hooks, state.decided) = (former, false);
+            match done {
+                Ok(()) => deciding.decided(),
+                Err(_) => leg.state().hooks = former,
             }
             done
         }
         Wanted::Reject { status } => {
-            leg.state().decided = true;
-            let done = order(Action::Hangup { status: Some(status), reason: None }).await;
-            leg.state().decided = done.is_ok();
-            done
+            let deciding = leg.deciding();
+            order(Action::Hangup { status: Some(status), reason: None }).await?;
+            deciding.decided();
+            Ok(())
         }
         Wanted::Hangup { headers } => {
             leg.state().hung_up = true;
@@ -231,12 +245,10 @@ async fn carry_out(
             done
         }
         Wanted::Transfer(transfer) => {
-            let former = std::mem::replace(&mut leg.state().decided, true);
-            let done = transfer.carry_out(engine, leg).await;
-            if done.is_err() {
-                leg.state().decided = former;
-            }
-            done
+            let deciding = leg.deciding();
+            transfer.carry_out(engine, leg).await?;
+            deciding.decided();
+            Ok(())
         }
         Wanted::Bridge { with } => bridge(engine, leg, &with).await,
         Wanted::Refer(wanted) => refer::refer(engine, leg, wanted).await,
@@ -258,17 +270,33 @@ async fn bridge(engine: &Engine, leg: &Leg, with: &str) -> Result<(), Fault> {
     if engine.live.call(other.sid).is_none() {
         return Err(Fault::ended());
     }
-    let decided = [leg, &*other].map(|leg| std::mem::replace(&mut leg.state().decided, true));
+    let deciding = [leg.deciding(), other.deciding()];
     let session = leg.state().session.clone();
-    let former = std::mem::replace(&mut other.state().session, session);
-    let done = engine.live.orders().ask(Order::Leg(leg.sid, Action::Join(other.sid))).await.map_err(refused);
-    if done.is_err() {
-        let mut state = other.state();
-        (state.session, state.decided) = (former, decided[1]);
-        drop(state);
-        leg.state().decided = decided[0];
+    let former = std::mem::replace(&mut other.state().session, session.clone());
+    let done = order(engine, leg.sid, Action::Join(other.sid)).await.map_err(refused);
+    match done {
+        Ok(()) => deciding.iter().for_each(Deciding::decided),
+        Err(_) => {
+            // Unless a command on the other leg has changed it meanwhile.
+            let mut state = other.state();
+            if state.session == session {
+                state.session = former;
+            }
+        }
     }
     done
+}
+
+/// How long it is waited for a shard's answer, when no client waits any more.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Gives an order for a leg. The shard that has it and does not answer will carry it out when it comes
+/// to it, for all that can be known: the order counts as taken, and events tell what comes of it.
+pub(super) async fn order(engine: &Engine, sid: CallSid, action: Action) -> Result<(), NotTaken> {
+    match engine.live.orders().ask_within(Order::Leg(sid, action), LONGEST).await {
+        Err(NotTaken::Silent) => Ok(()),
+        answer => answer,
+    }
 }
 
 /// Why an order was not taken, as the client is told.

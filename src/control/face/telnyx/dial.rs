@@ -1,10 +1,11 @@
 //! New legs: dialled for an account (`POST /v2/calls`), or for another leg (`transfer`).
 
 use super::address::caller;
-use super::command::{callee, refused};
+use super::claim::Outcome;
+use super::command::{callee, order, refused};
 use super::fault::{Entry, Fault};
-use super::fields::Fields;
-use super::hooks::Hooks;
+use super::fields::{Common, Fields};
+use super::hooks::{Connection, Hooks};
 use super::leg::{Leg, NewLeg, Way};
 use super::{Asked, driver, payload};
 use crate::control::auth::Account;
@@ -12,7 +13,7 @@ use crate::control::engine::Engine;
 use crate::control::health::Readiness;
 use crate::control::orders::NotTaken;
 use crate::record::CallRecord;
-use crate::sip::command::{Action, Dial, DialParty, Leave, Order, Party, Place, Refused};
+use crate::sip::command::{Action, Dial, DialParty, Leave, Party, Place, Refused};
 use crate::sip::event::Direction;
 use crate::sip::plan::Credentials;
 use axum::body::Body;
@@ -75,8 +76,20 @@ impl Callee {
 
 /// `POST /v2/calls`. The answer does not wait for the callee.
 pub(super) async fn dial(asked: &Asked<'_>, account: &Account, body: Body) -> Result<Value, Fault> {
-    let mut fields = Fields::read(asked.headers, body, true).await?;
+    let fields = Fields::read(asked.headers, body, true).await?;
     let engine = &asked.app.engine;
+    let draining = asked.app.readiness.stands(Readiness::DRAINING);
+    let leg = take(engine, &account.sid, fields, draining)?.known().await?;
+    Ok(answer(engine, &leg))
+}
+
+/// Has a call placed, unless that is being done, or was done already.
+pub(super) fn take(
+    engine: &Arc<Engine>,
+    account: &str,
+    mut fields: Fields,
+    draining: bool,
+) -> Result<Outcome<Arc<Leg>>, Fault> {
     let connection_id = fields.required("connection_id");
     let from = fields.required("from");
     let to = fields.required_one("to");
@@ -84,44 +97,61 @@ pub(super) async fn dial(asked: &Asked<'_>, account: &Account, body: Body) -> Re
     let called = Callee::read(&mut fields, to, from);
     let link_to = fields.text("link_to");
     let connection = connection_id.and_then(|id| {
-        let connection = engine.telnyx.connection(&id, &account.sid);
+        let connection = engine.telnyx.connection(&id, account);
         if connection.is_none() {
             fields.fault(Entry::unusable("/connection_id", "There is no connection of this id."));
         }
         connection
     });
     fields.finish()?;
-    let (Some(connection), Some(from), Some((party, shown))) = (connection, called.from, called.to) else {
-        return Err(Fault::no_object());
+    let Some(connection) = connection else { return Err(Fault::no_object()) };
+    let command_id = common.command_id.clone();
+    let (of, owner) = (Arc::clone(engine), account.to_owned());
+    let doing = || {
+        Outcome::of(async move {
+            let command_id = common.command_id.clone();
+            let placed = match draining {
+                true => Err(Fault::unavailable("This node takes no new calls now.")),
+                false => place(&of, &owner, connection, called, link_to, common).await,
+            };
+            if let (Err(_), Some(id)) = (&placed, &command_id) {
+                of.telnyx.free(&owner, id);
+            }
+            placed
+        })
     };
-    if let Some(id) = &common.command_id
-        && let Some(leg) = engine.telnyx.dialled(&account.sid, id)
-    {
-        return Ok(answer(engine, &leg));
-    }
+    Ok(engine.telnyx.once(account, command_id.as_ref(), doing))
+}
+
+async fn place(
+    engine: &Arc<Engine>,
+    account: &str,
+    connection: Arc<Connection>,
+    called: Callee,
+    link_to: Option<String>,
+    common: Common,
+) -> Result<Arc<Leg>, Fault> {
+    let (Some(from), Some((to, shown))) = (called.from, called.to) else { return Err(Fault::no_object()) };
     let session = match link_to {
         Some(id) => {
-            let linked = engine.telnyx.leg(&id, &account.sid);
+            let linked = engine.telnyx.leg(&id, account);
             Some(linked.ok_or_else(|| Fault::unknown_call("link_to"))?.state().session.clone())
         }
         None => None,
     };
-    if asked.app.readiness.stands(Readiness::DRAINING) {
-        return Err(Fault::unavailable("This node takes no new calls now."));
-    }
     let sid = engine.live.new_call(engine.live.orders().next_shard());
     let now = engine.live.now();
-    let record = CallRecord {
+    engine.live.expect(CallRecord {
         from: from.clone(),
         to: shown.clone(),
-        ..CallRecord::begun(sid, engine.live.node(), &account.sid, Direction::OutboundApi, now)
-    };
+        ..CallRecord::begun(sid, engine.live.node(), account, Direction::OutboundApi, now)
+    });
     let place = Place {
         sid,
-        account: account.sid.as_str().into(),
+        account: account.into(),
         from: from.clone(),
         caller_name: called.name.clone(),
-        to: party,
+        to,
         headers: called.headers.clone(),
         credentials: called.credentials,
         timeout: called.ring,
@@ -129,7 +159,7 @@ pub(super) async fn dial(asked: &Asked<'_>, account: &Account, body: Body) -> Re
     };
     let leg = Leg::new(NewLeg {
         sid,
-        account: account.sid.clone(),
+        account: account.to_owned(),
         connection,
         way: Way::Outgoing,
         from,
@@ -142,37 +172,23 @@ pub(super) async fn dial(asked: &Asked<'_>, account: &Account, body: Body) -> Re
         hooks: called.hooks,
         at: now,
     });
-    // A client that has lost patience must not leave a call that nobody follows.
-    let (engine, of) = (Arc::clone(engine), Arc::clone(&leg));
-    let (headers, name) = (called.headers, called.name);
-    let placing = tokio::spawn(async move { place_it(&engine, of, place, record, headers, name).await });
-    placing.await.unwrap_or(Err(NotTaken::Silent)).map_err(|error| match error {
-        NotTaken::Refused(Refused::Malformed) => {
-            Fault::unusable("The call cannot be placed with these values.")
-        }
-        error => refused(error),
-    })?;
-    Ok(answer(&asked.app.engine, &leg))
-}
-
-async fn place_it(
-    engine: &Arc<Engine>,
-    leg: Arc<Leg>,
-    place: Place,
-    record: CallRecord,
-    headers: Vec<(String, String)>,
-    name: Option<String>,
-) -> Result<(), NotTaken> {
-    let sid = leg.sid;
-    engine.live.expect(record);
     let watch = engine.live.watch(sid);
     engine.telnyx.insert(&leg);
-    let placed = engine.live.place(place).await;
-    match placed {
-        Ok(()) => driver::follow(engine, leg, watch, &headers, name.as_deref()),
-        Err(_) => engine.telnyx.remove(sid),
+    match engine.live.place(place).await {
+        Ok(()) => {
+            driver::follow(engine, Arc::clone(&leg), watch, &called.headers, called.name.as_deref());
+            Ok(leg)
+        }
+        Err(error) => {
+            engine.telnyx.remove(sid);
+            Err(match error {
+                NotTaken::Refused(Refused::Malformed) => {
+                    Fault::unusable("The call cannot be placed with these values.")
+                }
+                error => refused(error),
+            })
+        }
     }
-    placed
 }
 
 /// A call that was dialled: for this command it is never alive yet (telnyx 4).
@@ -244,8 +260,7 @@ impl Transfer {
         };
         let watch = engine.live.watch(sid);
         engine.telnyx.insert(&new);
-        let order = Order::Leg(leg.sid, Action::Dial(Box::new(dial)));
-        match engine.live.orders().ask(order).await {
+        match order(engine, leg.sid, Action::Dial(Box::new(dial))).await {
             Ok(()) => {
                 driver::follow(engine, new, watch, &called.headers, called.name.as_deref());
                 Ok(())

@@ -22,6 +22,8 @@ use tokio::time::Instant;
 
 /// How long an inbound call waits for a command (telnyx 4).
 const PARKED: Duration = Duration::from_secs(60);
+/// When what must end and has not is ended again: the order to it may have been lost.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How often it is looked after what no event told.
 const LOOK: Duration = Duration::from_secs(30);
 /// What a transfer may take at most; the shard decides long before.
@@ -235,18 +237,16 @@ impl Driver {
     fn woken(&mut self) {
         let now = Instant::now();
         if self.parked_until.is_some_and(|until| until <= now) {
-            self.parked_until = None;
-            let waits = {
-                let state = self.leg.state();
-                state.stage == Stage::Parked && !state.decided
-            };
-            if waits {
+            let waits = self.leg.state().waits();
+            // While a command is under way nobody knows, and an order may be lost: it is looked again.
+            self.parked_until = (waits != Some(false)).then_some(now + AGAIN);
+            if waits == Some(true) {
                 self.over = Some(Over::Parked);
                 self.order(Action::Hangup { status: Some(480), reason: None });
             }
         }
         if self.limit_at.is_some_and(|at| at <= now) {
-            self.limit_at = None;
+            self.limit_at = Some(now + AGAIN);
             self.over = Some(Over::Limit);
             self.order(Action::Hangup { status: None, reason: None });
         }

@@ -195,12 +195,16 @@ impl Fields {
 
     /// What all commands take.
     pub(super) fn common(&mut self) -> Common {
-        let client_state = self.state("client_state");
+        Common { client_state: self.state("client_state"), command_id: self.command_id() }
+    }
+
+    /// The id under which a command is executed once.
+    pub(super) fn command_id(&mut self) -> Option<String> {
         let command_id = self.text("command_id");
         if command_id.as_ref().is_some_and(|id| id.chars().count() > LONGEST_ID) {
             self.fault(Entry::unusable("/command_id", "A command_id has 255 characters at most."));
         }
-        Common { client_state, command_id }
+        command_id
     }
 
     /// A client state: padded Base64 (telnyx 2).

@@ -1,6 +1,6 @@
 //! The legs this interface steers, from their first moment until ten minutes after their end.
 
-use super::fields::Common;
+use super::claim::Outcome;
 use super::hooks::{Connection, Hooks};
 use super::sign::Signer;
 use crate::control::live::random;
@@ -72,8 +72,12 @@ pub(super) struct Leg {
     /// How long it may ring, and how long it may last.
     pub(super) ring: Option<Duration>,
     pub(super) limit: Option<Duration>,
+    /// The command under which it was dialled.
+    dialled_by: Option<String>,
     /// Something that the driver looks at has changed.
     pub(super) changed: Notify,
+    /// Commands take turns: what a refused one had changed is undone before the next begins.
+    pub(super) turn: tokio::sync::Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -91,11 +95,12 @@ pub(super) struct State {
     pub(super) refer: Option<Referring>,
     /// A command has decided about an inbound call.
     pub(super) decided: bool,
+    /// Commands under way that may decide about it.
+    deciding: usize,
     /// It was ended by command.
     pub(super) hung_up: bool,
-    commands: VecDeque<String>,
-    /// The command under which it was dialled.
-    dialled_by: Option<String>,
+    /// Commands by their ids: under way, or taken.
+    commands: VecDeque<(String, Outcome<()>)>,
 }
 
 /// A transfer under way.
@@ -143,7 +148,9 @@ impl Leg {
             to: new.to,
             ring: new.ring,
             limit: new.limit,
+            dialled_by: new.command_id,
             changed: Notify::new(),
+            turn: tokio::sync::Mutex::default(),
             state: Mutex::new(State {
                 session: new.session.unwrap_or_else(uuid),
                 client_state: new.client_state,
@@ -154,9 +161,9 @@ impl Leg {
                 ended: None,
                 refer: None,
                 decided: false,
+                deciding: 0,
                 hung_up: false,
                 commands: VecDeque::new(),
-                dialled_by: new.command_id,
             }),
         })
     }
@@ -165,42 +172,57 @@ impl Leg {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of a command before it is carried out: its client state counts in whatever comes of
-    /// it. What is returned undoes that, should the command be refused (telnyx 2.5, 2.6).
-    pub(super) fn begin(&self, common: Common) -> Former {
+    /// The outcome of a command. The first of an id is carried out; it is the same command for all
+    /// that come later, also while it is under way (telnyx 2.5).
+    pub(super) fn once(&self, id: Option<&String>, doing: impl FnOnce() -> Outcome<()>) -> Outcome<()> {
+        let Some(id) = id else { return doing() };
         let mut state = self.state();
-        if let Some(id) = &common.command_id {
-            if state.commands.len() >= COMMANDS {
-                state.commands.pop_front();
-            }
-            state.commands.push_back(id.clone());
+        if let Some((_, outcome)) = state.commands.iter().find(|(known, _)| known == id) {
+            return outcome.clone();
         }
-        let client_state = common.client_state.map(|new| state.client_state.replace(new));
-        Former { client_state, command_id: common.command_id }
+        if state.commands.len() >= COMMANDS {
+            state.commands.pop_front();
+        }
+        let outcome = doing();
+        state.commands.push_back((id.clone(), outcome.clone()));
+        outcome
     }
 
-    /// The command was refused: it was not executed, and its id is free.
-    pub(super) fn undo(&self, former: Former) {
-        let mut state = self.state();
-        if let Some(client_state) = former.client_state {
-            state.client_state = client_state;
-        }
-        if let Some(id) = former.command_id {
-            state.commands.retain(|known| *known != id);
-        }
+    /// A command was refused: it was not executed, and its id is free.
+    pub(super) fn free(&self, id: &str) {
+        self.state().commands.retain(|(known, _)| known != id);
     }
 
-    /// Whether a command with this id was executed.
-    pub(super) fn knows(&self, command_id: Option<&String>) -> bool {
-        command_id.is_some_and(|id| self.state().commands.contains(id))
+    /// A command may decide about an inbound call; until it is known, nothing else does.
+    pub(super) fn deciding(&self) -> Deciding<'_> {
+        self.state().deciding += 1;
+        Deciding(self)
     }
 }
 
-/// What a command has changed of a leg.
+/// A command under way that may decide about a leg.
 #[derive(Debug)]
-pub(super) struct Former {
-    client_state: Option<Option<String>>,
-    command_id: Option<String>,
+pub(super) struct Deciding<'a>(&'a Leg);
+
+impl Deciding<'_> {
+    /// It has.
+    pub(super) fn decided(&self) {
+        self.0.state().decided = true;
+    }
+}
+
+impl Drop for Deciding<'_> {
+    fn drop(&mut self) {
+        self.0.state().deciding -= 1;
+    }
+}
+
+impl State {
+    /// Whether an inbound call waits for a command; not known while one is under way.
+    pub(super) fn waits(&self) -> Option<bool> {
+        let open = self.stage == Stage::Parked && !self.decided;
+        (!open || self.deciding == 0).then_some(open)
+    }
 }
 
 /// All legs, and who steers them.
@@ -215,8 +237,8 @@ pub(in crate::control) struct Legs {
 #[derive(Debug, Default)]
 struct Table {
     legs: HashMap<CallSid, Arc<Leg>>,
-    /// By account and the id of the command that dialled.
-    dialled: HashMap<(String, String), CallSid>,
+    /// By account and the id of the command that dialled: under way, or taken.
+    dialled: HashMap<(String, String), Outcome<Arc<Leg>>>,
     ended: VecDeque<(Instant, CallSid)>,
 }
 
@@ -262,25 +284,29 @@ impl Legs {
         self.table().legs.get(&sid).filter(|leg| leg.account == account).cloned()
     }
 
-    /// The leg that was dialled under this command's id.
-    pub(super) fn dialled(&self, account: &str, command_id: &str) -> Option<Arc<Leg>> {
-        let table = self.table();
-        let sid = table.dialled.get(&(account.to_owned(), command_id.to_owned()))?;
-        table.legs.get(sid).cloned()
+    /// The leg that a command dials, once for each id (telnyx 2.5); see [`Leg::once`].
+    pub(super) fn once(
+        &self,
+        account: &str,
+        id: Option<&String>,
+        doing: impl FnOnce() -> Outcome<Arc<Leg>>,
+    ) -> Outcome<Arc<Leg>> {
+        let Some(id) = id else { return doing() };
+        self.table().dialled.entry((account.to_owned(), id.clone())).or_insert_with(doing).clone()
+    }
+
+    /// The call was not placed: the id of its command is free.
+    pub(super) fn free(&self, account: &str, id: &str) {
+        self.table().dialled.remove(&(account.to_owned(), id.to_owned()));
     }
 
     pub(super) fn insert(&self, leg: &Arc<Leg>) {
-        let command_id = leg.state().dialled_by.clone();
-        let mut table = self.table();
-        if let Some(id) = command_id {
-            table.dialled.insert((leg.account.clone(), id), leg.sid);
-        }
-        table.legs.insert(leg.sid, Arc::clone(leg));
+        self.table().legs.insert(leg.sid, Arc::clone(leg));
     }
 
     /// A leg that was never made.
     pub(super) fn remove(&self, sid: CallSid) {
-        self.table().remove(sid);
+        self.table().legs.remove(&sid);
     }
 
     /// A leg has ended.
@@ -297,15 +323,10 @@ impl Table {
                 return;
             }
             self.ended.pop_front();
-            self.remove(sid);
-        }
-    }
-
-    fn remove(&mut self, sid: CallSid) {
-        let Some(leg) = self.legs.remove(&sid) else { return };
-        let command_id = leg.state().dialled_by.clone();
-        if let Some(id) = command_id {
-            self.dialled.remove(&(leg.account.clone(), id));
+            let Some(leg) = self.legs.remove(&sid) else { continue };
+            if let Some(id) = &leg.dialled_by {
+                self.dialled.remove(&(leg.account.clone(), id.clone()));
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 //! taken, never when it is done.
 
 mod address;
+mod claim;
 mod command;
 mod dial;
 mod driver;

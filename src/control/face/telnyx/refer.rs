@@ -1,13 +1,13 @@
 //! `…/actions/refer` (telnyx 2): the transfer is the shard's; here it is asked for.
 
 use super::address::{Unusable, refer_to};
-use super::command::refused;
+use super::command::{self, refused};
 use super::fault::{Entry, Fault};
 use super::fields::{Common, Fields};
 use super::leg::{Leg, Referring};
 use crate::control::engine::Engine;
 use crate::control::orders::NotTaken;
-use crate::sip::command::{ReferOrder, Refused};
+use crate::sip::command::{Action, ReferOrder, Refused};
 use crate::sip::plan::Credentials;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -75,12 +75,12 @@ pub(super) async fn refer(engine: &Arc<Engine>, leg: &Leg, wanted: Wanted) -> Re
         force: false,
         hold: false,
     };
-    let taken = engine.live.refer(leg.sid, order, None).await;
+    let taken = command::order(engine, leg.sid, Action::Refer(Box::new(order))).await;
     if taken.is_err() {
         leg.state().refer.take_if(|refer| refer.sid == sid);
         leg.changed.notify_one();
     }
-    taken.map(|_| ()).map_err(|error| match error {
+    taken.map_err(|error| match error {
         NotTaken::Refused(Refused::Busy) => Fault::unusable(BUSY),
         NotTaken::Refused(Refused::Malformed) => {
             Fault::of(vec![Entry::unusable("/sip_address", "This address cannot be referred to.")])

@@ -1,5 +1,8 @@
 //! Legs under paused time: shards and programs answer at once, waits cost nothing.
 
+mod commands;
+mod guards;
+
 use super::driver::follow;
 use super::hooks::Hooks;
 use super::leg::{Leg, NewLeg, Way, control_id};
@@ -10,6 +13,7 @@ use crate::io::{Behind, Clock};
 use crate::sip::command::{Action, Command, Order};
 use crate::sip::event::{CallChanged, CallSid, CallStarted, CallStatus, Direction, EndedBy, Event};
 use serde_json::Value;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -39,13 +43,20 @@ impl Exchange for Web {
     }
 }
 
-/// Keeps orders with the second they came in.
+/// Keeps orders with the second they came in, while there is room.
 #[derive(Debug)]
-struct Kept(mpsc::UnboundedSender<(u64, Order)>, Instant);
+struct Kept {
+    orders: mpsc::UnboundedSender<(u64, Command)>,
+    began: Instant,
+    full: Arc<AtomicBool>,
+}
 
 impl Shards for Kept {
-    fn command(&self, _: u16, command: Box<Command>) -> Result<(), Behind> {
-        self.0.send((self.1.elapsed().as_secs(), command.order)).expect("the test listens");
+    fn command(&self, shard: u16, command: Box<Command>) -> Result<(), Behind> {
+        if self.full.load(Relaxed) {
+            return Err(Behind(shard));
+        }
+        self.orders.send((self.began.elapsed().as_secs(), *command)).expect("the test listens");
         Ok(())
     }
 
@@ -57,13 +68,16 @@ impl Shards for Kept {
 struct World {
     engine: Arc<Engine>,
     events: mpsc::Sender<Event>,
-    orders: mpsc::UnboundedReceiver<(u64, Order)>,
+    orders: Mutex<mpsc::UnboundedReceiver<(u64, Command)>>,
     told: Told,
+    /// No shard takes an order.
+    full: Arc<AtomicBool>,
+    began: Instant,
 }
 
 impl World {
-    /// A leg of an application that is told at this path, and at `/failover`.
-    async fn with(path: &str, way: Way, limit: Option<u64>) -> World {
+    /// An application that is told at this path, and at `/failover`.
+    fn new(path: &str) -> World {
         let began = Instant::now();
         let (events, taken) = mpsc::channel(64);
         let (sender, orders) = mpsc::unbounded_channel();
@@ -74,12 +88,26 @@ impl World {
             ..Application::new("flow", ApplicationKind::Telnyx, format!("http://a.example{path}"))
         };
         let (store, _) = crossbeam::channel::bounded(64);
-        let engine = Engine::over(Arc::new(Kept(sender, began)), Box::new(web), store, vec![application]);
+        let full = Arc::new(AtomicBool::new(false));
+        let kept = Kept { orders: sender, began, full: Arc::clone(&full) };
+        let engine = Engine::over(Arc::new(kept), Box::new(web), store, vec![application]);
         tokio::spawn(run(Arc::clone(&engine), taken));
+        World { engine, events, orders: Mutex::new(orders), told, full, began }
+    }
+
+    /// With a leg.
+    async fn with(path: &str, way: Way, limit: Option<u64>) -> World {
+        let world = World::new(path);
+        world.leg(CALL, way, limit).await;
+        world
+    }
+
+    /// A leg that begins.
+    async fn leg(&self, sid: CallSid, way: Way, limit: Option<u64>) {
         let leg = Leg::new(NewLeg {
-            sid: CALL,
+            sid,
             account: "AC1".into(),
-            connection: engine.telnyx.connection_at(0).expect("a connection"),
+            connection: self.engine.telnyx.connection_at(0).expect("a connection"),
             way,
             from: "1".into(),
             to: "2".into(),
@@ -91,28 +119,13 @@ impl World {
             hooks: Hooks::default(),
             at: Clock::new().now(),
         });
-        let watch = engine.live.watch(CALL);
-        engine.telnyx.insert(&leg);
-        let world = World { engine, events, orders, told };
-        world
-            .tell(Event::CallStarted(Arc::new(CallStarted {
-                sid: CALL,
-                account: "AC1".into(),
-                at: Clock::new().now(),
-                from: "1".into(),
-                to: "2".into(),
-                caller_name: None,
-                forwarded_from: None,
-                direction: Direction::OutboundApi,
-                call_id: "x".into(),
-                parent: None,
-            })))
-            .await;
-        while world.engine.live.call(CALL).is_none() {
+        let watch = self.engine.live.watch(sid);
+        self.engine.telnyx.insert(&leg);
+        self.tell(started(sid)).await;
+        while self.engine.live.call(sid).is_none() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        follow(&world.engine, leg, watch, &[], None);
-        world
+        follow(&self.engine, leg, watch, &[], None);
     }
 
     async fn tell(&self, event: Event) {
@@ -120,18 +133,37 @@ impl World {
     }
 
     async fn change(&self, status: CallStatus, code: u16) {
+        self.change_of(CALL, status, code).await;
+    }
+
+    async fn change_of(&self, sid: CallSid, status: CallStatus, code: u16) {
         let now = Clock::new().now();
-        let change = CallChanged { sid: CALL, account: "AC1".into(), started: now, at: now, status, code };
+        let change = CallChanged { sid, account: "AC1".into(), started: now, at: now, status, code };
         self.tell(Event::CallChanged(change)).await;
         if status.is_final() {
-            self.tell(Event::Ended(CALL, EndedBy::Control)).await;
+            self.tell(Event::Ended(sid, EndedBy::Control)).await;
         }
     }
 
+    /// The next order, and the second it came in.
+    async fn order(&self) -> (u64, Command) {
+        loop {
+            if let Some(order) = self.given() {
+                return order;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// An order that nobody has looked at.
+    fn given(&self) -> Option<(u64, Command)> {
+        self.orders.lock().expect("nobody failed").try_recv().ok()
+    }
+
     /// When the leg was ended by order, and how.
-    async fn hung_up(&mut self) -> (u64, Option<u16>) {
-        match self.orders.recv().await.expect("an order comes") {
-            (at, Order::Leg(CALL, Action::Hangup { status, .. })) => (at, status),
+    async fn hung_up(&self) -> (u64, Option<u16>) {
+        match self.order().await {
+            (at, Command { order: Order::Leg(CALL, Action::Hangup { status, .. }), .. }) => (at, status),
             (_, other) => panic!("unexpected: {other:?}"),
         }
     }
@@ -154,10 +186,25 @@ impl World {
     }
 }
 
+fn started(sid: CallSid) -> Event {
+    Event::CallStarted(Arc::new(CallStarted {
+        sid,
+        account: "AC1".into(),
+        at: Clock::new().now(),
+        from: "1".into(),
+        to: "2".into(),
+        caller_name: None,
+        forwarded_from: None,
+        direction: Direction::OutboundApi,
+        call_id: "x".into(),
+        parent: None,
+    }))
+}
+
 /// [telnyx 4] An inbound call that nobody commands is refused after a minute.
 #[tokio::test(start_paused = true)]
 async fn a_call_waits_for_a_minute() {
-    let mut world = World::with("/ev", Way::Incoming, None).await;
+    let world = World::with("/ev", Way::Incoming, None).await;
     assert_eq!(world.hung_up().await, (60, Some(480)));
     world.change(CallStatus::Failed, 480).await;
     assert_eq!(world.told(2).await.last().map(|(_, _, kind)| kind.as_str()), Some("call.hangup"));
@@ -171,7 +218,7 @@ async fn a_call_waits_for_a_minute() {
 /// [telnyx 4] A call lasts as long as dial said, from its answer on.
 #[tokio::test(start_paused = true)]
 async fn a_call_has_its_limit() {
-    let mut world = World::with("/ev", Way::Outgoing, Some(90)).await;
+    let world = World::with("/ev", Way::Outgoing, Some(90)).await;
     tokio::time::sleep(Duration::from_secs(10)).await;
     world.change(CallStatus::InProgress, 200).await;
     assert_eq!(world.hung_up().await, (100, None));

@@ -1,0 +1,197 @@
+//! Commands that are given twice, at once, or to a shard that answers late.
+
+use super::{CALL, World};
+use crate::control::face::telnyx::command::{self, Verb};
+use crate::control::face::telnyx::dial;
+use crate::control::face::telnyx::fault::Fault;
+use crate::control::face::telnyx::fields::Fields;
+use crate::control::face::telnyx::leg::{Leg, Way, control_id};
+use crate::sip::command::{Action, Command, Order, Refused};
+use crate::sip::event::{CallSid, CallStatus, Event};
+use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderValue};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+async fn fields(body: Value) -> Fields {
+    let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+    Fields::read(&headers, Body::from(body.to_string()), true).await.expect("an object")
+}
+
+/// The status of an answer.
+fn status(answer: Result<(), Fault>) -> u16 {
+    answer.map_or_else(|fault| fault.response().status().as_u16(), |()| 200)
+}
+
+impl World {
+    /// A leg that is up.
+    pub(super) async fn talking() -> World {
+        let world = World::with("/ev", Way::Outgoing, None).await;
+        world.change(CallStatus::InProgress, 200).await;
+        world.told(2).await;
+        world
+    }
+
+    /// Gives a command; the status of its answer.
+    pub(super) async fn give(&self, sid: CallSid, name: &str, body: Value) -> u16 {
+        let verb = Verb::from_name(name).expect("a command");
+        match command::take(&self.engine, "AC1", &control_id(sid), verb, fields(body).await) {
+            Ok(outcome) => status(outcome.known().await),
+            Err(fault) => status(Err(fault)),
+        }
+    }
+
+    /// Dials; the leg, or the status of the answer.
+    async fn dial(&self, body: Value) -> Result<Arc<Leg>, u16> {
+        let outcome = dial::take(&self.engine, "AC1", fields(body).await, false).expect("the body is fine");
+        outcome.known().await.map_err(|fault| status(Err(fault)))
+    }
+
+    /// Answers an order.
+    pub(super) async fn answer(&self, command: &Command, result: Result<(), Refused>) {
+        self.tell(Event::Reply { ticket: command.ticket, result }).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn refer(id: &str) -> Value {
+    json!({ "sip_address": "sip:desk2@pbx.example.org", "command_id": id })
+}
+
+/// [telnyx 23] [telnyx 2.5] While nobody knows whether a command is taken, it is not given again; its
+/// client is told to come later, and learns then what became of it.
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_counts() {
+    let world = World::talking().await;
+    assert_eq!(world.give(CALL, "refer", refer("c")).await, 503);
+    let (_, order) = world.order().await;
+    assert_eq!(world.give(CALL, "refer", refer("c")).await, 503);
+    world.answer(&order, Ok(())).await;
+    assert_eq!(world.give(CALL, "refer", refer("c")).await, 200);
+    assert!(world.given().is_none());
+}
+
+/// [telnyx 24] [telnyx 2.5] A command that is refused late was not executed either: its id is free.
+#[tokio::test(start_paused = true)]
+async fn a_late_refusal_counts() {
+    let world = World::talking().await;
+    let info = || json!({ "content_type": "a/b", "body": "x", "command_id": "c" });
+    assert_eq!(world.give(CALL, "send_sip_info", info()).await, 503);
+    let (_, order) = world.order().await;
+    world.answer(&order, Err(Refused::Full)).await;
+    let again = async {
+        let (_, order) = world.order().await;
+        world.answer(&order, Ok(())).await;
+    };
+    assert_eq!(tokio::join!(world.give(CALL, "send_sip_info", info()), again).0, 200);
+}
+
+/// [telnyx 23] [telnyx 35] The leg that a transfer calls is followed, however late the transfer is
+/// taken: its events are told, and it lasts as long as it may.
+#[tokio::test(start_paused = true)]
+async fn the_leg_of_a_late_transfer_is_followed() {
+    let world = World::talking().await;
+    let transfer = || json!({ "to": "sip:carol@b", "time_limit_secs": 30, "command_id": "c" });
+    assert_eq!(world.give(CALL, "transfer", transfer()).await, 503);
+    let (_, order) = world.order().await;
+    let Order::Leg(CALL, Action::Dial(dial)) = &order.order else { panic!("{order:?}") };
+    let new = dial.parties[0].sid;
+    world.answer(&order, Ok(())).await;
+    world.tell(super::started(new)).await;
+    world.change_of(new, CallStatus::InProgress, 200).await;
+    let kinds: Vec<String> = world.told(4).await.into_iter().map(|(_, _, kind)| kind).collect();
+    assert_eq!(kinds[2..], ["call.initiated", "call.answered"]);
+    assert_eq!(world.give(CALL, "transfer", transfer()).await, 200);
+    let answered = world.began.elapsed().as_secs();
+    let (at, order) = world.order().await;
+    assert!(matches!(order.order, Order::Leg(leg, Action::Hangup { .. }) if leg == new), "{order:?}");
+    assert!(at.abs_diff(answered + 30) <= 1, "{at}");
+}
+
+/// [telnyx 24] [telnyx 35] The leg of a transfer that is refused late is forgotten.
+#[tokio::test(start_paused = true)]
+async fn the_leg_of_a_refused_transfer_is_forgotten() {
+    let world = World::talking().await;
+    assert_eq!(world.give(CALL, "transfer", json!({ "to": "sip:carol@b" })).await, 503);
+    let (_, order) = world.order().await;
+    let Order::Leg(CALL, Action::Dial(dial)) = &order.order else { panic!("{order:?}") };
+    let new = control_id(dial.parties[0].sid);
+    assert!(world.engine.telnyx.leg(&new, "AC1").is_some());
+    world.answer(&order, Err(Refused::Busy)).await;
+    assert!(world.engine.telnyx.leg(&new, "AC1").is_none());
+    assert_eq!(world.told(2).await.len(), 2);
+}
+
+/// [telnyx 2.5] The order of a shard that never answers counts as taken: it has it.
+#[tokio::test(start_paused = true)]
+async fn no_answer_counts_as_taken() {
+    let world = World::talking().await;
+    assert_eq!(world.give(CALL, "refer", refer("c")).await, 503);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(world.give(CALL, "refer", refer("c")).await, 200);
+    assert_eq!(world.give(CALL, "refer", refer("d")).await, 422);
+    world.order().await;
+    assert!(world.given().is_none());
+}
+
+/// [telnyx 23] [telnyx 24] Two of the same command at once are one command, and are told the same.
+#[tokio::test(start_paused = true)]
+async fn the_same_command_at_once() {
+    let world = World::talking().await;
+    for (result, told) in [(Err(Refused::NotAnswered), 422), (Ok(()), 200)] {
+        let shard = async {
+            let (_, order) = world.order().await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            world.answer(&order, result).await;
+        };
+        let both =
+            tokio::join!(world.give(CALL, "refer", refer("c")), world.give(CALL, "refer", refer("c")), shard);
+        assert_eq!((both.0, both.1), (told, told));
+        assert!(world.given().is_none());
+    }
+}
+
+/// [telnyx 23] [telnyx 24] [telnyx 2.5] Dialled twice at once under one id: one call, or the same
+/// refusal, after which the id is free.
+#[tokio::test(start_paused = true)]
+async fn dialled_twice_at_once() {
+    let world = World::new("/ev");
+    let body = || json!({ "connection_id": "flow", "from": "1", "to": "2", "command_id": "c" });
+    let world = &world;
+    let shard = |result| async move {
+        let (_, order) = world.order().await;
+        assert!(matches!(order.order, Order::Place(_)), "{order:?}");
+        world.answer(&order, result).await;
+    };
+    let refused = tokio::join!(world.dial(body()), world.dial(body()), shard(Err(Refused::Malformed)));
+    assert_eq!((refused.0.err(), refused.1.err()), (Some(422), Some(422)));
+    let taken = tokio::join!(world.dial(body()), world.dial(body()), shard(Ok(())));
+    let [one, other] = [taken.0, taken.1].map(|leg| leg.expect("it is placed"));
+    assert_eq!(one.sid, other.sid);
+    assert_eq!(world.dial(body()).await.expect("it was placed").sid, one.sid);
+    assert!(world.given().is_none());
+}
+
+/// [telnyx 22] [telnyx 24] [telnyx 2.6] A refused command takes back its own client state, not that of a
+/// command after it.
+#[tokio::test(start_paused = true)]
+async fn a_refused_command_takes_back_its_own_state() {
+    let world = World::talking().await;
+    let first = json!({ "sip_address": "sip:a@b", "client_state": "QQ==" });
+    let shard = async {
+        let (_, order) = world.order().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.answer(&order, Err(Refused::Busy)).await;
+    };
+    let second = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        world.give(CALL, "client_state_update", json!({ "client_state": "Qg==" })).await
+    };
+    let given = tokio::join!(world.give(CALL, "refer", first), second, shard);
+    assert_eq!((given.0, given.1), (422, 200));
+    world.change(CallStatus::Completed, 0).await;
+    world.told(3).await;
+    assert_eq!(world.last()["client_state"], "Qg==");
+}
