@@ -1,10 +1,10 @@
 //! `baton calls`: lists, shows, places, ends and redirects calls of a running server.
 
 use super::api::{Access, Api, Problem};
-use super::table::{Columns, lines, member, moment, table};
+use super::records::{self, Kind};
+use super::table::{member, moment};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
-use std::io::Write;
 use std::process::ExitCode;
 
 /// What `baton calls` was asked.
@@ -156,122 +156,132 @@ enum Child {
 
 /// Does what was asked.
 pub(super) fn run(calls: &Calls) -> ExitCode {
-    match act(calls) {
-        Ok(text) => {
-            // Nobody may be reading to the end.
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
-        }
-        Err(problem) => problem.report("calls"),
-    }
+    records::print(act(calls), "calls")
 }
 
 fn act(calls: &Calls) -> Result<String, Problem> {
     let api = Api::new(&calls.access)?;
     let json = calls.access.json;
-    let listing = matches!(calls.what, None | Some(What::List(_)));
-    if calls.list != List::default() && calls.what.is_some() {
-        let text = if listing {
-            "write the filters behind `list`"
-        } else {
-            "filters choose among many calls: they belong to `baton calls list`"
-        };
-        return Err(Problem::Usage(text.to_owned()));
-    }
+    let listing = calls.what.as_ref().map(|what| matches!(what, What::List(_)));
+    records::misplaced(calls.list != List::default(), "calls", listing)?;
     match &calls.what {
-        None => list(&api, &calls.list, json),
-        Some(What::List(filters)) => list(&api, filters, json),
-        Some(What::Show { sid }) => show(&api, &api.read("Calls", sid)?, json),
-        Some(What::Place(place)) => {
-            let timeout = place.timeout.map(|seconds| seconds.to_string());
-            let fields = [
-                ("From", Some(&*place.from)),
-                ("To", Some(&*place.to)),
-                ("Url", Some(&*place.document)),
-                ("Method", place.fetch.method.map(Method::word)),
-                ("FallbackUrl", place.fetch.fallback.as_deref()),
-                ("StatusCallback", place.status_callback.as_deref()),
-                ("StatusCallbackEvent", place.status_events.as_deref()),
-                ("Timeout", timeout.as_deref()),
-            ];
-            acted(&api, &api.post("Calls", None, &fields)?, "is placed", json)
-        }
+        None => calls.list.ask(&api, json),
+        Some(What::List(list)) => list.ask(&api, json),
+        Some(What::Show { sid }) => KIND.show(&api, sid, json),
+        Some(What::Place(place)) => acted(&api, &place.ask(&api)?, json, |sid, status| {
+            format!("{sid} is {status}; `baton calls show {sid}` says what becomes of it\n")
+        }),
         Some(What::Hangup { sid }) => {
             let body = api.post("Calls", Some(sid), &[("Status", Some("completed"))])?;
-            acted(&api, &body, "is being ended", json)
+            acted(&api, &body, json, |sid, status| format!("{sid} is being ended; it was {status}\n"))
         }
         Some(What::Cancel { sid }) => {
             let body = api.post("Calls", Some(sid), &[("Status", Some("canceled"))])?;
-            acted(&api, &body, "is being canceled, unless it was answered", json)
+            acted(&api, &body, json, |sid, status| {
+                if status == Status::InProgress.word() {
+                    return format!("{sid} is answered and goes on; `baton calls hangup {sid}` ends it\n");
+                }
+                format!("{sid} is being canceled; it was {status}\n")
+            })
         }
-        Some(What::Redirect(redirect)) => {
-            let fields = [
-                ("Url", Some(&*redirect.document)),
-                ("Method", redirect.fetch.method.map(Method::word)),
-                ("FallbackUrl", redirect.fetch.fallback.as_deref()),
-                ("ChildCallMode", redirect.child.map(Child::word)),
-            ];
-            acted(&api, &api.post("Calls", Some(&redirect.sid), &fields)?, "gets the document", json)
-        }
+        Some(What::Redirect(redirect)) => acted(&api, &redirect.ask(&api)?, json, |sid, status| {
+            format!("{sid} gets the document; it was {status}\n")
+        }),
     }
 }
 
-fn list(api: &Api, list: &List, json: bool) -> Result<String, Problem> {
-    let filters = [
-        ("Status", list.status.map(Status::word)),
-        ("From", list.from.as_deref()),
-        ("To", list.to.as_deref()),
-        ("ParentCallSid", list.parent.as_deref()),
-        ("StartTime", list.since.as_deref()),
-    ];
-    let calls = api.list("Calls", "calls", &filters, list.limit.unwrap_or(50) as usize)?;
-    if json {
-        return Ok(format!("{:#}\n", Value::from(calls)));
-    }
-    Ok(table(COLUMNS, &calls, "no calls"))
-}
-
-const COLUMNS: &Columns = &[
-    ("STARTED (UTC)", |call| moment(call, "start_time")),
-    ("STATUS", |call| member(call, "status")),
-    ("DIRECTION", |call| member(call, "direction")),
-    ("FROM", |call| member(call, "from")),
-    ("TO", |call| member(call, "to")),
-    ("SECONDS", |call| member(call, "duration")),
-    ("SID", |call| member(call, "sid")),
-];
-
-fn show(api: &Api, body: &str, json: bool) -> Result<String, Problem> {
+/// What came of an action, and what to do next where that is not all.
+fn acted(
+    api: &Api,
+    body: &str,
+    json: bool,
+    said: impl FnOnce(&str, &str) -> String,
+) -> Result<String, Problem> {
     let call = api.parse(body)?;
-    if json {
-        return Ok(format!("{call:#}\n"));
-    }
-    Ok(lines(MEMBERS, &call))
+    Ok(if json { records::whole(&call) } else { said(&member(&call, "sid"), &member(&call, "status")) })
 }
 
-const MEMBERS: &[(&str, &str)] = &[
-    ("Sid", "sid"),
-    ("Status", "status"),
-    ("Direction", "direction"),
-    ("From", "from"),
-    ("To", "to"),
-    ("Caller's name", "caller_name"),
-    ("Forwarded from", "forwarded_from"),
-    ("Started", "start_time"),
-    ("Ended", "end_time"),
-    ("Seconds", "duration"),
-    ("Rang, seconds", "ring_duration"),
-    ("Parent", "parent_call_sid"),
-    ("Account", "account_sid"),
-    ("Changed", "date_updated"),
-];
-
-fn acted(api: &Api, body: &str, what: &str, json: bool) -> Result<String, Problem> {
-    let call = api.parse(body)?;
-    if json {
-        return Ok(format!("{call:#}\n"));
+impl List {
+    fn ask(&self, api: &Api, json: bool) -> Result<String, Problem> {
+        let filters = [
+            ("Status", self.status.map(Status::word)),
+            ("From", self.from.as_deref()),
+            ("To", self.to.as_deref()),
+            ("ParentCallSid", self.parent.as_deref()),
+            ("StartTime", self.since.as_deref()),
+        ];
+        KIND.list(api, &filters, self.limit, json)
     }
-    Ok(format!("{} {what}; it was {}\n", member(&call, "sid"), member(&call, "status")))
+}
+
+impl Place {
+    fn ask(&self, api: &Api) -> Result<String, Problem> {
+        let timeout = self.timeout.map(|seconds| seconds.to_string());
+        let fields = [
+            ("From", Some(&*self.from)),
+            ("To", Some(&*self.to)),
+            ("Url", Some(&*self.document)),
+            ("Method", self.fetch.method.map(Method::word)),
+            ("FallbackUrl", self.fetch.fallback.as_deref()),
+            ("StatusCallback", self.status_callback.as_deref()),
+            ("StatusCallbackEvent", self.status_events.as_deref()),
+            ("Timeout", timeout.as_deref()),
+        ];
+        api.post("Calls", None, &fields)
+    }
+}
+
+impl Redirect {
+    fn ask(&self, api: &Api) -> Result<String, Problem> {
+        let fields = [
+            ("Url", Some(&*self.document)),
+            ("Method", self.fetch.method.map(Method::word)),
+            ("FallbackUrl", self.fetch.fallback.as_deref()),
+            ("ChildCallMode", self.child.map(Child::word)),
+        ];
+        api.post("Calls", Some(&self.sid), &fields)
+    }
+}
+
+const KIND: Kind = Kind {
+    resource: "Calls",
+    member: "calls",
+    columns: &[
+        ("STARTED (UTC)", |call| moment(call, "start_time")),
+        ("STATUS", status),
+        ("DIRECTION", |call| member(call, "direction")),
+        ("FROM", |call| member(call, "from")),
+        ("TO", |call| member(call, "to")),
+        ("SECONDS", |call| member(call, "duration")),
+        ("SID", |call| member(call, "sid")),
+    ],
+    members: &[
+        ("Sid", "sid"),
+        ("Status", "status"),
+        ("SIP response", "sip_response_code"),
+        ("Direction", "direction"),
+        ("From", "from"),
+        ("To", "to"),
+        ("Caller's name", "caller_name"),
+        ("Forwarded from", "forwarded_from"),
+        ("Started", "start_time"),
+        ("Ended", "end_time"),
+        ("Seconds", "duration"),
+        ("Rang, seconds", "ring_duration"),
+        ("Parent", "parent_call_sid"),
+        ("Account", "account_sid"),
+        ("Changed", "date_updated"),
+    ],
+    none: "no calls",
+};
+
+/// How far a call is, or how it ended: with the code that refused it, where one did.
+fn status(call: &Value) -> String {
+    let status = member(call, "status");
+    match call.get("sip_response_code") {
+        Some(_) => format!("{status} {}", member(call, "sip_response_code")),
+        None => status,
+    }
 }
 
 impl Status {

@@ -5,6 +5,7 @@
 mod api;
 mod calls;
 mod check;
+mod records;
 mod refers;
 pub(crate) mod scratch;
 mod serve;

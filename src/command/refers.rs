@@ -1,10 +1,9 @@
 //! `baton refers`: lists and shows the transfers of a running server.
 
 use super::api::{Access, Api, Problem};
-use super::table::{Columns, lines, member, moment, table};
+use super::records::{self, Kind};
+use super::table::{member, moment};
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::Value;
-use std::io::Write;
 use std::process::ExitCode;
 
 /// What `baton refers` was asked.
@@ -64,69 +63,60 @@ enum Status {
 
 /// Does what was asked.
 pub(super) fn run(refers: &Refers) -> ExitCode {
-    match act(refers) {
-        Ok(text) => {
-            // Nobody may be reading to the end.
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
-        }
-        Err(problem) => problem.report("refers"),
-    }
+    records::print(act(refers), "refers")
 }
 
 fn act(refers: &Refers) -> Result<String, Problem> {
     let api = Api::new(&refers.access)?;
     let json = refers.access.json;
-    if refers.list != List::default() && refers.what.is_some() {
-        return Err(Problem::Usage("write the filters behind `list`".to_owned()));
-    }
+    let listing = refers.what.as_ref().map(|what| matches!(what, What::List(_)));
+    records::misplaced(refers.list != List::default(), "refers", listing)?;
     match &refers.what {
-        None => list(&api, &refers.list, json),
-        Some(What::List(filters)) => list(&api, filters, json),
-        Some(What::Show { sid }) => {
-            let refer = api.parse(&api.read("Refers", sid)?)?;
-            Ok(if json { format!("{refer:#}\n") } else { lines(MEMBERS, &refer) })
-        }
+        None => refers.list.ask(&api, json),
+        Some(What::List(list)) => list.ask(&api, json),
+        Some(What::Show { sid }) => KIND.show(&api, sid, json),
     }
 }
 
-fn list(api: &Api, list: &List, json: bool) -> Result<String, Problem> {
-    let filters = [
-        ("ReferCallStatus", list.status.map(Status::word)),
-        ("ReferFrom", list.from.as_deref()),
-        ("ReferTo", list.to.as_deref()),
-        ("CallSid", list.call.as_deref()),
-        ("DateCreated", list.since.as_deref()),
-    ];
-    let refers = api.list("Refers", "refers", &filters, list.limit.unwrap_or(50) as usize)?;
-    if json {
-        return Ok(format!("{:#}\n", Value::from(refers)));
+impl List {
+    fn ask(&self, api: &Api, json: bool) -> Result<String, Problem> {
+        let filters = [
+            ("ReferCallStatus", self.status.map(Status::word)),
+            ("ReferFrom", self.from.as_deref()),
+            ("ReferTo", self.to.as_deref()),
+            ("CallSid", self.call.as_deref()),
+            ("DateCreated", self.since.as_deref()),
+        ];
+        KIND.list(api, &filters, self.limit, json)
     }
-    Ok(table(COLUMNS, &refers, "no transfers"))
 }
 
-const COLUMNS: &Columns = &[
-    ("SEEN (UTC)", |refer| moment(refer, "date_created")),
-    ("NEW CALL", |refer| member(refer, "call_status")),
-    ("REFER", |refer| member(refer, "refer_sip_response_code")),
-    ("NOTIFY", |refer| member(refer, "notify_sip_response_code")),
-    ("FROM", |refer| member(refer, "from")),
-    ("TO", |refer| member(refer, "to")),
-    ("SID", |refer| member(refer, "sid")),
-];
-
-const MEMBERS: &[(&str, &str)] = &[
-    ("Sid", "sid"),
-    ("New call", "call_status"),
-    ("REFER answered", "refer_sip_response_code"),
-    ("NOTIFY said", "notify_sip_response_code"),
-    ("From", "from"),
-    ("To", "to"),
-    ("Call", "call_sid"),
-    ("Seen", "date_created"),
-    ("Account", "account_sid"),
-    ("Organisation", "org_sid"),
-];
+const KIND: Kind = Kind {
+    resource: "Refers",
+    member: "refers",
+    columns: &[
+        ("SEEN (UTC)", |refer| moment(refer, "date_created")),
+        ("NEW CALL", |refer| member(refer, "call_status")),
+        ("REFER", |refer| member(refer, "refer_sip_response_code")),
+        ("NOTIFY", |refer| member(refer, "notify_sip_response_code")),
+        ("FROM", |refer| member(refer, "from")),
+        ("TO", |refer| member(refer, "to")),
+        ("SID", |refer| member(refer, "sid")),
+    ],
+    members: &[
+        ("Sid", "sid"),
+        ("New call", "call_status"),
+        ("REFER answered", "refer_sip_response_code"),
+        ("NOTIFY said", "notify_sip_response_code"),
+        ("From", "from"),
+        ("To", "to"),
+        ("Call", "call_sid"),
+        ("Seen", "date_created"),
+        ("Account", "account_sid"),
+        ("Organisation", "org_sid"),
+    ],
+    none: "no transfers",
+};
 
 impl Status {
     fn word(self) -> &'static str {

@@ -357,6 +357,10 @@ fn call() -> Value {
                     &["notifications", "recordings"],
                 ),
             ),
+            (
+                "sip_response_code",
+                matching("^[3-6][0-9]{2}$", "The final response to its INVITE; only when it was refused."),
+            ),
         ],
         &[
             "sid",

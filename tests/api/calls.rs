@@ -1,7 +1,7 @@
 //! The Call resource and its list: members, filters, order.
 
 use crate::harness::*;
-use baton::sip::event::{CallSid, CallStarted, CallStatus, Direction};
+use baton::sip::event::{CallChanged, CallSid, CallStarted, CallStatus, Direction, Event};
 use serde_json::Value;
 
 fn members(value: &Value, text: &str) -> Vec<String> {
@@ -94,6 +94,30 @@ fn ended_calls_have_their_end_and_duration() {
         let call = server.json(&format!("Calls/{}.json", call_sid(n)));
         assert_eq!((&call["status"], &call["duration"]), (&status.text().into(), &0.into()));
         assert!(call["end_time"].is_string());
+    }
+}
+
+/// [restcomm-calls 4] A call that was refused says with which code; one that was answered, or has not
+/// ended, or was given up by its caller, says nothing of the kind.
+#[test]
+fn refused_calls_have_their_code() {
+    let server = Server::start();
+    let by = |start: &CallStarted, status: CallStatus, code: u16| match changed(start, 9_000, status) {
+        Event::CallChanged(change) => Event::CallChanged(CallChanged { code, ..change }),
+        other => other,
+    };
+    for (n, first, last, told) in [
+        (1, None, Some((CallStatus::Failed, 404)), Some("404")),
+        (2, None, Some((CallStatus::Busy, 603)), Some("603")),
+        (3, Some((CallStatus::InProgress, 200)), Some((CallStatus::Completed, 0)), None),
+        (4, Some((CallStatus::InProgress, 200)), None, None),
+        (5, Some((CallStatus::Ringing, 180)), None, None),
+    ] {
+        let call = start(n, 0);
+        server.send(first.into_iter().chain(last).map(|(status, code)| by(&call, status, code)));
+        server.send([started(call)]);
+        let call = server.json(&format!("Calls/{}.json", call_sid(n)));
+        assert_eq!(call.get("sip_response_code").and_then(Value::as_str), told, "{n}");
     }
 }
 

@@ -195,7 +195,7 @@ fn calls_are_placed_ended_and_redirected() {
             format!("POST {CALLS}.json HTTP/1.1"),
             "From=%2B3120&To=sip%3Abob%40a%3FX-A%3D1&Url=http%3A%2F%2Fh%2Fd.xml%3Fa%3Db%26c&Method=GET\
              &StatusCallback=http%3A%2F%2Fh%2Fcb&StatusCallbackEvent=ringing%2Ccompleted&Timeout=20",
-            "ID1-CA7 is placed; it was queued\n",
+            "ID1-CA7 is queued; `baton calls show ID1-CA7` says what becomes of it\n",
         ),
         (
             vec!["calls", "hangup", "ID1-CA7"],
@@ -207,7 +207,7 @@ fn calls_are_placed_ended_and_redirected() {
             vec!["calls", "cancel", "ID1-CA7"],
             format!("POST {CALLS}/ID1-CA7.json HTTP/1.1"),
             "Status=canceled",
-            "ID1-CA7 is being canceled, unless it was answered; it was queued\n",
+            "ID1-CA7 is being canceled; it was queued\n",
         ),
         (
             vec!["calls", "redirect", "ID1-CA7", "--document", "http://h/d.xml", "--child", "stay"],
@@ -222,6 +222,28 @@ fn calls_are_placed_ended_and_redirected() {
         let asked = server.asked();
         assert_eq!((asked.line, &*asked.body), (line, body));
     }
+}
+
+/// [restcomm-calls 45] Only a call that is not answered yet is canceled: of another it is said that it
+/// goes on, and how it is ended.
+#[test]
+fn an_answered_call_is_not_said_to_be_canceled() {
+    let server = Server::new(vec![(200, call(7, "in-progress")), (200, call(7, "ringing"))]);
+    let said = stdout(&server.run(&["calls", "cancel", "ID1-CA7"]));
+    assert_eq!(said, "ID1-CA7 is answered and goes on; `baton calls hangup ID1-CA7` ends it\n");
+    let said = stdout(&server.run(&["calls", "cancel", "ID1-CA7"]));
+    assert_eq!(said, "ID1-CA7 is being canceled; it was ringing\n");
+}
+
+/// A call that failed is shown with the reason.
+#[test]
+fn a_refused_call_says_why() {
+    let body = r#"{"sid":"ID1-CA7","status":"failed","from":"1000","to":"bob","sip_response_code":"404"}"#;
+    let server = Server::new(vec![(200, body.into()), page("calls", &[body.into()], 0)]);
+    let said = stdout(&server.run(&["calls", "show", "ID1-CA7"]));
+    assert!(said.contains("\nStatus          failed\nSIP response    404\n"), "{said}");
+    let said = stdout(&server.run(&["calls"]));
+    assert!(said.contains(" failed 404 ") && said.contains(" bob "), "{said}");
 }
 
 #[test]
@@ -287,6 +309,8 @@ fn wrong_usage_is_told() {
         (&["calls", "place", "--from", "1"], "--document"),
         (&["calls", "--status", "busy", "show", "ID1-CA7"], "baton calls list"),
         (&["refers", "place", "ID1-CA7"], "Usage"),
+        (&["refers", "--status", "busy", "show", "RF1"], "baton refers list"),
+        (&["refers", "--status", "busy", "list"], "behind `list`"),
         (&["calls", "--account", "1"], "hexadecimal"),
         (&["calls", "--url", "127.0.0.1"], "http://127.0.0.1:8080"),
         (&["calls", "--url", "ftp://127.0.0.1"], "http://127.0.0.1:8080"),

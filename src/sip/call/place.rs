@@ -33,8 +33,8 @@ pub(super) enum Target {
     Uri(Box<[u8]>),
     /// To a client's contacts; by `sips:`, to those behind a secured connection.
     Client { user: Box<str>, secure: bool },
-    /// Nowhere: it fails with this code.
-    Refused(u16),
+    /// Nowhere: a call of this URI fails with this code.
+    Refused { code: u16, uri: Box<[u8]> },
 }
 
 /// A client that is looked for, on whose behalf, and how it will be called.
@@ -74,7 +74,15 @@ impl Target {
     pub(super) fn trunk(&self) -> Option<TrunkIx> {
         match self {
             Target::Trunks { candidates, .. } => candidates.first().map(|c| c.trunk),
-            Target::Uri(_) | Target::Client { .. } | Target::Refused(_) => None,
+            Target::Uri(_) | Target::Client { .. } | Target::Refused { .. } => None,
+        }
+    }
+
+    /// Whom it calls: a URI, or a client's name.
+    fn callee(&self) -> &[u8] {
+        match self {
+            Target::Trunks { uri, .. } | Target::Uri(uri) | Target::Refused { uri, .. } => uri,
+            Target::Client { user, .. } => user.as_bytes(),
         }
     }
 }
@@ -83,18 +91,18 @@ impl Calls {
     /// Where a URI leads by the rules for this origin: the first route that takes its user (T-030), else,
     /// for orders of the control plane alone, its own host where the configuration lets it.
     pub(super) fn resolve(&self, cx: &mut Cx<'_>, origin: Origin, raw: &[u8], direct: bool) -> Vec<Target> {
-        let Ok(parsed) = Uri::parse(raw) else { return vec![Target::Refused(400)] };
+        let refused = |code| vec![Target::Refused { code, uri: raw.into() }];
+        let Ok(parsed) = Uri::parse(raw) else { return refused(400) };
         if parsed.scheme == Scheme::Other {
-            return vec![Target::Refused(416)];
+            return refused(416);
         }
         let user = uri::decode(parsed.user.unwrap_or(b""));
         let Some(route) = target::route(cx.plan, origin, &user) else {
             let own_host = direct && parsed.is_sip() && cx.plan.calls.direct_calls;
-            return vec![if own_host {
-                Target::Uri(raw.into())
-            } else {
-                Target::Refused(cx.plan.routing.no_match)
-            }];
+            return match own_host {
+                true => vec![Target::Uri(raw.into())],
+                false => refused(cx.plan.routing.no_match),
+            };
         };
         match &route.action {
             Action::Trunks { .. } => {
@@ -104,15 +112,15 @@ impl Calls {
                     target::keep_secure(cx.plan, &mut found);
                 }
                 let groups = Target::groups(&found, raw);
-                if groups.is_empty() { vec![Target::Refused(cx.plan.routing.none_usable)] } else { groups }
+                if groups.is_empty() { refused(cx.plan.routing.none_usable) } else { groups }
             }
             Action::Clients => {
                 let user = String::from_utf8_lossy(&user).into();
                 vec![Target::Client { user, secure: parsed.scheme == Scheme::Sips }]
             }
-            Action::Reject { code, .. } => vec![Target::Refused(*code)],
+            Action::Reject { code, .. } => refused(*code),
             // A program cannot be called from here.
-            Action::Application(_) => vec![Target::Refused(cx.plan.routing.no_match)],
+            Action::Application(_) => refused(cx.plan.routing.no_match),
         }
     }
 
@@ -177,7 +185,7 @@ impl Calls {
             account: Some(order.account),
         };
         // One leg is one call to the control plane: of trunks called at once it gets the first.
-        let target = targets.into_iter().next().unwrap_or(Target::Refused(404));
+        let target = targets.into_iter().next().unwrap_or(Target::Refused { code: 404, uri: Box::default() });
         let headers = given(&order.headers)?;
         Ok((Wanted { sid: order.sid, target, headers, credentials: order.credentials }, template))
     }
@@ -199,13 +207,13 @@ impl Calls {
         party.trunk = wanted.target.trunk();
         party.client = match &wanted.target {
             Target::Client { user, .. } => Some(Arc::from(&**user)),
-            Target::Trunks { .. } | Target::Uri(_) | Target::Refused(_) => None,
+            Target::Trunks { .. } | Target::Uri(_) | Target::Refused { .. } => None,
         };
         party.account = template.account.clone();
         let full = self.is_full(cx.plan);
         self.enter(party);
         match wanted.target {
-            _ if full => self.unplaced(cx, sid, b"", &template, 503),
+            _ if full => self.unplaced(cx, sid, wanted.target.callee(), &template, 503),
             Target::Trunks { candidates, uri } => {
                 self.invite(
                     cx,
@@ -220,7 +228,7 @@ impl Calls {
             Target::Uri(uri) => {
                 self.invite(cx, sid, Way::Uri, &uri, wanted.headers, wanted.credentials, template);
             }
-            Target::Refused(code) => self.unplaced(cx, sid, b"", &template, code),
+            Target::Refused { code, uri } => self.unplaced(cx, sid, &uri, &template, code),
             Target::Client { user, secure } => {
                 let (headers, credentials) = (wanted.headers, wanted.credentials);
                 self.look_up(cx, sid, parent, user, secure, headers, credentials, template);
@@ -332,7 +340,8 @@ impl Calls {
         let reached = |contact: &Contact| !found.secure || contact.destination.transport.is_secure();
         let mut contacts: VecDeque<Contact> = contacts.into_iter().filter(reached).collect();
         let Some(contact) = contacts.pop_front() else {
-            return self.unplaced(cx, found.sid, b"", &found.template, 480);
+            let client = self.party(found.sid).and_then(|party| party.client.clone()).unwrap_or_default();
+            return self.unplaced(cx, found.sid, client.as_bytes(), &found.template, 480);
         };
         let Locating { sid, parent, headers, credentials, template, .. } = found;
         match parent {

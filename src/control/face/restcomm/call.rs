@@ -36,6 +36,9 @@ pub(super) struct Call {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ring_duration: Option<u64>,
     pub(super) subresource_uris: Below,
+    /// Why it was not answered, in SIP's words; an addition to the API, as its Refers have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sip_response_code: Option<String>,
 }
 
 /// What stands below a call.
@@ -53,7 +56,9 @@ impl Call {
         let start_time = Some(iso8601(record.created));
         let rang_until = record.answered.or(record.ended);
         let ring_duration = record.ringing.zip(rang_until).map(|(from, to)| to.since(from).as_secs());
+        let refused = record.answered.is_none() && record.ended.is_some() && record.code >= 300;
         Call {
+            sip_response_code: refused.then(|| record.code.to_string()),
             instance_id: format!("ID{:032x}", record.node),
             date_created: rfc2822(record.created),
             date_updated: rfc2822(record.updated),

@@ -152,6 +152,36 @@ fn placing_in_vain() {
     bench.end();
 }
 
+/// [restcomm-calls 4] A call that no INVITE was sent for is shown with whom it was to reach.
+#[test]
+fn placed_in_vain_but_to_somebody() {
+    let mut bench = Bench::new();
+    for (sid, to, shown) in [
+        (1, Party::Number("900".into()), "900"),
+        (2, Party::Uri("sip:900@b.example".into()), "900"),
+        (3, Party::Client("carol".into()), "carol"),
+    ] {
+        bench.plan.calls.direct_calls = false;
+        bench.order(place(sid, to)).expect("taken");
+        if let Some((ticket, _)) = bench.calls.next_lookup() {
+            bench.with(|calls, cx| calls.bindings(cx, ticket, Vec::new()));
+        }
+        assert_eq!(bench.life(CallSid(sid)).last().map(|(status, _)| *status), Some(CallStatus::Failed));
+        let told = |event: &Event| matches!(event, Event::CallStarted(s) if s.sid.0 == sid && s.to == shown);
+        assert!(bench.events.iter().any(told), "{shown}: {:?}", bench.events);
+    }
+    bench.silent();
+}
+
+/// [telnyx 1.2] What waits for its application says whose call it is: the application's account's.
+#[test]
+fn an_offer_names_its_account() {
+    let mut bench = Bench::new();
+    answered(&mut bench, &mut Phone::new(A, "alice"));
+    let told = |event: &Event| matches!(event, Event::Offered(offered) if &*offered.account == "AC1");
+    assert!(bench.events.iter().any(told), "{:?}", bench.events);
+}
+
 /// [restcomm-calls 19] [restcomm-calls 7] What a final answer makes of a placed call.
 #[test]
 fn placed_calls_end_as_they_are_answered() {

@@ -88,7 +88,7 @@ impl Calls {
         };
         match places.first() {
             None => Choice::Refuse(Refusal::code(cx.plan.routing.none_usable)),
-            Some(Place::Refused(code)) => Choice::Refuse(Refusal::code(*code)),
+            Some(Place::Refused { code, .. }) => Choice::Refuse(Refusal::code(*code)),
             Some(_) => Choice::Do(Deed::Call(places)),
         }
     }
