@@ -55,6 +55,7 @@ fn a_transfer_is_told_from_start_to_end() {
     let order = refer(&stage, &id, sid, json!({ "client_state": "c3RlcCAy" }));
     assert_eq!((order.to.as_str(), order.replaces, order.headers.len()), (TARGET, None, 0));
     assert!(order.credentials.is_none() && !order.no_subscription && order.bye_after.is_some());
+    assert!(stage.server.shards.rest().is_empty());
     assert_eq!(stage.receiver.unseen(), 0);
     let shards = &stage.server.shards;
     shards.referred(&order, sid, 0, result(Some(202), None, IN_PROGRESS));
@@ -99,6 +100,9 @@ fn a_transferred_leg_ends() {
         (&json!("normal_clearing"), &json!("c3RlcCAy"))
     );
     assert_eq!(error(&stage.command(&id, "refer", json!({ "sip_address": TARGET }))).1, "90018");
+    // Nothing more was told of it: the next events are those of another call.
+    stage.talking(json!({}));
+    assert_eq!(stage.receiver.unseen(), 0);
 }
 
 /// [telnyx 19] [telnyx 20] [telnyx 21] [telnyx 2.1] Where header fields and credentials go.

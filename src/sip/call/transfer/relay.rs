@@ -214,8 +214,14 @@ impl Calls {
             None => Event::Unanswered,
         };
         self.live(cx, id, |life, now| life.answered(now, status, event));
+        // A new REFER of the referrer's is a new Refer.
+        self.challenge_is_an_answer(cx, id, status);
+    }
+
+    /// The leg answers challenges by itself, as far as it can: one that is told of is the end, and
+    /// nobody comes back with credentials.
+    pub(super) fn challenge_is_an_answer(&mut self, cx: &mut Cx<'_>, id: TransferId, status: u16) {
         if matches!(status, 401 | 407) {
-            // The leg has no credentials for it, and a new REFER of the referrer's is a new Refer.
             self.live(cx, id, |life, now| life.on(now, Event::Deadline));
         }
     }

@@ -276,6 +276,7 @@ impl Calls {
                     party.deaf = true;
                 }
                 self.live(cx, id, |life, now| life.answered(now, status, Event::Answered(status)));
+                self.challenge_is_an_answer(cx, id, status);
             }
         }
     }

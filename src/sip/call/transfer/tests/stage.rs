@@ -37,7 +37,7 @@ pub(super) struct Manner {
     pub(super) invite: Option<u16>,
     /// Header fields of that answer, when it is a refusal.
     pub(super) invite_headers: &'static str,
-    /// The answer to a REFER; `None`: none.
+    /// The answer to a REFER; `None`: none. A challenge is over with the first answer to it.
     pub(super) refer: Option<u16>,
     /// Header fields of that answer.
     pub(super) refer_headers: &'static str,
@@ -186,7 +186,11 @@ impl Stage {
                 match output {
                     Output::Send { to, bytes, .. } => self.note(to.remote.to_string(), bytes),
                     Output::Control(event) => self.events.push(event),
-                    Output::Resolve(_) | Output::Close(_) | Output::Event(_) | Output::Peer(..) => {}
+                    Output::Resolve(_)
+                    | Output::Close(_)
+                    | Output::Event(_)
+                    | Output::Peer(..)
+                    | Output::Stranger(_) => {}
                 }
             }
             let Some(effect) = self.fx.pop() else { return };
@@ -280,11 +284,13 @@ impl Stage {
                     self.reply(&invite, 487, "gone", "", "");
                 }
             }
-            Method::Refer => {
-                if let Some(code) = manner.refer {
-                    self.reply(message, code, "", manner.refer_headers, "");
+            Method::Refer => match manner.refer {
+                Some(407) if message.has(HeaderId::ProxyAuthorization) => {
+                    self.reply(message, 202, "", "", "");
                 }
-            }
+                Some(code) => self.reply(message, code, "", manner.refer_headers, ""),
+                None => {}
+            },
             Method::Notify => {
                 if let Some(code) = manner.notify {
                     self.reply(message, code, "", "", "");

@@ -1,7 +1,8 @@
 use super::stage::{Stage, text};
 use crate::sip::command::{Order, ReferOrder, Refused};
-use crate::sip::event::{ReferReason, ReferSid, ReferStatus};
-use crate::sip::message::{HeaderId, Method};
+use crate::sip::event::{Event, ReferReason, ReferSid, ReferStatus};
+use crate::sip::message::{HeaderId, Message, Method};
+use std::time::Duration;
 
 /// [R-029] [R-037] REFER, its NOTIFYs, success, BYE on both legs. Section
 /// 5.1.
@@ -103,6 +104,58 @@ fn a_refer_that_is_refused() {
             assert_eq!(stage.ended(), (ReferStatus::Failed, rejected, Some(405), None));
             stage.refer(alice, |order| (order.sid, order.force) = (ReferSid(79), true)).expect("taken");
             assert_eq!(stage.count("alice REFER"), 2);
+        }
+        stage.end();
+    }
+}
+
+/// [telnyx 38] The BYE after a transfer waits as long as the order says; none is sent when the
+/// party ends the call itself meanwhile.
+#[test]
+fn the_transferred_leg_is_ended_after_a_while() {
+    for leaves in [false, true] {
+        let (mut stage, alice, _) = Stage::talking();
+        stage.refer(alice, |order| order.bye_after = Some(Duration::from_secs(3))).expect("taken");
+        stage.notifies("alice", 200, "terminated;reason=noresource");
+        stage.pass(Duration::from_millis(2_900));
+        assert_eq!(stage.sent("alice", Method::Bye).len(), 0);
+        if leaves {
+            stage.request("alice", "BYE", "", "");
+        }
+        stage.pass_s(2);
+        assert_eq!(stage.sent("alice", Method::Bye).len(), usize::from(!leaves));
+        let ends = stage.events.iter().filter(|event| matches!(event, Event::Ended(sid, _) if *sid == alice));
+        assert_eq!(ends.count(), 1);
+        stage.end();
+    }
+}
+
+/// [telnyx 21] Challenged, the REFER goes once more with the order's credentials, as one
+/// Refer; without any it has failed.
+#[test]
+fn a_refer_that_is_challenged() {
+    let credentials = || {
+        let secret = crate::sip::plan::Secret::Password("zanzibar".into());
+        Some(std::sync::Arc::new(crate::sip::plan::Credentials { user: "desk".into(), secret }))
+    };
+    for (given, sent, ended) in [
+        (credentials(), 2, (ReferStatus::InProgress, None, Some(202), None)),
+        (None, 1, (ReferStatus::Failed, Some(ReferReason::ReferRejected), Some(407), None)),
+    ] {
+        let (mut stage, alice, _) = Stage::talking();
+        stage.manner("alice").refer = Some(407);
+        stage.manner("alice").refer_headers =
+            "Proxy-Authenticate: Digest realm=\"biloxi\", nonce=\"n1\", qop=\"auth\"\n";
+        stage.refer(alice, |order| order.credentials = given).expect("taken");
+        let refers: Vec<_> = stage.sent("alice", Method::Refer).into_iter().cloned().collect();
+        assert_eq!((refers.len(), stage.ended()), (sent, ended));
+        if let [first, second] = refers.as_slice() {
+            let cseq = |message: &Message| message.cseq().expect("CSeq").number;
+            assert_eq!(cseq(second), cseq(first) + 1);
+            assert_eq!(text(first, HeaderId::ProxyAuthorization), "");
+            assert!(text(second, HeaderId::ProxyAuthorization).contains("username=\"desk\""));
+            assert_eq!(text(second, HeaderId::ReferTo), text(first, HeaderId::ReferTo));
+            stage.notifies("alice", 200, "terminated;reason=noresource");
         }
         stage.end();
     }
