@@ -12,6 +12,7 @@ use super::engine::Engine;
 use super::events::EventQueue;
 use super::handoff::{Handoff, Order, Parcel};
 use super::mmsg::{Datagram, Received, Receiver, Sender};
+use super::strangers::Strangers;
 use super::stun;
 use super::tcp::{Outcome, Streams};
 use super::udp::{Arrival, UdpEnd};
@@ -77,6 +78,7 @@ impl<E: Engine> Driver<E> {
             more: true,
             stop: None,
             asker: None,
+            strangers: Strangers::default(),
             d: self,
         }
         .run();
@@ -97,6 +99,7 @@ struct Running<E> {
     /// Whether the last round left something that waits.
     more: bool,
     stop: Option<Time>,
+    strangers: Strangers,
     /// The way to DNS, once there is one.
     asker: Option<Asker>,
 }
@@ -395,6 +398,7 @@ impl<E: Engine> Running<E> {
                 Output::Peer(shard, message) => {
                     self.d.handoff.post(shard, Parcel::Report(Input::Peer(message)));
                 }
+                Output::Stranger(flow) => self.strangers.met(now, &flow),
             }
         }
         self.outbox = outbox;

@@ -17,6 +17,7 @@ mod driver;
 mod events;
 mod handoff;
 mod mmsg;
+mod strangers;
 mod stun;
 mod tcp;
 mod udp;

@@ -113,6 +113,7 @@ impl Shard {
         // C-211: a dialog's identifiers alone are no pass.
         if !self.calls.admits(&self.plan, ready, flow) {
             self.counters.rejected(None, crate::shard::Rejection::Acl);
+            out.push(Output::Stranger(*flow));
             return true;
         }
         self.counters.request(Dir::In, message.method(), flow.transport, self.plan.sources.find(flow));

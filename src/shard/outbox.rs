@@ -2,7 +2,7 @@
 
 use crate::shard::PeerMessage;
 use crate::sip::event::Event;
-use crate::sip::flow::{ConnectionId, Destination};
+use crate::sip::flow::{ConnectionId, Destination, Flow};
 use crate::sip::resolve::Query;
 use bytes::Bytes;
 
@@ -37,6 +37,9 @@ pub enum Output {
     Control(Event),
     /// Tell another shard, behind what it was told before.
     Peer(u16, Box<PeerMessage>),
+    /// Tell the operator that somebody was not listened to: a request came on this flow, whose source
+    /// is no trunk's and no client's (T-016).
+    Stranger(Flow),
 }
 
 /// The effects of one or more inputs, in order.

@@ -273,6 +273,8 @@ fn what_is_refused_here() {
         assert!(stage.receive("10.9.9.9:5060", &text).is_empty(), "an unknown source hears nothing");
     }
     assert!(stage.shard.next_deadline().is_none(), "nor is anything kept of it");
+    let told = |output: &Output| matches!(output, Output::Stranger(flow) if flow.remote.port() == 5060);
+    assert_eq!(stage.out.drain().filter(told).count(), 3, "but the operator is told");
     let mut answer = |text: String| stage.receive(ALICE, &text).remove(0).text;
     assert!(answer(request("INVITE", "sip:2000@127.0.0.1", "", "", 3)).starts_with("SIP/2.0 404"));
     assert!(answer(request("BYE", "sip:1000@x", "", ";tag=zz", 4)).starts_with("SIP/2.0 481"));

@@ -82,6 +82,31 @@ fn config(folder: &Folder, extra: &str) -> (String, u16, u16) {
     (path.to_str().expect("a name").to_owned(), sip, http)
 }
 
+/// [T-016] [T-145] A peer that is in no trunk hears nothing; the log says so, and is not flooded.
+#[test]
+fn whoever_is_not_listened_to_is_told_of() {
+    const REQUESTS: usize = 50;
+    let folder = Folder::new("strangers");
+    let (file, sip, _) = config(&folder, "");
+    let mut server = Server::start(&["serve", "--config", &file]);
+    server.wait_for(" ready ");
+    let stranger = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let source = stranger.local_addr().expect("an address").to_string();
+    for n in 0..REQUESTS {
+        let text = format!(
+            "OPTIONS sip:127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP {source};branch=z9hG4bK{n}\r\nMax-Forwards: 70\r\n\
+             From: <sip:a@b>;tag=1\r\nTo: <sip:127.0.0.1>\r\nCall-ID: {n}\r\nCSeq: 1 OPTIONS\r\n\
+             Content-Length: 0\r\n\r\n"
+        );
+        stranger.send_to(text.as_bytes(), ("127.0.0.1", sip)).expect("it is sent");
+    }
+    let line = server.wait_for("acl.unknown");
+    assert!(line.contains(&format!("source={source}")) && line.contains("others=0"), "{line}");
+    server.signal("TERM");
+    let (_, _, log) = server.end();
+    assert!(log.matches("acl.unknown").count() < REQUESTS / 2, "{log}");
+}
+
 /// SIGHUP does not kill it; SIGTERM ends it in order with exit code 0.
 #[test]
 fn signals_end_it_in_order() {

@@ -134,7 +134,11 @@ impl Bench {
                 match output {
                     Output::Send { to, bytes, .. } => self.note(to.remote, bytes),
                     Output::Resolve(query) => self.asked.push(query),
-                    Output::Close(_) | Output::Event(_) | Output::Control(_) | Output::Peer(..) => {}
+                    Output::Close(_)
+                    | Output::Event(_)
+                    | Output::Control(_)
+                    | Output::Peer(..)
+                    | Output::Stranger(_) => {}
                 }
             }
             let Some(effect) = self.fx.pop() else { return };

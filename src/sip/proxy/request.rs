@@ -1,7 +1,7 @@
 //! A request arrives: whether it is admitted, whether it is sound, and what is to become of it
 //! (RFC 3261 §16.3 to §16.5).
 
-use crate::shard::Rejection;
+use crate::shard::{Output, Rejection};
 use crate::sip::flow::{Flow, Transport};
 use crate::sip::message::{HeaderId, Message, Method, Ready, Scheme, Uri, Via, uri};
 use crate::sip::plan::{Action, Origin, Plan, ReferMode, Target, TrunkIx, UnknownSource};
@@ -72,6 +72,7 @@ impl Proxy {
     /// T-016. An ACK is never answered.
     fn refuse_unknown(&mut self, cx: &mut Cx<'_>, message: &Message, _: &Ready<'_>, flow: &Flow) {
         cx.counters.rejected(None, Rejection::Acl);
+        cx.out.push(Output::Stranger(*flow));
         let answer = match cx.plan.unknown_source {
             UnknownSource::DropUdp => flow.transport != Transport::Udp,
             UnknownSource::Reject => true,

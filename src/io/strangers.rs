@@ -1,0 +1,61 @@
+//! Tells the operator whose requests are not listened to (T-016), which a counter alone does not: a
+//! peer whose address is not in the configuration hears nothing, and nobody else would know why.
+//!
+//! Anybody can send as many as they like, so there is a line for one of them now and then, which says
+//! how many others there were.
+
+use crate::sip::flow::Flow;
+use crate::sip::time::Time;
+use std::time::Duration;
+
+/// From one line to the next, at least.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Requests of unknown sources that came to one shard.
+#[derive(Debug, Default)]
+pub(crate) struct Strangers {
+    quiet_until: Option<Time>,
+    untold: u64,
+}
+
+impl Strangers {
+    /// A request was not listened to.
+    pub(crate) fn met(&mut self, now: Time, flow: &Flow) {
+        if let Some(others) = self.due(now) {
+            tracing::info!(
+                event = "acl.unknown",
+                source = %flow.remote,
+                transport = ?flow.transport,
+                others,
+                "a request is refused: its source is no trunk's and no registered client's"
+            );
+        }
+    }
+
+    /// Whether a line is due, and how many there were since the last that it did not tell of.
+    fn due(&mut self, now: Time) -> Option<u64> {
+        if self.quiet_until.is_some_and(|until| now < until) {
+            self.untold = self.untold.saturating_add(1);
+            return None;
+        }
+        self.quiet_until = Some(now + PAUSE);
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [T-016] [T-145] The first is told at once; a flood is one line in ten seconds, with its number.
+    #[test]
+    fn a_flood_is_a_line_now_and_then() {
+        let mut strangers = Strangers::default();
+        let at = |millis: u64| Time::from_millis(1_000_000 + millis);
+        assert_eq!(strangers.due(at(0)), Some(0));
+        let told: Vec<u64> = (1..=25_000).filter_map(|millis| strangers.due(at(millis))).collect();
+        assert_eq!(told, [9_999, 9_999]);
+        assert_eq!(strangers.due(at(60_000)), Some(5_000));
+        assert_eq!(strangers.due(at(90_000)), Some(0));
+    }
+}
