@@ -6,12 +6,23 @@ import json
 import sys
 import threading
 
-from telnyx import Telnyx
+from telnyx import APIStatusError, DefaultHttpxClient, Telnyx
 
 base_url, token, connection, to, target, port = sys.argv[1:]
-client = Telnyx(api_key=token, base_url=base_url)
+sent = []
+client = Telnyx(api_key=token, base_url=base_url,
+                http_client=DefaultHttpxClient(event_hooks={"request": [lambda request: sent.append(request.url.path)]}))
 client.public_key = client.get("/public_key", cast_to=object)["data"]["public"]
 told, done = [], threading.Event()
+
+
+def refused(act):
+    """The status that a faulty request is refused with, and how often the SDK sent it."""
+    sent.clear()
+    try:
+        act()
+    except APIStatusError as error:
+        return [error.status_code, len(sent)]
 
 
 class Hook(http.server.BaseHTTPRequestHandler):
@@ -34,7 +45,8 @@ class Hook(http.server.BaseHTTPRequestHandler):
                     pass
         if kind == "call.answered":
             client.calls.actions.refer(payload.call_control_id, sip_address=target, command_id="job-7",
-                                       custom_headers=[{"name": "X-Ticket", "value": "9/10"}])
+                                       custom_headers=[{"name": "X-Ticket", "value": "9/10"}],
+                                       sip_auth_username="desk", sip_auth_password="secret")
             client.calls.actions.refer(payload.call_control_id, sip_address=target, command_id="job-7")
         if kind == "call.hangup":
             done.set()
@@ -45,8 +57,10 @@ class Hook(http.server.BaseHTTPRequestHandler):
 
 server = http.server.ThreadingHTTPServer(("127.0.0.1", int(port)), Hook)
 threading.Thread(target=server.serve_forever, daemon=True).start()
+refusals = [refused(lambda: client.calls.actions.refer("v3:AAAAAAAAAAAAAAAAAAAAAA", sip_address=target)),
+            refused(lambda: client.calls.dial(connection_id="unheard of", from_="+4930100200", to=to))]
 call = client.calls.dial(connection_id=connection, from_="+4930100200", to=to).data
 done.wait(20)
 status = client.calls.retrieve_status(call.call_control_id).data
 print(json.dumps({"told": told, "record_type": call.record_type, "alive": [call.is_alive, status.is_alive],
-                  "ended": bool(status.end_time)}))
+                  "ended": bool(status.end_time), "refused": refusals}))
