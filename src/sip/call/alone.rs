@@ -79,8 +79,20 @@ impl Calls {
     /// A re-INVITE of which nobody wants to know what came; one before it that has not gone out is not
     /// needed any more.
     pub(super) fn quietly(&mut self, cx: &mut Cx<'_>, sid: CallSid, offer: Body) {
+        self.quietly_from(cx, sid, offer, None);
+    }
+
+    /// The same, which also says whom the party talks to, as it may have been told otherwise.
+    pub(super) fn quietly_from(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sid: CallSid,
+        offer: Body,
+        other: Option<CallSid>,
+    ) {
         self.unsaid(cx, sid);
-        let sent = self.send(cx, sid, "INVITE", Headers::new(), Some(offer), None, Purpose::Quiet);
+        let headers = other.map_or_else(Headers::new, |other| self.presented(cx.plan, sid, other));
+        let sent = self.send(cx, sid, "INVITE", headers, Some(offer), None, Purpose::Quiet);
         if let (Ok(request), Some(party)) = (sent, self.party_mut(sid)) {
             party.quiet = Some(request);
         }

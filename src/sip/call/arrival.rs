@@ -203,9 +203,9 @@ impl Calls {
     pub(super) fn begin(&mut self, cx: &mut Cx<'_>, mut party: Party, leg: LegId, message: &Message) {
         let sid = party.sid;
         party.leg = Some(leg);
-        party.privacy = message.header(HeaderId::Privacy).map(Box::from);
         party.made = Body::of(message).filter(Body::is_session);
         self.enter(party);
+        self.introduces(sid, message);
         self.announce(cx, sid, Shown::of(message));
         self.progress(cx, sid, CallStatus::Ringing, 0);
         self.tell_headers(cx, sid, message);

@@ -231,6 +231,7 @@ impl Calls {
             party.turn(if with_offer { Turn::AnsweredWithOffer } else { Turn::Answered });
             party.elsewhere = None;
         }
+        self.introduces(sid, message);
         if !with_offer {
             // nothing more is needed for the ACK.
             self.legs.ack(cx, leg, None);

@@ -133,6 +133,7 @@ impl Calls {
         // Its leg lingers, and nobody asks for these any more.
         party.made = None;
         party.privacy = None;
+        party.asserted = None;
         for timer in timer.into_iter().chain(rest) {
             self.timers.cancel(cx, timer);
         }

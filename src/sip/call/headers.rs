@@ -119,7 +119,7 @@ fn other_passes(name: &[u8], believed: bool) -> bool {
         || believed && among(BELIEVED_OTHERS)
 }
 
-fn unfolded(value: &[u8]) -> Box<[u8]> {
+pub(super) fn unfolded(value: &[u8]) -> Box<[u8]> {
     value.iter().map(|&b| if matches!(b, b'\r' | b'\n') { b' ' } else { b }).collect()
 }
 

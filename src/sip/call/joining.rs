@@ -191,7 +191,8 @@ impl Calls {
     /// A re-INVITE without an offer (C-174).
     fn ask(&mut self, cx: &mut Cx<'_>, id: JoinId, whom: CallSid, step: Step) {
         let purpose = Purpose::Join { join: id, offerless: true };
-        let sent = self.send(cx, whom, "INVITE", Headers::new(), None, None, purpose);
+        let headers = self.told_who(cx, id, whom);
+        let sent = self.send(cx, whom, "INVITE", headers, None, None, purpose);
         self.stepped(cx, id, whom, sent, step);
     }
 
@@ -206,7 +207,8 @@ impl Calls {
             }
         }
         let purpose = Purpose::Join { join: id, offerless: false };
-        let sent = self.send(cx, survivor, "INVITE", Headers::new(), Some(offer), None, purpose);
+        let headers = self.told_who(cx, id, survivor);
+        let sent = self.send(cx, survivor, "INVITE", headers, Some(offer), None, purpose);
         self.stepped(cx, id, survivor, sent, Step::Offering(waits));
     }
 
@@ -215,8 +217,16 @@ impl Calls {
         let Some(target) = self.joins.get(&id).map(|join| join.target) else { return };
         let offer = media::as_offer(said, self.told_sdp(target).as_ref());
         let purpose = Purpose::Join { join: id, offerless: false };
-        let sent = self.send(cx, target, "INVITE", Headers::new(), Some(offer), None, purpose);
+        let headers = self.told_who(cx, id, target);
+        let sent = self.send(cx, target, "INVITE", headers, Some(offer), None, purpose);
         self.stepped(cx, id, target, sent, Step::Fitting);
+    }
+
+    /// Whom one of the two is joined with.
+    fn told_who(&self, cx: &Cx<'_>, id: JoinId, whom: CallSid) -> Headers {
+        let Some(join) = self.joins.get(&id) else { return Headers::new() };
+        let other = if join.survivor == whom { join.target } else { join.survivor };
+        self.presented(cx.plan, whom, other)
     }
 
     fn stepped(
@@ -283,7 +293,8 @@ impl Calls {
             (Step::AskingSurvivor, Some(offer)) => {
                 join.step = Step::Acking(request);
                 self.offered_by(survivor, &offer);
-                self.accept(cx, target, Fork(0), &Headers::new(), Some(&offer));
+                let headers = self.presented(cx.plan, target, survivor);
+                self.accept(cx, target, Fork(0), &headers, Some(&offer));
             }
             (Step::Offering(waits), answer) => {
                 self.legs.ack_request(cx, leg, request, None);
@@ -342,7 +353,7 @@ impl Calls {
             },
             Waits::Answer(offer) => match media::as_answer(&said, &offer, told.as_ref()) {
                 Some(answer) => {
-                    let headers = self.presented(survivor);
+                    let headers = self.presented(cx.plan, target, survivor);
                     self.accept(cx, target, Fork(0), &headers, Some(&answer));
                     self.joined(cx, id);
                 }
@@ -374,11 +385,6 @@ impl Calls {
             join.rounds += 1;
             join.rounds > ROUNDS
         })
-    }
-
-    /// Fields that tell a party whom it talks to now: none is known to be welcome.
-    fn presented(&self, _: CallSid) -> Headers {
-        Headers::new()
     }
 
     fn acknowledge(&mut self, cx: &mut Cx<'_>, sid: CallSid, answer: &Body) {
@@ -458,7 +464,7 @@ impl Calls {
         match other.and_then(|other| self.heard_sdp(other)) {
             Some(said) => {
                 let offer = media::as_offer(&said, self.told_sdp(sid).as_ref());
-                self.quietly(cx, sid, offer);
+                self.quietly_from(cx, sid, offer, self.other(sid));
             }
             None => self.silence(cx, sid),
         }
@@ -489,7 +495,7 @@ impl Calls {
         }
         if let Some(before) = before.filter(|_| self.phase(survivor).is_answered()) {
             let offer = media::as_offer(&before, self.told_sdp(survivor).as_ref());
-            self.quietly(cx, survivor, offer);
+            self.quietly_from(cx, survivor, offer, self.other(survivor));
         }
         self.concluded(cx, id, result);
     }

@@ -31,6 +31,7 @@ mod news;
 mod orders;
 mod party;
 mod place;
+mod presented;
 mod replaces;
 mod timers;
 mod transfer;

@@ -34,8 +34,10 @@ pub(super) struct Party {
     pub(super) trunk: Option<TrunkIx>,
     /// The registered client that it is.
     pub(super) client: Option<Arc<str>>,
-    /// What its INVITE wanted kept private (RFC 3323 §4.2).
+    /// What it wanted kept private (RFC 3323 §4.2).
     pub(super) privacy: Option<Box<[u8]>>,
+    /// Who it is by the word of its trunk, or as it was called.
+    pub(super) asserted: Option<Box<[u8]>>,
     /// Until when a REFER of its own has named its dialog to be replaced.
     pub(super) named_until: Time,
     /// The last offer it made: it says more than answers do.
@@ -205,6 +207,7 @@ impl Party {
             trunk: None,
             client: None,
             privacy: None,
+            asserted: None,
             named_until: Time::ZERO,
             made: None,
             join: None,

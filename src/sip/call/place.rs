@@ -250,11 +250,12 @@ impl Calls {
         let shown = Shown::calling(&template.from, uri);
         let mut to = Vec::new();
         write::put_name_addr(&mut to, b"", uri);
+        let called: Box<[u8]> = to.into();
         let outgoing = Outgoing {
             way,
             uri: uri.into(),
             from: template.from.clone(),
-            to: template.to.clone().unwrap_or_else(|| to.into()),
+            to: template.to.clone().unwrap_or_else(|| called.clone()),
             headers,
             body: match &template.offer {
                 Offer::Given(body) => Some(body.clone()),
@@ -271,6 +272,9 @@ impl Calls {
         match self.legs.invite(cx, outgoing) {
             Ok(leg) => {
                 self.attach(sid, leg);
+                if let Some(party) = self.party_mut(sid) {
+                    party.asserted = Some(called);
+                }
                 let first = self.phase(sid) == Phase::Locating;
                 if let Some(party) = self.party_mut(sid) {
                     party.turn(Turn::Found);
@@ -293,7 +297,7 @@ impl Calls {
 /// Clients.
 impl Calls {
     /// A client as the value of To: at the domain it registers for.
-    fn address_of_record(&self, plan: &Plan, user: &str) -> Option<Box<[u8]>> {
+    pub(super) fn address_of_record(&self, plan: &Plan, user: &str) -> Option<Box<[u8]>> {
         let domain = plan.calls.registrar.domains.first().map_or(self.own_host(), |domain| domain);
         let mut to = Vec::new();
         write::put_name_addr(&mut to, b"", &uri_at(user, domain)?);

@@ -147,8 +147,14 @@ impl Calls {
         self.park(id, survivor);
         let Some(party) = self.party(survivor) else { return };
         let account = party.account.clone();
-        // Who wished to stay unknown does so towards the target, too (C-186).
-        headers.extend(party.privacy.clone().map(|privacy| ("Privacy".into(), privacy)));
+        // Who wished to stay unknown does so towards the target, too (C-186), and only trunks are told who it is.
+        let trusted = places.iter().all(|place| place.trunk().is_some());
+        let introduced = self.introduced(cx.plan, survivor);
+        if introduced.is_empty() || self.is_private(survivor) && !trusted {
+            headers.extend(party.privacy.clone().map(|privacy| ("Privacy".into(), privacy)));
+        } else {
+            headers.extend(introduced);
+        }
         let facts = self.facts(survivor);
         let template = Template {
             // The party that is moved is who calls; its own wishes about its name stand in it.
