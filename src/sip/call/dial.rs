@@ -415,15 +415,22 @@ impl Calls {
 
     /// A ringing leg that was called for one party now rings for another. False when it does
     /// not ring.
-    pub(super) fn adopt(&mut self, child: CallSid, survivor: CallSid, transfer: TransferId) -> bool {
+    pub(super) fn adopt(
+        &mut self,
+        cx: &mut Cx<'_>,
+        child: CallSid,
+        survivor: CallSid,
+        transfer: TransferId,
+    ) -> bool {
         if self.phase(child) != Phase::Calling || self.dials.contains_key(&survivor) {
             return false;
         }
         let Some(parent) = self.party(child).and_then(|party| party.parent) else { return false };
         let Some(dialing) = self.dials.get_mut(&parent) else { return false };
         dialing.children.retain(|one| *one != child);
-        let offerless = dialing.offerless;
-        if dialing.children.is_empty() {
+        let (why, offerless) = (dialing.why, dialing.offerless);
+        let bereft = dialing.children.is_empty();
+        if bereft {
             self.dials.remove(&parent);
         }
         if let Some(party) = self.party_mut(child) {
@@ -439,6 +446,12 @@ impl Calls {
             limit: None,
         };
         self.dials.insert(survivor, dialing);
+        if let DialFor::Order { .. } = why
+            && bereft
+        {
+            // Nobody rings for it any more: as if who was called had been called off.
+            self.tell_dial(cx, parent, None, CallStatus::Canceled, 487);
+        }
         true
     }
 

@@ -114,7 +114,7 @@ impl Calls {
             Deed::Call(places) => self.call_target(cx, id, places),
             Deed::Adopt(child) => {
                 self.park(id, survivor);
-                if self.adopt(child, survivor, id) {
+                if self.adopt(cx, child, survivor, id) {
                     self.found(cx, id, child);
                     self.live(cx, id, |life, now| life.on(now, Event::Reported(180)));
                     self.progressed(cx, id, 180);

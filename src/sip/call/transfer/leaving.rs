@@ -89,9 +89,10 @@ impl Calls {
             self.end(cx, consultation, End::bye(EndedBy::Baton, Headers::new()));
         } else if let Some(consultation) = consultation.filter(|_| target.is_some())
             && self.phase(consultation) == Phase::Offered
+            && !self.party(consultation).is_some_and(|party| party.steered)
             && !self.dials.contains_key(&consultation)
         {
-            // C-088: the branch that rang for it was taken over.
+            // C-088: the branch that rang for it was taken over; a program knows, and goes on with it.
             self.end(cx, consultation, End::refused(code));
         }
         if !gone {

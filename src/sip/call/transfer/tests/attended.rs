@@ -1,8 +1,8 @@
 use super::stage::Stage;
-use crate::sip::command::Decision;
-use crate::sip::event::{Event, ReferReason, ReferStatus};
+use crate::sip::command::{Action, Decision, Dial, DialParty, Order, Party};
+use crate::sip::event::{CallSid, CallStatus, Event, ReferReason, ReferStatus};
 use crate::sip::message::{HeaderId, Method};
-use crate::sip::plan::ReferMode;
+use crate::sip::plan::{Action as RouteAction, Fork, Mode, Origin, ReferMode, Route, TrunkIx, UserMatch};
 use crate::sip::refer::Policy;
 use crate::sip::refer::policy::ReplacesMode;
 
@@ -195,4 +195,52 @@ fn a_refer_with_replaces() {
     stage.notifies("alice", 404, "terminated;reason=noresource");
     assert_eq!(stage.ended(), (ReferStatus::Failed, Some(ReferReason::TargetRejected), Some(202), Some(404)));
     stage.end();
+}
+
+/// [R-087] [jambonz 15] A program called somebody for the referrer, and a transfer takes that branch over while it
+/// rings: the program is told that its Dial is over, once, and what becomes of the leg stays its business.
+#[test]
+fn a_programs_consultation_is_taken_over() {
+    for busy in [false, true] {
+        let (mut stage, alice, bob) = Stage::steered(ReferMode::Terminate);
+        let to = RouteAction::Trunks { to: vec![TrunkIx(2)], fork: Fork::Serial, mode: Mode::B2bua };
+        let user = UserMatch::Prefix("3".into());
+        stage.plan.routes.insert(0, Route { from: vec![Origin::Api], user, action: to });
+        stage.manner("carol").invite = None;
+        let consult = stage.calls("consult", "500");
+        let carol = DialParty {
+            sid: CallSid(0xca201),
+            to: Party::Number("300".into()),
+            headers: Vec::new(),
+            credentials: None,
+        };
+        let timeout = std::time::Duration::from_secs(30);
+        let dial = Dial { parties: vec![carol], from: None, timeout, time_limit: None, join: true };
+        stage.order(Order::Leg(consult, Action::Dial(Box::new(dial)))).expect("taken");
+        let to = replacing(&stage, "consult");
+        stage.refers("alice", &to);
+        stage.decides(Decision::Accept).expect("taken");
+        let ended = |stage: &Stage| {
+            let of = |e: &&Event| matches!(e, Event::DialEnded(ended) if ended.sid == consult);
+            let told = |e: &Event| match e {
+                Event::DialEnded(ended) => (ended.winner, ended.status, ended.code),
+                other => panic!("{other:?}"),
+            };
+            stage.events.iter().filter(of).map(told).collect::<Vec<_>>()
+        };
+        assert_eq!(ended(&stage), [(None, CallStatus::Canceled, 487)], "{:#?}", stage.log);
+        assert_eq!((stage.count("carol INVITE"), stage.count("carol CANCEL")), (1, 0));
+        if busy {
+            stage.refuses("carol", 486);
+            assert!(stage.together(alice, bob));
+            assert_eq!(stage.count("consult INVITE"), 1, "it rang; the program may call somebody else");
+        } else {
+            stage.picks_up("carol");
+            stage.pass_s(2);
+            assert!(stage.together(bob, CallSid(0xca201)), "{:#?}", stage.log);
+            assert_eq!(stage.ended().0, ReferStatus::Completed);
+        }
+        assert_eq!(ended(&stage).len(), 1);
+        stage.end();
+    }
 }
