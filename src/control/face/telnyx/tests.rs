@@ -20,6 +20,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 const CALL: CallSid = CallSid(1 << 16);
+/// How often a test looks for what has to come, each time after 10 ms.
+const LOOKS: usize = 20_000;
 
 /// What was told: when, where, and the event.
 type Told = Arc<Mutex<Vec<(u64, String, Value)>>>;
@@ -147,12 +149,13 @@ impl World {
 
     /// The next order, and the second it came in.
     async fn order(&self) -> (u64, Command) {
-        loop {
+        for _ in 0..LOOKS {
             if let Some(order) = self.given() {
                 return order;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        panic!("no order comes");
     }
 
     /// An order that nobody has looked at.
@@ -170,7 +173,7 @@ impl World {
 
     /// What was told, once there is so much of it: second, path, type.
     async fn told(&self, count: usize) -> Vec<(u64, String, String)> {
-        loop {
+        for _ in 0..LOOKS {
             let told = self.told.lock().expect("nobody failed").clone();
             if told.len() >= count {
                 let kind = |event: &Value| event["data"]["event_type"].as_str().unwrap_or("").to_owned();
@@ -178,6 +181,7 @@ impl World {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        panic!("no more is told");
     }
 
     fn last(&self) -> Value {
