@@ -9,7 +9,7 @@ use crate::control::face::telnyx::leg::{Leg, Way, control_id};
 use crate::sip::command::{Action, Command, Order, Refused};
 use crate::sip::event::{CallSid, CallStatus, Event};
 use axum::body::Body;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -20,9 +20,14 @@ async fn fields(body: Value) -> Fields {
     Fields::read(&headers, Body::from(body.to_string()), true).await.expect("an object")
 }
 
-/// The status of an answer.
+/// The status of an answer. [telnyx 39] Only 503 is tried again by clients, and says when.
 fn status(answer: Result<(), Fault>) -> u16 {
-    answer.map_or_else(|fault| fault.response().status().as_u16(), |()| 200)
+    let Err(fault) = answer else { return 200 };
+    let response = fault.response();
+    let status = response.status().as_u16();
+    assert!(matches!(status, 422 | 503), "{status}");
+    assert_eq!(response.headers().contains_key(RETRY_AFTER), status == 503);
+    status
 }
 
 impl World {
