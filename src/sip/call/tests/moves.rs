@@ -225,3 +225,32 @@ fn nothing_to_move() {
     assert!(shards[1].at_phone(&carol).start().starts_with("481"));
     shards[1].end();
 }
+
+/// A party that was left alone just before it moved is put on hold where it is now.
+#[test]
+fn who_is_left_alone_moves() {
+    let mut shards = [Bench::at(place(0)), Bench::at(place(1))];
+    let (mut alice, mut bob) = (Phone::new(A, "alice"), Phone::new(B, "bob"));
+    let sid = super::joins::answered(&mut shards[0], &mut alice, &sdp("alice", 4_000, "0"));
+    shards[0].act(sid, super::joins::dial(21, "200")).expect("taken");
+    let invite = shards[0].invited(&mut bob);
+    shards[0].reply(&bob, &invite, 200, "", &sdp("bob", 5_000, "0"));
+    shards[0].at_phone(&bob);
+    shards[0].reinvited(&mut alice, &sdp("alice", 4_000, "0"));
+    shards[0].request(&mut bob, "BYE", "", "");
+    shards[0].at_phone(&bob);
+    let bytes = |text: &str| bytes::Bytes::copy_from_slice(text.as_bytes());
+    let (call_id, local_tag) = (bytes(&alice.call_id), bytes(&alice.tag()));
+    let claim = PeerMessage::Claim { from: 1, ticket: 1, call_id, local_tag, remote_tag: bytes(alice.name) };
+    shards[0].with(|calls, cx| calls.peer(cx, claim));
+    talk(&mut shards);
+    assert_eq!(shards[0].calls.redirect(alice.call_id.as_bytes()), Some(1));
+    pass(&mut shards, Duration::from_millis(600));
+    shards[0].silent();
+    let (hold, _) = shards[1].reinvited(&mut alice, &sdp("alice", 4_000, "0"));
+    assert!(hold.text().contains("a=inactive"), "{}", hold.text());
+    shards[1].act(sid, super::joins::hangup()).expect("taken");
+    shards[1].hung_up(&alice);
+    pass(&mut shards, Duration::from_secs(200));
+    assert!(shards.iter().all(|bench| bench.calls.is_empty()));
+}
