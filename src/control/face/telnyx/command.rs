@@ -245,9 +245,9 @@ async fn carry_out(engine: &Arc<Engine>, leg: &Arc<Leg>, wanted: Wanted) -> Resu
             done
         }
         Wanted::Transfer(transfer) => {
-            let deciding = leg.deciding();
+            let _deciding = leg.deciding();
             transfer.carry_out(engine, leg).await?;
-            deciding.decided();
+            leg.state().transfers += 1;
             Ok(())
         }
         Wanted::Bridge { with } => bridge(engine, leg, &with).await,

@@ -155,6 +155,7 @@ impl Driver {
                 self.bridged(if one == own { other } else { one });
             }
             Event::Parted(one, other) if one == own || other == own => self.partner = None,
+            Event::DialEnded(ended) if ended.sid == own => self.transferred(),
             Event::Refer(refer) => self.referred(&refer),
             // Of other legs, or nothing that this interface tells.
             _ => {}
@@ -181,6 +182,12 @@ impl Driver {
         }
         let payload = payload::up(&self.leg, &self.leg.state(), Some("bridged"));
         self.tell("call.bridged", payload, self.engine.live.now());
+    }
+
+    /// A transfer is over. An inbound call that was not answered by it waits for a command again.
+    fn transferred(&mut self) {
+        self.leg.state().transfers -= 1;
+        self.parked_until = self.parked_until.map(|_| Instant::now() + PARKED);
     }
 
     /// It has ended: no command is taken any more.

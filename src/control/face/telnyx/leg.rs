@@ -95,6 +95,9 @@ pub(super) struct State {
     pub(super) refer: Option<Referring>,
     /// A command has decided about an inbound call.
     pub(super) decided: bool,
+    /// Transfers under way: while one is, nobody has to decide. What is told of the end of one may come
+    /// before the answer to its order.
+    pub(super) transfers: i32,
     /// Commands under way that may decide about it.
     deciding: usize,
     /// It was ended by command.
@@ -161,6 +164,7 @@ impl Leg {
                 ended: None,
                 refer: None,
                 decided: false,
+                transfers: 0,
                 deciding: 0,
                 hung_up: false,
                 commands: VecDeque::new(),
@@ -218,10 +222,10 @@ impl Drop for Deciding<'_> {
 }
 
 impl State {
-    /// Whether an inbound call waits for a command; not known while one is under way.
+    /// Whether an inbound call waits for a command; not known while one, or a transfer, is under way.
     pub(super) fn waits(&self) -> Option<bool> {
         let open = self.stage == Stage::Parked && !self.decided;
-        (!open || self.deciding == 0).then_some(open)
+        (!open || self.deciding == 0 && self.transfers <= 0).then_some(open)
     }
 }
 

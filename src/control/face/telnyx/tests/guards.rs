@@ -3,7 +3,7 @@
 use super::{CALL, World};
 use crate::control::face::telnyx::leg::{Way, control_id};
 use crate::sip::command::{Action, Order, Refused};
-use crate::sip::event::{CallSid, CallStatus, Event, Offered};
+use crate::sip::event::{CallSid, CallStatus, DialEnded, Event, Offered};
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -90,6 +90,24 @@ async fn the_end_is_ordered_until_it_comes() {
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert!(world.given().is_none());
     }
+}
+
+/// [telnyx 4] [telnyx 35] A transfer that comes to nothing leaves an inbound call waiting for another
+/// command, as long as at first; while it is under way nothing ends the call.
+#[tokio::test(start_paused = true)]
+async fn a_failed_transfer_leaves_a_call_waiting() {
+    let world = World::with("/ev", Way::Incoming, None).await;
+    let shard = async {
+        let (_, order) = world.order().await;
+        assert!(matches!(order.order, Order::Leg(CALL, Action::Dial(_))), "{order:?}");
+        world.answer(&order, Ok(())).await;
+    };
+    assert_eq!(tokio::join!(world.give(CALL, "transfer", json!({ "to": "sip:carol@b" })), shard).0, 200);
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert!(world.given().is_none());
+    let ended = DialEnded { sid: CALL, winner: None, status: CallStatus::Busy, code: 486 };
+    world.tell(Event::DialEnded(Box::new(ended))).await;
+    assert_eq!(world.hung_up().await, (160, Some(480)));
 }
 
 /// [telnyx 4] [telnyx 31] An inbound call whose beginning is told late, or never, is its account's from
