@@ -7,6 +7,7 @@
 use super::face::{jambonz, rcml, telnyx};
 use super::live::Live;
 use super::orders::Orders;
+use super::reins::Helm;
 use super::webhook::{Client, ClientOptions, Webhooks};
 use super::{Application, ApplicationKind, Steering};
 use crate::record::call_sid_text;
@@ -35,6 +36,8 @@ const BATCH: usize = 256;
 pub(super) struct Engine {
     /// Owned calls that are alive, and the way to the shards.
     pub(super) live: Arc<Live>,
+    /// Who steers which call.
+    pub(super) helm: Arc<Helm>,
     /// Outgoing HTTP.
     pub(super) webhooks: Arc<Webhooks>,
     /// The drivers of documents.
@@ -70,6 +73,7 @@ impl Engine {
         let client = Client::new(&options);
         let engine = Engine {
             live: Live::new(node, Orders::new(shards)),
+            helm: Arc::default(),
             webhooks: Webhooks::new(Box::new(client), webhook.limits),
             rcml: rcml::Drivers::default(),
             telnyx: telnyx::Legs::new(&webhook_key, &applications),
@@ -99,6 +103,30 @@ impl Engine {
         }
     }
 
+    /// A leg gets something else to be steered by, with which those it talks to have nothing to do: they are
+    /// parted, legs that were dialled for it end, and so does another that nobody steers. `kept` is seen to
+    /// by who asks. Tells of the Dial that is over with that.
+    pub(super) fn part(&self, sid: CallSid, kept: Option<CallSid>) -> Option<Parted> {
+        let orders = self.live.orders();
+        let joined = self.live.call(sid).and_then(|call| call.joined);
+        if joined.is_some() {
+            orders.tell(Order::Leg(sid, Action::Part));
+        }
+        let mut parted = None;
+        for other in self.live.related(sid) {
+            let its = other.record.sid;
+            let dialled = other.record.parent == Some(sid);
+            if dialled {
+                parted = Some(Parted { joined });
+            }
+            // A leg that dialled this one goes on as it is steered.
+            if Some(its) != kept && (dialled || !self.helm.is_steered(its)) {
+                orders.tell(Order::Leg(its, Action::Hangup { status: None, reason: None }));
+            }
+        }
+        parted
+    }
+
     /// An inbound call waits for its application.
     fn offered(self: &Arc<Engine>, offered: &Offered) {
         let application = self.applications.get(usize::from(offered.application));
@@ -114,6 +142,13 @@ impl Engine {
             }
         }
     }
+}
+
+/// A Dial whose end is still to be told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parted {
+    /// Whom the leg talked to.
+    pub(super) joined: Option<CallSid>,
 }
 
 /// Takes the shards' events until the shards are gone.
@@ -151,6 +186,7 @@ impl Engine {
     ) -> Arc<Engine> {
         Arc::new(Engine {
             live: Live::new(7, Orders::new(shards)),
+            helm: Arc::default(),
             webhooks: Webhooks::new(exchange, super::WebhookLimits::default()),
             rcml: rcml::Drivers::default(),
             telnyx: telnyx::Legs::new(&[7; 32], &applications),

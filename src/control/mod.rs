@@ -21,9 +21,11 @@ mod orders;
 mod problem;
 mod query;
 mod records;
+mod reins;
 mod router;
 mod server;
 mod steering;
+mod wait;
 mod webhook;
 
 pub use auth::Account;

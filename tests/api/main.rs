@@ -17,6 +17,7 @@ mod paging;
 mod receiver;
 mod refers;
 mod shard;
+mod steering;
 mod telnyx;
 mod telnyx_calls;
 mod telnyx_events;

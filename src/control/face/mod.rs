@@ -3,4 +3,6 @@
 pub(super) mod jambonz;
 pub(super) mod rcml;
 pub(super) mod restcomm;
+#[cfg(test)]
+mod stage;
 pub(super) mod telnyx;

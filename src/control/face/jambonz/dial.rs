@@ -6,7 +6,8 @@ use super::facts::{Facts, Fields};
 use super::hook::Hook;
 use super::ids;
 use super::status::Status;
-use super::wait::{Heed, Interrupt};
+use crate::control::engine::Parted;
+use crate::control::wait::{Heed, Interrupt, Waits};
 use crate::record::CallRecord;
 use crate::sip::command::{Action, Dial as Ordered, DialParty, Order};
 use crate::sip::event::{CallSid, CallStarted, CallStatus, DialEnded, Direction};
@@ -32,6 +33,11 @@ pub(super) struct Dialling {
 }
 
 impl Dialling {
+    /// One that another face's application has left behind.
+    pub(super) fn of_another(parted: Parted) -> Dialling {
+        Dialling { legs: Vec::new(), joined: parted.joined, ended: None, refer: None }
+    }
+
     /// Whether this is its end; one that nobody answered says no more than that.
     fn is_meant(&self, ended: &DialEnded) -> bool {
         match ended.winner {

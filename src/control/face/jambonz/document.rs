@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
+/// Verbs of a document at most.
+const VERBS: usize = 200;
 /// Targets of a dial at most.
 const TARGETS: usize = 10;
 /// Seconds of ringing unless a dial says otherwise.
@@ -105,6 +107,9 @@ pub(super) enum Wrong {
     /// It is no array of objects.
     #[error("not an array of verbs")]
     Shape,
+    /// It has more verbs than one may have.
+    #[error("more than {VERBS} verbs")]
+    TooMany,
     /// There is no such verb.
     #[error("unknown verb \"{0}\"")]
     Verb(String),
@@ -132,6 +137,7 @@ pub(super) fn answered(value: &Value, base: Option<&Url>) -> Option<Result<Vec<V
 /// Reads a document; a single verb is as an array of one (5.1).
 pub(super) fn parse(value: &Value, base: Option<&Url>) -> Result<Vec<Verb>, Wrong> {
     match value {
+        Value::Array(items) if items.len() > VERBS => Err(Wrong::TooMany),
         Value::Array(items) => items.iter().map(|item| verb(item, base)).collect(),
         Value::Object(_) => Ok(vec![verb(value, base)?]),
         _ => Err(Wrong::Shape),

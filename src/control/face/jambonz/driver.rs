@@ -1,8 +1,8 @@
 //! One steered call: its task, from the first hook to the end of the call.
 //!
-//! Everything a verb waits for goes through [`super::wait`]: meanwhile the call's events are taken note
-//! of, status hooks go out, and words of the API are heard. The end of the call and another application
-//! end the waiting; verbs pass that on with `?`.
+//! Everything a verb waits for goes through [`Waits`]: meanwhile the call's events are taken note of,
+//! status hooks go out, and words of the API are heard. The end of the call, another application and
+//! somebody else who steers end the waiting; verbs pass that on with `?`.
 
 use super::dial::Dialling;
 use super::document::{Action as Verbs, Verb, Wrong, answered};
@@ -10,11 +10,10 @@ use super::facts::{Facts, Fields};
 use super::hook::{Failed, Hook, Post, Signs, ask};
 use super::status::{Status, ended_by};
 use super::transfer::Report;
-use super::wait::{Heed, Interrupt};
 use super::{Program, Word};
 use crate::control::engine::Engine;
-use crate::control::live::Watch;
 use crate::control::orders::NotTaken;
+use crate::control::wait::{Heard, Heed, Interrupt, Line, Waits};
 use crate::control::webhook::{Lane, Retry};
 use crate::sip::command::{Action, Leave, Order, Refused};
 use crate::sip::event::{CallSid, CallStatus, Direction, EndedBy, Event, ReferSid, ReferSnapshot};
@@ -71,11 +70,13 @@ pub(super) struct Driver {
     pub(super) report: Option<Report>,
     /// Requests inside the dialog that have ended: ticket, code and reason phrase.
     pub(super) responses: VecDeque<(u64, u16, String)>,
-    pub(super) watch: Watch,
-    pub(super) words: mpsc::Receiver<Word>,
+    pub(super) line: Line<Word>,
+    /// Held here as well, so that the line never ends.
     pub(super) sender: mpsc::Sender<Word>,
     /// Another application, which takes over as soon as this one's verb is interrupted.
-    pub(super) verbs: Option<Vec<Verb>>,
+    verbs: Option<Vec<Verb>>,
+    /// Another face is to steer.
+    taken: bool,
     pub(super) base: Url,
     pub(super) signs: Signs,
     status_hook: Option<Hook>,
@@ -84,6 +85,8 @@ pub(super) struct Driver {
     event_hooks: VecDeque<(ReferSid, Hook)>,
     events: Option<Lane>,
     documents: u32,
+    /// Transfers that were refused before they could be sent.
+    pub(super) unsent: u32,
     /// Whether the first status is told.
     begun: bool,
     time_limit: Option<Duration>,
@@ -118,10 +121,10 @@ impl Driver {
             left_behind: Vec::new(),
             report: program.report,
             responses: VecDeque::new(),
-            watch,
-            words,
+            line: Line::new(watch, words),
             sender,
             verbs: None,
+            taken: false,
             base: program.hook.url.clone(),
             signs: program.signs.clone(),
             status_hook: program.status.clone(),
@@ -129,6 +132,7 @@ impl Driver {
             event_hooks: VecDeque::new(),
             events: None,
             documents: 0,
+            unsent: 0,
             begun: false,
             time_limit: program.time_limit,
             limiting: JoinSet::new(),
@@ -139,7 +143,7 @@ impl Driver {
         self.call.record.sid
     }
 
-    /// Steers until the call has ended.
+    /// Steers until the call has ended; while another face steers it, statuses are told all the same.
     pub(super) async fn run(mut self, program: Program) {
         self.steer(program).await;
         self.report_none();
@@ -165,16 +169,53 @@ impl Driver {
                 Ok(Next::Replace(verbs)) => outcome = self.execute(verbs).await,
                 Err(Interrupt::Gone) => return,
                 Err(Interrupt::Changed) => {
-                    let Some(verbs) = self.verbs.take() else { return };
-                    self.part();
-                    outcome = Ok(Next::Replace(verbs));
+                    if std::mem::take(&mut self.taken) {
+                        self.gives_way();
+                    }
+                    outcome = match self.verbs.take() {
+                        Some(verbs) => self.replace(verbs).await,
+                        None => self.until(std::future::pending()).await,
+                    };
                 }
             }
         }
     }
 
+    /// Another face steers from here on, without a word to this application.
+    fn gives_way(&mut self) {
+        self.report_none();
+        self.limiting.abort_all();
+        self.time_limit = None;
+        self.line.let_go();
+    }
+
+    /// These verbs are what the call is steered by, whatever it was until now.
+    async fn replace(&mut self, verbs: Vec<Verb>) -> Result<Next, Interrupt> {
+        match self.take_call().await? {
+            true => {
+                let kept = self.report.map(Report::transferor);
+                let parted = self.engine.part(self.sid(), kept);
+                self.left_behind.extend(parted.map(Dialling::of_another));
+            }
+            false => self.part(),
+        }
+        Ok(Next::Replace(verbs))
+    }
+
+    /// The call is this driver's to steer; `true` when it was another's.
+    async fn take_call(&mut self) -> Result<bool, Interrupt> {
+        let (helm, sid) = (Arc::clone(&self.engine.helm), self.sid());
+        self.take(&helm, sid).await
+    }
+
     /// The first hook: at once for an inbound call, else when the callee has answered (1.2, 1.3).
     async fn begin(&mut self, program: Program) -> Result<Next, Interrupt> {
+        if program.beside {
+            // Until its verbs are there, whoever steers goes on.
+            self.fetch_beside(program.hook);
+            return self.until(std::future::pending()).await;
+        }
+        self.take_call().await?;
         self.until_up().await?;
         if let Some(verbs) = program.verbs {
             return Ok(Next::Replace(verbs));
@@ -422,9 +463,38 @@ fn refused(why: &str) -> Leaving {
     Leaving { status: Some(480), phrase: None, headers: vec![("X-Reason".into(), why)] }
 }
 
+impl Waits for Driver {
+    type Word = Word;
+
+    fn line(&mut self) -> &mut Line<Word> {
+        &mut self.line
+    }
+
+    fn heard(&mut self, heard: Heard<Word>) {
+        match heard {
+            Heard::Event(event) => self.note(event),
+            Heard::Over => self.ended = true,
+            Heard::Word(word) => self.heed(word),
+            Heard::Abandoned => {}
+            Heard::Taken => {
+                self.taken = true;
+                self.verbs = None;
+            }
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    fn has_changed(&self) -> bool {
+        self.verbs.is_some() || self.taken
+    }
+}
+
 /// What is heard while it waits.
 impl Driver {
-    pub(super) fn heed(&mut self, word: Word) {
+    fn heed(&mut self, word: Word) {
         match word {
             Word::Tag(data) => self.tag(data),
             Word::Verbs(verbs) => self.verbs = Some(verbs),
@@ -461,7 +531,7 @@ impl Driver {
         });
     }
 
-    pub(super) fn note(&mut self, event: Event) {
+    fn note(&mut self, event: Event) {
         let own = self.sid();
         match event {
             Event::CallStarted(started) if started.sid == own => {

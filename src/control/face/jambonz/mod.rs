@@ -3,7 +3,8 @@
 //! Each steered call has one task, its [`driver`], which asks a hook for verbs, carries them out by orders
 //! to the call's shard, and waits for what comes of them: events of the call, a hook's answer, or word
 //! from the API ([`Word`]). Whatever it waits for, the end of the call and another application interrupt
-//! it. The API under `/v1` is in [`rest`].
+//! it. When another face takes the call, the driver stays to tell of statuses. The API under `/v1` is in
+//! [`rest`].
 
 mod dial;
 mod document;
@@ -15,9 +16,10 @@ mod refer;
 mod request;
 mod rest;
 mod status;
+#[cfg(test)]
+mod tests;
 mod text;
 mod transfer;
-mod wait;
 
 pub(in crate::control) use rest::answer as rest;
 
@@ -37,7 +39,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use transfer::Report;
 use url::Url;
 
@@ -53,6 +55,8 @@ struct Program {
     hook: Hook,
     /// The first verbs, if they are known already.
     verbs: Option<Vec<Verb>>,
+    /// Whether the hook is asked while somebody else steers, until its verbs are there.
+    beside: bool,
     /// Told of the call's statuses.
     status: Option<Hook>,
     signs: Signs,
@@ -73,6 +77,7 @@ impl Program {
         Program {
             hook,
             verbs: None,
+            beside: false,
             status: None,
             signs: None,
             application_sid: None,
@@ -104,6 +109,15 @@ enum Word {
     Release(CallSid),
 }
 
+/// A word that was not heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unheard {
+    /// The call has no driver, or one that is ending.
+    Nobody,
+    /// So many words wait for it already.
+    Full,
+}
+
 /// A driver as others see it.
 #[derive(Debug)]
 struct Known {
@@ -132,14 +146,14 @@ impl Drivers {
         self.by_call.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn has(&self, sid: CallSid) -> bool {
-        self.all().contains_key(&sid)
-    }
-
-    /// Gives a call's driver a word; `false` when there is none, or it is ending.
-    fn say(&self, sid: CallSid, word: Word) -> bool {
+    /// Gives a call's driver a word.
+    fn say(&self, sid: CallSid, word: Word) -> Result<(), Unheard> {
         let sender = self.all().get(&sid).map(|known| known.sender.clone());
-        sender.is_some_and(|sender| sender.try_send(word).is_ok())
+        let sender = sender.ok_or(Unheard::Nobody)?;
+        sender.try_send(word).map_err(|error| match error {
+            TrySendError::Full(_) => Unheard::Full,
+            TrySendError::Closed(_) => Unheard::Nobody,
+        })
     }
 
     fn tag(&self, sid: CallSid, data: &Value) {

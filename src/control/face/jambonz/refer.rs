@@ -4,8 +4,8 @@ use super::document::Refer;
 use super::driver::{Driver, Next};
 use super::facts::{Fields, user};
 use super::hook::Post;
-use super::wait::{Heed, Interrupt};
 use crate::control::orders::NotTaken;
+use crate::control::wait::{Heed, Interrupt, Waits};
 use crate::sip::command::{Order, ReferOrder, Refused};
 use crate::sip::event::{Direction, ReferReason, ReferRole, ReferSid, ReferSnapshot, ReferStatus};
 use crate::sip::message::uri::{Component, encode_into};
@@ -17,6 +17,9 @@ use std::time::Duration;
 const LONGEST: Duration = Duration::from_secs(900);
 /// What it may take when the call has ended: the bye grace and more.
 const AFTER_THE_END: Duration = Duration::from_secs(60);
+
+/// Transfers of one call that are refused here at most: each leaves a record, and costs nothing to ask for.
+const UNSENT: u32 = 32;
 
 /// What is known of a transfer in the end.
 struct Outcome {
@@ -52,6 +55,9 @@ impl Driver {
             self.engine.live.orders().tell(Order::CancelRefer(sid, self.sid()));
         }
         let outcome = outcome?;
+        if self.unsent >= UNSENT {
+            return Ok(Next::Failed("too many transfers that cannot be sent".into()));
+        }
         // What the NOTIFYs told is told first.
         self.events_are_told().await;
         let mut fields = Fields::new();
@@ -110,7 +116,8 @@ impl Driver {
     }
 
     /// A transfer that was never sent: it has a record all the same, and a code.
-    fn unsent(&self, address: &str, code: u16) -> Outcome {
+    fn unsent(&mut self, address: &str, code: u16) -> Outcome {
+        self.unsent += 1;
         let live = &self.engine.live;
         let record = &self.call.record;
         let now = live.now();

@@ -3,8 +3,8 @@
 use super::document::Request;
 use super::driver::{Driver, Next};
 use super::facts::Fields;
-use super::wait::{Heed, Interrupt};
 use crate::control::orders::NotTaken;
+use crate::control::wait::{Heed, Interrupt, Waits};
 use crate::sip::command::{Action, Order, Refused};
 use std::sync::Arc;
 use std::time::Duration;

@@ -46,8 +46,9 @@ impl Driver {
         let decide = |decision| Order::DecideRefer(asked.sid, asked.call, decision);
         let engine = Arc::clone(&self.engine);
         let hook = self.dialling.as_ref().and_then(|dialling| dialling.refer.clone());
-        let theirs = asked.call != own && !self.children.iter().any(|child| child.record.sid == asked.call);
-        if theirs || engine.jambonz.has(asked.call) && asked.call != own {
+        let child = self.children.iter().any(|child| child.record.sid == asked.call);
+        let ours = asked.call == own || child && !engine.helm.is_steered(asked.call);
+        if !ours || !self.line.steers() {
             return;
         }
         // An attended transfer is the engine's business.
@@ -167,8 +168,11 @@ impl Moved {
             let _ = driver.send(Word::Transfer(verbs, self.report)).await;
         } else {
             let _ = driver.send(Word::Release(self.other)).await;
+            // It may have had an application of its own before.
+            let word = Word::Transfer(verbs.clone(), self.report);
+            let known = engine.jambonz.say(self.other, word);
             let program = Program { verbs: Some(verbs), report: Some(self.report), ..self.program };
-            if !super::start(&engine, self.other, program) {
+            if known.is_err() && !super::start(&engine, self.other, program) {
                 self.report.done(&engine, 487);
             }
         }

@@ -9,7 +9,8 @@ use super::driver::{Driver, Next};
 use super::parameters::{Form, pair};
 use super::refer::credentials;
 use super::screen::Observer;
-use super::wait::{Heed, Interrupt};
+use crate::control::engine::Parted;
+use crate::control::wait::{Heed, Interrupt, Waits};
 use crate::record::CallRecord;
 use crate::sip::command::{Action, Dial as Order, DialParty, Party};
 use crate::sip::event::{CallSid, CallStatus, DialEnded, Direction, Event};
@@ -62,6 +63,18 @@ struct Called {
 }
 
 impl Dialling {
+    /// One that another face's application has left behind.
+    pub(super) fn of_another(parted: Parted) -> Dialling {
+        Dialling {
+            legs: Vec::new(),
+            screened: false,
+            answered: None,
+            joined: parted.joined,
+            unjoined: false,
+            ended: None,
+        }
+    }
+
     /// Who has answered and waits to be joined; `Some(None)` when nobody will.
     pub(super) fn answer(&self) -> Option<Option<CallSid>> {
         match (self.answered, &self.ended) {

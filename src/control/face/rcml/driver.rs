@@ -1,8 +1,8 @@
 //! One steered call: its task, from the first document to the end of the call.
 //!
-//! Everything a verb waits for goes through [`super::wait`]: meanwhile the call's events are taken note
-//! of, status callbacks go out, and words of the API are heard. The end of the call and a new document
-//! end the waiting; verbs pass that on with `?`.
+//! Everything a verb waits for goes through [`Waits`]: meanwhile the call's events are taken note of,
+//! status callbacks go out, and words of the API are heard. The end of the call, a new document and
+//! somebody else who steers end the waiting; verbs pass that on with `?`.
 
 use super::callback::{Callback, Kind};
 use super::dial::Dialling;
@@ -10,11 +10,10 @@ use super::document::{Link, Verb};
 use super::fetch::{Document, Failed, fetch};
 use super::parameters::{Facts, Form};
 use super::transfer::{Report, Transfer};
-use super::wait::{Heed, Interrupt};
 use super::{Change, ChildMode, Program, Source};
-use crate::control::engine::Engine;
-use crate::control::live::Watch;
+use crate::control::engine::{Engine, Parted};
 use crate::control::orders::NotTaken;
+use crate::control::wait::{Heard, Heed, Interrupt, Line, Waits};
 use crate::sip::command::{Action, Order, Refused};
 use crate::sip::event::{CallSid, CallStatus, Direction, Event, ReferSid, ReferSnapshot};
 use std::sync::Arc;
@@ -39,7 +38,7 @@ pub(super) enum Role {
     AtAnswer,
     /// Its document runs beside another; its end is not the call's.
     Beside,
-    /// It has no document; it tells of the call's end.
+    /// It has no document, and does not steer; it tells of the call's end.
     Observer,
 }
 
@@ -77,13 +76,20 @@ pub(super) struct Driver {
     pub(super) report: Option<Report>,
     /// Who waits for what a screening comes to: whether this leg may be joined (rcml 5.3).
     pub(super) verdict: Option<oneshot::Sender<bool>>,
-    pub(super) watch: Watch,
-    pub(super) changes: mpsc::Receiver<Change>,
-    pub(super) change: Option<Change>,
-    pub(super) abandoned: bool,
+    pub(super) line: Line<Change>,
+    /// Another driver steers, and runs this one's document beside its own.
+    pub(super) shares: bool,
+    /// What is to be done next.
+    change: Option<Change>,
+    /// Nobody wants this one any more.
+    abandoned: bool,
+    /// Somebody else is to steer.
+    taken: bool,
     callback: Option<Callback>,
     beside: Option<mpsc::Sender<Change>>,
     documents: u32,
+    /// Transfers that were refused before they could be sent.
+    pub(super) unsent: u32,
 }
 
 impl Driver {
@@ -113,13 +119,15 @@ impl Driver {
             refer_source: None,
             report: None,
             verdict: None,
-            watch,
-            changes,
+            line: Line::new(watch, changes),
+            shares: false,
             change: None,
             abandoned: false,
+            taken: false,
             callback,
             beside: None,
             documents: 0,
+            unsent: 0,
         })
     }
 
@@ -127,7 +135,7 @@ impl Driver {
         self.call.record.sid
     }
 
-    /// Steers until the call has ended, or somebody else does.
+    /// Steers until the call has ended, or somebody else does and there is nobody to tell of the end.
     pub(super) async fn run(mut self, program: Option<Program>) {
         self.steer(program).await;
         self.report_none();
@@ -139,13 +147,18 @@ impl Driver {
         {
             callback.tell(Kind::Initiated, &self.call, self.engine.live.now());
         }
+        let mut children = None;
         loop {
             let outcome = match program.take() {
-                Some(program) => self.carry_out(program).await,
+                Some(program) => self.carry_out(program, children).await,
                 None => self.until(std::future::pending()).await,
             };
             match outcome {
-                Ok(()) if self.role == Role::Beside => return,
+                Ok(()) if self.role == Role::Beside => {
+                    if !self.observes() {
+                        return;
+                    }
+                }
                 // The leg stays, to be joined.
                 Ok(()) if self.verdict.is_some() => {
                     let verdict = self.verdict.take();
@@ -158,25 +171,77 @@ impl Driver {
                 }
                 Err(Interrupt::Gone) => return,
                 Err(Interrupt::Changed) => {
-                    let Some(change) = self.change.take() else { return };
                     self.report_none();
                     self.beside = None;
                     // Who steers it now decides what becomes of it.
                     self.verdict = None;
-                    if let Some(transfer) = change.transfer {
-                        self.take_over(transfer);
+                    let taken = std::mem::take(&mut self.taken);
+                    if taken {
+                        self.line.let_go();
                     }
-                    if let Some(program) = &change.program {
-                        part(&self.engine, self.sid(), change.children, program);
+                    match self.change.take() {
+                        Some(change) => {
+                            self.role = self.role_for(&change);
+                            children = change.children;
+                            if let Some(transfer) = change.transfer {
+                                self.take_over(transfer);
+                            }
+                            program = change.program;
+                        }
+                        None if taken && self.observes() => {}
+                        None => return,
                     }
-                    program = change.program;
                 }
             }
         }
     }
 
+    /// From here on it only tells of the call's end; `false` when nobody is to be told.
+    fn observes(&mut self) -> bool {
+        self.line.let_go();
+        self.role = Role::Observer;
+        self.callback.is_some()
+    }
+
+    /// How this driver stands to its call with a new document.
+    fn role_for(&self, change: &Change) -> Role {
+        let inbound = self.call.record.direction == Direction::Inbound;
+        match self.role {
+            role if change.program.is_none() => role,
+            _ if change.transfer.is_some() => Role::Now,
+            Role::Beside | Role::Observer if self.stays(change) => Role::Beside,
+            // Nobody else will answer it.
+            Role::Observer if inbound && self.engine.helm.is_steered(self.sid()) => Role::Now,
+            Role::Beside | Role::Observer => Role::AtAnswer,
+            role => role,
+        }
+    }
+
+    /// Whether those that the leg talks to stay, and a new document runs beside what there is.
+    fn stays(&self, change: &Change) -> bool {
+        let stays = change.children == Some(ChildMode::StayConnected);
+        stays && !self.engine.live.related(self.sid()).is_empty()
+    }
+
+    /// The call is this driver's to steer, and its other legs are as they are to be.
+    async fn take_call(&mut self, program: &Program, mode: Option<ChildMode>) -> Result<(), Interrupt> {
+        if self.shares {
+            return Ok(());
+        }
+        let (helm, sid) = (Arc::clone(&self.engine.helm), self.sid());
+        let from_another = self.take(&helm, sid).await?;
+        if self.role != Role::Beside
+            && let Some(parted) = part(&self.engine, sid, mode, program)
+            && from_another
+        {
+            self.left_behind.push(Dialling::of_another(parted));
+        }
+        Ok(())
+    }
+
     /// Document after document, until one ends without another.
-    async fn carry_out(&mut self, program: Program) -> Result<(), Interrupt> {
+    async fn carry_out(&mut self, program: Program, mode: Option<ChildMode>) -> Result<(), Interrupt> {
+        self.take_call(&program, mode).await?;
         if self.role == Role::AtAnswer {
             self.until_known(None, Heed::All, |driver| driver.is_answered().then_some(())).await?;
         }
@@ -400,13 +465,16 @@ impl Driver {
                 None => self.callback = Some(Callback::at_end(&self.engine, source.clone())),
             }
         }
-        let Some(program) = change.program.clone() else { return };
-        let stays = change.children == Some(ChildMode::StayConnected);
-        if stays && !self.engine.live.related(self.sid()).is_empty() {
+        if change.program.is_none() {
+            return;
+        }
+        let beside = self.line.steers() && self.stays(&change);
+        match change.program {
             // The one that runs beside already ends, if there is one: its sender is dropped.
-            self.beside = super::start_beside(&self.engine, self.sid(), program);
-        } else {
-            self.change = Some(change);
+            Some(program) if beside => {
+                self.beside = super::start_beside(&self.engine, self.sid(), program);
+            }
+            _ => self.change = Some(change),
         }
     }
 
@@ -465,23 +533,45 @@ impl Driver {
 }
 
 /// What becomes of the other leg when one gets another document (Calls API, 10.12).
-pub(super) fn part(engine: &Arc<Engine>, sid: CallSid, mode: Option<ChildMode>, program: &Program) {
-    let Some(mode) = mode else { return };
-    let orders = engine.live.orders();
-    let joined = engine.live.call(sid).and_then(|call| call.joined);
-    let related = engine.live.related(sid);
-    if joined.is_some() {
-        orders.tell(Order::Leg(sid, Action::Part));
+fn part(engine: &Arc<Engine>, sid: CallSid, mode: Option<ChildMode>, program: &Program) -> Option<Parted> {
+    let moves = mode? == ChildMode::Move;
+    let moved = engine.live.call(sid).and_then(|call| call.joined).filter(|_| moves);
+    let parted = engine.part(sid, moved);
+    if let Some(moved) = moved {
+        let change = Change { program: Some(program.clone()), ..Change::default() };
+        let _ = super::change(engine, moved, change);
     }
-    for other in related {
-        let its = other.record.sid;
-        let child = other.record.parent == Some(sid);
-        if mode == ChildMode::Move && Some(its) == joined {
-            let moved = Change { program: Some(program.clone()), ..Change::default() };
-            super::change(engine, its, moved);
-        } else if child || !engine.rcml.has(its) {
-            // A leg that dialled this one goes on with its own document.
-            orders.tell(Order::Leg(its, Action::Hangup { status: None, reason: None }));
+    parted
+}
+
+impl Waits for Driver {
+    type Word = Change;
+
+    fn line(&mut self) -> &mut Line<Change> {
+        &mut self.line
+    }
+
+    fn heard(&mut self, heard: Heard<Change>) {
+        match heard {
+            Heard::Event(event) => self.note(event),
+            Heard::Over => self.ended = true,
+            Heard::Word(change) => self.heed(change),
+            Heard::Abandoned => self.abandoned = true,
+            Heard::Taken => {
+                self.taken = true;
+                let transfer = self.change.take().and_then(|change| change.transfer);
+                if let Some(transfer) = transfer {
+                    transfer.report.done(&self.engine, 603);
+                }
+            }
         }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    fn has_changed(&self) -> bool {
+        self.change.is_some() || self.abandoned || self.taken
     }
 }

@@ -3,7 +3,7 @@
 //! Each steered call has one task, its [`driver`], which fetches a document, carries out its verbs by
 //! orders to the call's shard, and waits for what comes of them: events of the call, a document, or
 //! word from the API ([`Change`]). Whatever it waits for, the end of the call and such word interrupt
-//! it.
+//! it. When another face takes the call, the driver stays only to tell of the call's end, if it is to.
 
 mod address;
 mod callback;
@@ -18,7 +18,6 @@ mod screen;
 mod tests;
 mod transfer;
 mod tree;
-mod wait;
 
 pub(super) use address::{invite_header, invite_headers, is_reserved, refer_target, split, whole};
 pub(super) use callback::{Callback, Kind};
@@ -36,7 +35,7 @@ use driver::{Driver, Role};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use transfer::Transfer;
 use url::Url;
 
@@ -106,10 +105,6 @@ impl Drivers {
         self.all().get(&sid).cloned()
     }
 
-    fn has(&self, sid: CallSid) -> bool {
-        self.all().contains_key(&sid)
-    }
-
     /// Takes out a driver that has ended; another may have taken its place.
     fn remove_ended(&self, sid: CallSid) {
         let mut all = self.all();
@@ -165,40 +160,36 @@ pub(super) async fn place(
     placing.await.unwrap_or(Err(NotTaken::Silent))
 }
 
-/// Gives a call's driver a word; a call without a driver gets one. `false` when the call is ending.
-pub(super) fn change(engine: &Arc<Engine>, sid: CallSid, change: Change) -> bool {
-    if let Some(driver) = engine.rcml.sender(sid) {
-        // So many words wait, or it is ending: one more changes nothing.
-        return driver.try_send(change).is_ok();
-    }
-    let stays = change.children == Some(ChildMode::StayConnected) && !engine.live.related(sid).is_empty();
-    let role = match &change.program {
-        None => Role::Observer,
-        Some(_) if stays => Role::Beside,
-        Some(program) => {
-            driver::part(engine, sid, change.children, program);
-            Role::AtAnswer
-        }
-    };
-    start_with(engine, sid, change, role)
+/// A word that was not heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unheard {
+    /// The call has ended.
+    Over,
+    /// So many words wait for the call's driver already.
+    Full,
 }
 
-/// Starts a driver for a call that has none, with a word for it.
-fn start_with(engine: &Arc<Engine>, sid: CallSid, change: Change, role: Role) -> bool {
-    let Change { program, callback, transfer, children: _ } = change;
-    let callback = callback.map(|source| Callback::at_end(engine, source));
-    start(engine, sid, callback, role, |driver| {
-        if let Some(transfer) = transfer {
-            driver.take_over(transfer);
-        }
-        program
-    })
+/// Gives a call's driver a word; a call without a driver gets one.
+pub(super) fn change(engine: &Arc<Engine>, sid: CallSid, change: Change) -> Result<(), Unheard> {
+    let change = match engine.rcml.sender(sid).map(|driver| driver.try_send(change.clone())) {
+        Some(Ok(())) => return Ok(()),
+        Some(Err(TrySendError::Full(_))) => return Err(Unheard::Full),
+        // One that is ending steers no longer.
+        Some(Err(TrySendError::Closed(change))) => change,
+        None => change,
+    };
+    let started = start(engine, sid, None, Role::Observer, |driver| {
+        driver.heed(change);
+        None
+    });
+    started.then_some(()).ok_or(Unheard::Over)
 }
 
 /// Runs a document beside another on the same leg, until the sender is dropped.
 fn start_beside(engine: &Arc<Engine>, sid: CallSid, program: Program) -> Option<mpsc::Sender<Change>> {
     let (sender, changes) = mpsc::channel(CHANGES);
-    let driver = Driver::new(engine, sid, None, changes, Role::Beside)?;
+    let mut driver = Driver::new(engine, sid, None, changes, Role::Beside)?;
+    driver.shares = true;
     tokio::spawn(driver.run(Some(program)));
     Some(sender)
 }

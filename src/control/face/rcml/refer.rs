@@ -3,9 +3,10 @@
 use super::address::{Target, refer_target};
 use super::document::{Refer, Sip};
 use super::driver::{Driver, Next, Role};
+use super::fetch::Failed;
 use super::parameters::{Form, pair};
-use super::wait::{Heed, Interrupt};
 use crate::control::orders::NotTaken;
+use crate::control::wait::{Heed, Interrupt, Waits};
 use crate::sip::command::{Order, ReferOrder, Refused};
 use crate::sip::event::{Direction, ReferReason, ReferRole, ReferSnapshot, ReferStatus};
 use crate::sip::message::uri::{Component, encode_into};
@@ -18,6 +19,8 @@ use url::Url;
 const LONGEST: Duration = Duration::from_secs(900);
 /// What it may take when the call has ended: the bye grace and more.
 const AFTER_THE_END: Duration = Duration::from_secs(60);
+/// Transfers of one call that are refused here at most: each leaves a record, and costs nothing to ask for.
+const UNSENT: u32 = 32;
 
 impl Driver {
     /// The verb; what follows depends on whether it has an action (rcml 6.7).
@@ -28,6 +31,10 @@ impl Driver {
             (Some(sip), Ok(target)) => self.transfer(sip, target).await?,
             (None, _) | (_, Err(_)) => self.refused(text, 400),
         };
+        if self.unsent >= UNSENT {
+            tracing::warn!(event = "rcml.loop", call = %self.sid(), "too many transfers that cannot be sent");
+            return Ok(Next::Failed(Failed::executing(base)));
+        }
         self.result(refer.action.as_ref(), base, result).await
     }
 
@@ -83,7 +90,8 @@ impl Driver {
     }
 
     /// A transfer that was never sent: it has a record all the same, and a code (restcomm-refers 2.2).
-    fn refused(&self, address: &str, code: u16) -> Form {
+    fn refused(&mut self, address: &str, code: u16) -> Form {
+        self.unsent += 1;
         let live = &self.engine.live;
         let record = &self.call.record;
         let now = live.now();

@@ -6,9 +6,9 @@
 use super::callback::{Callback, Kind};
 use super::dial::Dialling;
 use super::driver::{Driver, Role};
-use super::wait::{Heed, Interrupt};
 use super::{CHANGES, Change, Program, Source};
 use crate::control::engine::Engine;
+use crate::control::wait::{Heed, Interrupt, Waits};
 use crate::record::CallRecord;
 use crate::sip::command::Action;
 use crate::sip::event::{CallSid, CallStatus};

@@ -3,7 +3,7 @@
 //! The application performs it: its refer document runs on the leg of the party to be moved, and what
 //! comes of that document's first Dial is reported to the peer. The peer's leg is ended then.
 
-use super::driver::{Driver, Role};
+use super::driver::Driver;
 use super::parameters::{Form, pair};
 use super::{Change, Program};
 use crate::control::engine::Engine;
@@ -31,7 +31,7 @@ pub(super) struct Report {
 
 impl Report {
     /// The final code; the transferor's leg has done its part then.
-    fn done(self, engine: &Engine, code: u16) {
+    pub(super) fn done(self, engine: &Engine, code: u16) {
         let orders = engine.live.orders();
         orders.tell(Order::DecideRefer(self.refer, self.transferor, Decision::Report(code)));
         orders.tell(Order::Leg(self.transferor, Action::Hangup { status: None, reason: None }));
@@ -42,7 +42,8 @@ impl Driver {
     /// A peer asks for a transfer: of this call's own party, or of the one it talks to.
     pub(super) fn asked(&mut self, asked: &ReferAsked) {
         let own = self.sid();
-        let ours = asked.call == own || (asked.other == Some(own) && !self.engine.rcml.has(asked.call));
+        let theirs = asked.other != Some(own) || self.engine.helm.is_steered(asked.call);
+        let ours = self.line.steers() && (asked.call == own || !theirs);
         let Some(source) = self.refer_source.clone().filter(|_| ours) else { return };
         let decide = |decision| Order::DecideRefer(asked.sid, asked.call, decision);
         let orders = self.engine.live.orders();
@@ -101,11 +102,8 @@ impl Driver {
 /// The document goes to the transferee's leg, in place of the one that runs there.
 fn move_to(engine: &Arc<Engine>, sid: CallSid, change: Change) {
     let report = change.transfer.as_ref().map(|transfer| transfer.report);
-    let taken = match engine.rcml.sender(sid) {
-        Some(driver) => driver.try_send(change).is_ok(),
-        None => super::start_with(engine, sid, change, Role::Now),
-    };
-    if let Some(report) = report.filter(|_| !taken) {
+    let heard = super::change(engine, sid, change);
+    if let Some(report) = report.filter(|_| heard.is_err()) {
         report.done(engine, 487);
     }
 }

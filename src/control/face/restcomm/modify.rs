@@ -5,7 +5,7 @@ use super::form::{self, Url};
 use super::{Asked, xml};
 use crate::control::auth::Account;
 use crate::control::engine::Engine;
-use crate::control::face::rcml::{self, Change, ChildMode, Program};
+use crate::control::face::rcml::{self, Change, ChildMode, Program, Unheard};
 use crate::control::live::LiveCall;
 use crate::control::orders::NotTaken;
 use crate::control::problem::{Format, Problem};
@@ -17,6 +17,7 @@ use axum::http::StatusCode;
 use std::sync::Arc;
 
 const OVER: Problem = Problem::told(StatusCode::GONE, "Call is already completed.");
+const UNREACHED: Problem = Problem::unavailable("The call could not be reached now.");
 
 pub(super) async fn modify(
     asked: &Asked<'_>,
@@ -123,8 +124,8 @@ impl Wanted {
             self.change.program = None;
         }
         let word = self.change.program.is_some() || self.change.callback.is_some();
-        if word && !rcml::change(engine, sid, self.change) {
-            return Err(OVER);
+        if word {
+            rcml::change(engine, sid, self.change)?;
         }
         if !ends {
             return Ok(());
@@ -139,9 +140,16 @@ impl Wanted {
             // Answered in this moment: nothing happens (10.6).
             Ok(()) | Err(NotTaken::Refused(Refused::Answered)) => Ok(()),
             Err(NotTaken::Refused(Refused::Ended | Refused::Unknown)) => Err(OVER),
-            Err(NotTaken::Refused(_) | NotTaken::Behind | NotTaken::Silent) => {
-                Err(Problem::unavailable("The call could not be reached now."))
-            }
+            Err(NotTaken::Refused(_) | NotTaken::Behind | NotTaken::Silent) => Err(UNREACHED),
+        }
+    }
+}
+
+impl From<Unheard> for Problem {
+    fn from(unheard: Unheard) -> Problem {
+        match unheard {
+            Unheard::Over => OVER,
+            Unheard::Full => UNREACHED,
         }
     }
 }
@@ -182,6 +190,13 @@ mod tests {
         }
         assert_eq!(read("Status=CANCELED").map(|w| w.ending), Ok(Some(Ending::Canceled)));
         assert_eq!(read("Status=Completed").map(|w| w.ending), Ok(Some(Ending::Completed)));
+    }
+
+    /// [restcomm-calls 10.4] A call that can hear no more words now is not over.
+    #[test]
+    fn words_that_are_not_heard() {
+        let status = |unheard| Problem::from(unheard).response(Format::Json).status().as_u16();
+        assert_eq!((status(Unheard::Over), status(Unheard::Full)), (410, 503));
     }
 
     /// [restcomm-calls 10] The older parameter gives way to the newer.

@@ -205,6 +205,8 @@ fn read(fields: &mut Fields, verb: Verb) -> Result<(Common, Wanted), Fault> {
 
 async fn carry_out(engine: &Arc<Engine>, leg: &Arc<Leg>, wanted: Wanted) -> Result<(), Fault> {
     let live = engine.live.call(leg.sid).filter(|live| !live.record.status.is_final());
+    // A call that another face has taken is over for this one.
+    let live = live.filter(|_| !leg.state().taken);
     let answered = live.ok_or_else(Fault::ended)?.record.status == CallStatus::InProgress;
     let order = |action| async { order(engine, leg.sid, action).await.map_err(refused) };
     let parked = leg.way == Way::Incoming && !answered;
@@ -267,7 +269,7 @@ async fn bridge(engine: &Engine, leg: &Leg, with: &str) -> Result<(), Fault> {
     if other.sid == leg.sid {
         return Err(Fault::of(vec![Entry::unusable("/call_control_id", "This is the call itself.")]));
     }
-    if engine.live.call(other.sid).is_none() {
+    if engine.live.call(other.sid).is_none() || other.state().taken {
         return Err(Fault::ended());
     }
     let deciding = [leg.deciding(), other.deciding()];

@@ -10,6 +10,7 @@ use super::webhook::Webhook;
 use super::{address, leg};
 use crate::control::engine::Engine;
 use crate::control::live::Watch;
+use crate::control::reins::Reins;
 use crate::control::webhook::{Lane, Retry};
 use crate::sip::command::{Action, Order};
 use crate::sip::event::{
@@ -78,6 +79,7 @@ pub(super) fn follow(
     let driver = Driver {
         engine: Arc::clone(engine),
         lane: Lane::new(&engine.webhooks, Retry::NEVER),
+        reins: Some(engine.helm.take(leg.sid)),
         parked_until: (leg.way == Way::Incoming).then(|| Instant::now() + PARKED),
         leg,
         watch,
@@ -106,6 +108,8 @@ struct Driver {
     engine: Arc<Engine>,
     leg: Arc<Leg>,
     watch: Watch,
+    /// `None` when another face steers: it is still told what becomes of the call.
+    reins: Option<Reins>,
     /// By which its events go, one after the other.
     lane: Lane,
     parked_until: Option<Instant>,
@@ -128,6 +132,12 @@ impl Driver {
             }
             let leg = Arc::clone(&self.leg);
             let wake = [self.parked_until, self.limit_at, Some(Instant::now() + LOOK)];
+            let taken = async {
+                match &mut self.reins {
+                    Some(reins) => reins.lost().await,
+                    None => std::future::pending().await,
+                }
+            };
             let wake = wake.into_iter().flatten().min().unwrap_or_else(Instant::now);
             tokio::select! {
                 biased;
@@ -136,9 +146,25 @@ impl Driver {
                     None => self.end(EndedBy::Baton),
                 },
                 () = leg.changed.notified() => {}
+                () = taken => self.taken(),
                 () = tokio::time::sleep_until(wake) => self.woken(),
             }
         }
+    }
+
+    /// Another face steers from here on: no command is taken any more, and none goes on.
+    fn taken(&mut self) {
+        let refer = {
+            let mut state = self.leg.state();
+            state.taken = true;
+            state.refer.take()
+        };
+        if let Some(refer) = refer {
+            self.engine.live.orders().tell(Order::CancelRefer(refer.sid, self.leg.sid));
+            self.tell_refer("call.refer.failed", 487, self.engine.live.now());
+        }
+        (self.parked_until, self.limit_at) = (None, None);
+        self.reins = None;
     }
 
     fn note(&mut self, event: Event) {
@@ -172,7 +198,7 @@ impl Driver {
             state.answered = Some(at);
             payload::up(&self.leg, &state, Some("answered"))
         };
-        self.limit_at = self.leg.limit.map(|limit| Instant::now() + limit);
+        self.limit_at = self.leg.limit.filter(|_| self.reins.is_some()).map(|limit| Instant::now() + limit);
         self.tell("call.answered", payload, at);
     }
 
@@ -286,7 +312,7 @@ impl Driver {
         };
         let at = self.leg.state().ended.unwrap_or_else(|| self.engine.live.now());
         self.tell("call.hangup", payload, at);
-        if let Some(partner) = self.partner {
+        if let Some(partner) = self.partner.filter(|_| self.reins.is_some()) {
             // Two that talk end together.
             let hangup = Action::Hangup { status: None, reason: None };
             self.engine.live.orders().tell(Order::Leg(partner, hangup));

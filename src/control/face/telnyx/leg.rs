@@ -100,6 +100,8 @@ pub(super) struct State {
     pub(super) transfers: i32,
     /// Commands under way that may decide about it.
     deciding: usize,
+    /// Another face steers it.
+    pub(super) taken: bool,
     /// It was ended by command.
     pub(super) hung_up: bool,
     /// Commands by their ids: under way, or taken.
@@ -166,6 +168,7 @@ impl Leg {
                 decided: false,
                 transfers: 0,
                 deciding: 0,
+                taken: false,
                 hung_up: false,
                 commands: VecDeque::new(),
             }),

@@ -6,10 +6,11 @@ use super::read::record;
 use super::{empty, json};
 use crate::control::App;
 use crate::control::auth::Account;
+use crate::control::engine::Engine;
 use crate::control::face::jambonz::document::headers_of;
 use crate::control::face::jambonz::request::LONGEST;
 use crate::control::face::jambonz::text::is_tag;
-use crate::control::face::jambonz::{Program, Word, start};
+use crate::control::face::jambonz::{Program, Unheard, Word, start};
 use crate::control::orders::NotTaken;
 use crate::record::CallRecord;
 use crate::sip::command::{Action, Leave, Order, Refused};
@@ -18,6 +19,7 @@ use crate::sip::message::default_reason;
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 /// What can be asked for; `call_hook` and `child_call_hook` go together.
 const OPTIONS: &[&str] = &["call_hook", "call_status", "sip_request", "tag"];
@@ -148,11 +150,7 @@ impl Change {
                 let order = Action::Request { method, headers, body };
                 return sent(app, sid, order).await;
             }
-            Change::Tag(data) => {
-                if !engine.jambonz.say(sid, Word::Tag(data)) {
-                    return Err(Error::state());
-                }
-            }
+            Change::Tag(data) => tag(engine, sid, data)?,
             Change::Nothing => {
                 tracing::info!(event = "jambonz.skipped", call = %sid, "an update that needs media");
                 engine.jambonz.count_skipped();
@@ -194,19 +192,31 @@ async fn hooks(
         }
         let _ = engine.jambonz.say(sid, Word::Release(other));
         // It may have an application of its own since a word like this: that is replaced (9.5).
-        let known = engine.jambonz.say(other, Word::Hook(hook.clone(), status.clone()));
-        if !known && (engine.jambonz.has(other) || !start(engine, other, program(hook))) {
-            return Err(Error::gone());
-        }
+        replace(engine, other, program(hook))?;
     }
     if let Some(hook) = own {
-        // A call that something else steers so far is this application's from now on.
-        let known = engine.jambonz.say(sid, Word::Hook(hook.clone(), status.clone()));
-        if !known && (engine.jambonz.has(sid) || !start(engine, sid, program(hook))) {
-            return Err(Error::gone());
-        }
+        // What steers the call goes on until there are verbs in its place.
+        replace(engine, sid, Program { beside: true, ..program(hook) })?;
     }
     Ok(())
+}
+
+/// Gives a call's driver another hook; a call without a driver gets one.
+fn replace(engine: &Arc<Engine>, sid: CallSid, program: Program) -> Result<(), Error> {
+    let word = Word::Hook(program.hook.clone(), program.status.clone());
+    match engine.jambonz.say(sid, word) {
+        Ok(()) => Ok(()),
+        Err(Unheard::Full) => Err(Error::unavailable()),
+        Err(Unheard::Nobody) => start(engine, sid, program).then_some(()).ok_or(Error::gone()),
+    }
+}
+
+/// Gives a call's driver what its application wants to find again.
+fn tag(engine: &Engine, sid: CallSid, data: Value) -> Result<(), Error> {
+    engine.jambonz.say(sid, Word::Tag(data)).map_err(|unheard| match unheard {
+        Unheard::Nobody => Error::state(),
+        Unheard::Full => Error::unavailable(),
+    })
 }
 
 fn request(value: &Value) -> Result<Change, Error> {
@@ -251,4 +261,39 @@ async fn sent(app: &App, sid: CallSid, order: Action) -> Result<Response<Body>, 
     };
     let reason = if reason.is_empty() { default_reason(code).to_owned() } else { reason };
     Ok(json(StatusCode::OK, &json!({ "status": code, "reason": reason })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::face::jambonz::hook::Hook;
+    use crate::control::face::stage::{CALL, World};
+    use crate::control::{Application, ApplicationKind};
+    use std::collections::HashMap;
+    use std::time::Duration;
+
+    fn status(result: Result<(), Error>) -> u16 {
+        result.err().map_or(202, |error| error.response().status().as_u16())
+    }
+
+    /// [jambonz 9.5] [jambonz 38] A call whose driver can hear no more words now is not gone: 503.
+    #[tokio::test(start_paused = true)]
+    async fn words_that_are_not_heard() {
+        let application = Application::new("agent", ApplicationKind::Jambonz, "http://a.example/start");
+        let pause = r#"[{"verb": "pause", "length": 600}]"#.to_owned();
+        let bodies = HashMap::from([("/start".to_owned(), pause)]);
+        let world = World::new(application, "application/json", bodies);
+        let engine = &world.engine;
+        let another = || Program::new(Hook::read(&json!("http://a.example/more"), None).expect("a hook"));
+        assert_eq!(status(tag(engine, CALL, json!({}))), 422);
+        assert_eq!(status(replace(engine, CALL, another())), 422);
+        world.offer().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        while engine.jambonz.say(CALL, Word::Tag(json!({}))).is_ok() {}
+        assert_eq!(status(tag(engine, CALL, json!({}))), 503);
+        assert_eq!(status(replace(engine, CALL, another())), 503);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(status(tag(engine, CALL, json!({}))), 202);
+        assert_eq!(status(replace(engine, CALL, another())), 202);
+    }
 }

@@ -1,0 +1,190 @@
+//! A stage for drivers under paused time: hooks and shards answer at once, waits cost nothing.
+
+use crate::control::engine::{Engine, run};
+use crate::control::webhook::{Answer, Boxed, Exchange, Failure, Request};
+use crate::control::{Application, Shards};
+use crate::io::{Behind, Clock};
+use crate::sip::command::{Action, Command, Order, ReferOrder, Refused};
+use crate::sip::event::{
+    CallChanged, CallSid, CallStarted, CallStatus, Direction, EndedBy, Event, Offered, ReferRole,
+    ReferSnapshot, ReferStatus,
+};
+use bytes::Bytes;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// The call there is.
+pub(super) const CALL: CallSid = CallSid(1 << 16);
+
+/// Answers by path, or a failure after a long while.
+#[derive(Debug)]
+struct Web {
+    content_type: &'static str,
+    bodies: HashMap<String, String>,
+    asked: Arc<Mutex<VecDeque<Request>>>,
+}
+
+impl Exchange for Web {
+    fn exchange(&self, request: Request) -> Boxed<'_, Result<Answer, Failure>> {
+        let body = self.bodies.get(request.url.path()).cloned();
+        let url = request.url.clone();
+        self.asked.lock().expect("nobody failed").push_back(request);
+        Box::pin(async move {
+            let Some(body) = body else {
+                tokio::time::sleep(Duration::from_secs(3_600)).await;
+                return Err(Failure::Unreachable);
+            };
+            let content_type = Some(self.content_type.to_owned());
+            Ok(Answer { status: 200, content_type, body: body.into(), url })
+        })
+    }
+}
+
+/// Keeps orders with the moment they came, and takes all of them.
+#[derive(Debug)]
+struct Kept {
+    orders: mpsc::UnboundedSender<(Duration, Order)>,
+    events: mpsc::Sender<Event>,
+    began: Instant,
+    refused: Arc<Mutex<Option<Refused>>>,
+}
+
+impl Shards for Kept {
+    fn command(&self, _: u16, command: Box<Command>) -> Result<(), Behind> {
+        self.orders.send((self.began.elapsed(), command.order)).expect("the test listens");
+        let result = self.refused.lock().expect("nobody failed").map_or(Ok(()), Err);
+        let reply = Event::Reply { ticket: command.ticket, result };
+        self.events.try_send(reply).expect("there is room");
+        Ok(())
+    }
+
+    fn count(&self) -> u16 {
+        1
+    }
+}
+
+/// An engine with one application.
+pub(super) struct World {
+    pub(super) engine: Arc<Engine>,
+    events: mpsc::Sender<Event>,
+    pub(super) orders: mpsc::UnboundedReceiver<(Duration, Order)>,
+    asked: Arc<Mutex<VecDeque<Request>>>,
+    pub(super) recorded: crossbeam::channel::Receiver<Event>,
+    refused: Arc<Mutex<Option<Refused>>>,
+}
+
+impl World {
+    /// These paths are answered so; others never are.
+    pub(super) fn new(
+        application: Application,
+        content_type: &'static str,
+        bodies: HashMap<String, String>,
+    ) -> World {
+        let (events, taken) = mpsc::channel(64);
+        let (sender, orders) = mpsc::unbounded_channel();
+        let refused = Arc::default();
+        let shards = Kept {
+            orders: sender,
+            events: events.clone(),
+            began: Instant::now(),
+            refused: Arc::clone(&refused),
+        };
+        let asked = Arc::default();
+        let web = Web { content_type, bodies, asked: Arc::clone(&asked) };
+        let (store, recorded) = crossbeam::channel::bounded(64);
+        let engine = Engine::over(Arc::new(shards), Box::new(web), store, vec![application]);
+        tokio::spawn(run(Arc::clone(&engine), taken));
+        World { engine, events, orders, asked, recorded, refused }
+    }
+
+    /// From now on every order is refused so.
+    pub(super) fn refuse(&self, refused: Refused) {
+        *self.refused.lock().expect("nobody failed") = Some(refused);
+    }
+
+    pub(super) async fn tell(&self, event: Event) {
+        self.events.send(event).await.expect("somebody listens");
+    }
+
+    /// The call comes in for the application.
+    pub(super) async fn offer(&self) {
+        self.tell(Event::CallStarted(Arc::new(CallStarted {
+            sid: CALL,
+            account: "AC1".into(),
+            at: Clock::new().now(),
+            from: "bob".into(),
+            to: "100".into(),
+            caller_name: None,
+            forwarded_from: None,
+            direction: Direction::Inbound,
+            call_id: "x".into(),
+            parent: None,
+        })))
+        .await;
+        self.tell(Event::Offered(Box::new(Offered {
+            sid: CALL,
+            account: "AC1".into(),
+            application: 0,
+            trunk: None,
+            from_uri: "sip:bob@a".into(),
+            to_uri: "sip:100@b".into(),
+            sdp: None,
+            invite: Bytes::new(),
+            source: ([127, 0, 0, 1], 5060).into(),
+        })))
+        .await;
+    }
+
+    pub(super) async fn change(&self, status: CallStatus) {
+        let now = Clock::new().now();
+        let change = CallChanged { sid: CALL, account: "AC1".into(), started: now, at: now, status, code: 0 };
+        self.tell(Event::CallChanged(change)).await;
+        if status.is_final() {
+            self.tell(Event::Ended(CALL, EndedBy::Peer)).await;
+        }
+    }
+
+    /// What is known of a transfer.
+    pub(super) async fn referred(&self, order: &ReferOrder, notify_code: Option<u16>, status: ReferStatus) {
+        let now = Clock::new().now();
+        self.tell(Event::Refer(Box::new(ReferSnapshot {
+            sid: order.sid,
+            call: CALL,
+            account: "AC1".into(),
+            role: ReferRole::Transferor,
+            created: now,
+            at: now,
+            seq: 0,
+            from: "sip:a@b".into(),
+            to: order.to.clone(),
+            refer_code: Some(202),
+            notify_code,
+            status,
+            reason: None,
+        })))
+        .await;
+    }
+
+    /// The next order for the call, and when it came.
+    pub(super) async fn action(&mut self) -> (u64, Action) {
+        match self.orders.recv().await.expect("an order comes") {
+            (at, Order::Leg(CALL, action)) => (at.as_secs(), action),
+            (_, other) => panic!("unexpected: {other:?}"),
+        }
+    }
+
+    /// What was asked for, by its path.
+    pub(super) fn asked(&self) -> Vec<String> {
+        let asked = self.asked.lock().expect("nobody failed");
+        asked.iter().map(|request| request.url.path().to_owned()).collect()
+    }
+
+    /// What was sent there the last time.
+    pub(super) fn sent(&self, path: &str) -> Option<Request> {
+        let asked = self.asked.lock().expect("nobody failed");
+        asked.iter().rev().find(|request| request.url.path() == path).cloned()
+    }
+}

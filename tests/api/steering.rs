@@ -1,0 +1,215 @@
+//! One driver at most steers a call, whatever interface its application speaks.
+
+use crate::create::place;
+use crate::harness::*;
+use crate::jambonz::*;
+use crate::jambonz_calls::v1;
+use crate::receiver::{Receiver, Reply};
+use crate::shard::{Referred, public};
+use crate::telnyx::{Stage, error};
+use baton::sip::command::{Action, Order};
+use baton::sip::event::{CallSid, CallStatus, DialEnded, EndedBy, Event, ReferStatus};
+use serde_json::{Value, json};
+
+const WAITING: Referred =
+    Referred { refer_code: Some(202), notify_code: Some(180), status: ReferStatus::InProgress };
+const DONE: Referred =
+    Referred { refer_code: Some(202), notify_code: Some(200), status: ReferStatus::Completed };
+
+/// A call that is answered, and steered by this document.
+fn documented(verbs: &str, more: &str) -> (Server, Receiver, CallSid) {
+    let (server, receiver) = (Server::start(), Receiver::start());
+    receiver.rcml("/doc", verbs);
+    let (_, sid) = place(&server, &receiver, more);
+    server.shards.change(sid, CallStatus::InProgress);
+    receiver.expect("/doc");
+    (server, receiver, sid)
+}
+
+/// Gives it to the application behind this URL.
+fn to_application(server: &Server, receiver: &Receiver, sid: CallSid, path: &str) {
+    let hook = json!({"call_hook": receiver.url(path)});
+    assert_eq!(v1(server, "PUT", &format!("Calls/{}", uuid(sid)), &hook).status, 202);
+}
+
+/// Gives it to the document at this URL.
+fn to_document(server: &Server, receiver: &Receiver, sid: CallSid, path: &str, more: &str) {
+    let form = format!("Url={}{more}", receiver.escaped(path));
+    let answer = server.post(&format!("Calls/{}.json", public(sid)), &form);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+fn refer_verb() -> Value {
+    json!({"verb": "sip:refer", "referTo": "+4930", "actionHook": "/done"})
+}
+
+/// [jambonz 9.5] [rcml 36] A document's call gets an application in the middle of a transfer: the document
+/// ends without a word, and only the application ends the call. Who is told of the end is told.
+#[test]
+fn an_application_in_place_of_a_document() {
+    let verbs = "<Refer action='/after'><Sip>sip:x@h</Sip></Refer><Hangup/>";
+    let receiver = Receiver::start();
+    let callback = format!("&StatusCallback={}", receiver.escaped("/ended"));
+    let (server, documents, sid) = documented(verbs, &callback);
+    let first = server.shards.refer(sid);
+    server.shards.referred(&first, sid, 0, WAITING);
+    receiver.verbs("/app", &json!([refer_verb(), {"verb": "hangup"}]));
+    to_application(&server, &receiver, sid, "/app");
+    assert_eq!(receiver.expect("/app").json()["call_sid"], uuid(sid));
+    assert_eq!(server.shards.order(), Order::CancelRefer(first.sid, sid));
+    let second = server.shards.refer(sid);
+    assert_eq!(second.to, "+4930");
+    // What becomes of the first means nothing to anybody any more.
+    server.shards.referred(&first, sid, 1, DONE);
+    server.shards.referred(&second, sid, 0, DONE);
+    receiver.expect("/done");
+    assert_eq!(server.shards.leave(sid).status, None);
+    assert_eq!(receiver.expect("/ended").value("CallStatus").as_deref(), Some("completed"));
+    assert_eq!((documents.unseen(), receiver.unseen(), server.shards.rest()), (0, 0, vec![]));
+}
+
+/// [jambonz 9.5] A hook that gives no verbs changes nothing: the document goes on.
+#[test]
+fn an_application_that_cannot_be_had() {
+    let (server, receiver, sid) = documented("<Refer action='/after'><Sip>sip:x@h</Sip></Refer>", "");
+    let order = server.shards.refer(sid);
+    receiver.reply("/broken", Reply::Other(500, Vec::new(), String::new()));
+    to_application(&server, &receiver, sid, "/broken");
+    receiver.expect("/broken");
+    server.shards.referred(&order, sid, 0, DONE);
+    receiver.expect("/after");
+    assert_eq!(server.shards.hang_up(sid), None);
+}
+
+/// [restcomm-calls 10] [restcomm-calls 10.10] [jambonz 4.1] An application's call gets a document in the
+/// middle of a transfer: no action hook, and the application does not end the call; its statuses are told.
+#[test]
+fn a_document_in_place_of_an_application() {
+    let (server, receiver, sid) = running(&[refer_verb(), json!({"verb": "hangup"})]);
+    let first = server.shards.refer(sid);
+    server.shards.referred(&first, sid, 0, WAITING);
+    receiver.rcml("/doc", "<Refer action='/after'><Sip>sip:x@h</Sip></Refer>");
+    receiver.rcml("/after", "<Pause length='600'/>");
+    to_document(&server, &receiver, sid, "/doc", "");
+    assert_eq!(server.shards.order(), Order::CancelRefer(first.sid, sid));
+    assert_eq!(until(&receiver, "/doc").value("CallSid"), Some(public(sid)));
+    let second = server.shards.refer(sid);
+    server.shards.referred(&first, sid, 1, DONE);
+    server.shards.referred(&second, sid, 0, DONE);
+    until(&receiver, "/after");
+    // The application takes it back, and loses it again.
+    receiver.verbs("/app", &json!([{"verb": "sip:request", "method": "INFO"}]));
+    to_application(&server, &receiver, sid, "/app");
+    until(&receiver, "/app");
+    assert!(matches!(server.shards.action(sid), Action::Request { .. }));
+    receiver.rcml("/last", "<Hangup/>");
+    to_document(&server, &receiver, sid, "/last", "");
+    until(&receiver, "/last");
+    let hangup = server.shards.action(sid);
+    assert!(matches!(hangup, Action::Hangup { status: None, .. }), "{hangup:?}");
+    server.shards.end_by(sid, CallStatus::Completed, 0, EndedBy::Control);
+    assert_eq!(statuses(&receiver).last().expect("an end")["call_status"], "completed");
+    assert_eq!((receiver.unseen(), server.shards.rest()), (0, vec![]));
+}
+
+/// [restcomm-calls 10.12] [jambonz 9.5] Legs that were dialled have nothing to do with another application,
+/// and who dialled them is not told how that ended.
+#[test]
+fn the_legs_that_were_dialled() {
+    let talks = |server: &Server, sid: CallSid| {
+        let Action::Dial(dial) = server.shards.action(sid) else { panic!("no Dial") };
+        let child = dial.parties[0].sid;
+        server.shards.dialled(child, sid);
+        server.shards.change(child, CallStatus::InProgress);
+        server.shards.tell(Event::Joined(sid, child));
+        let path = path(&format!("Calls/{}.json", public(child)));
+        let is_up = |answer: Answer| answer.status == 200 && answer.json()["status"] == "in-progress";
+        while !is_up(server.get(&path)) {}
+        child
+    };
+    let parted = |server: &Server, sid: CallSid, child: CallSid| {
+        assert_eq!(server.shards.action(sid), Action::Part);
+        assert_eq!(server.shards.hang_up(child), None);
+        let ended = DialEnded { sid, winner: Some(child), status: CallStatus::Completed, code: 200 };
+        server.shards.tell(Event::DialEnded(Box::new(ended)));
+    };
+    let (server, receiver, sid) = documented("<Dial action='/after'>100</Dial>", "");
+    let child = talks(&server, sid);
+    let dial = json!({"verb": "dial", "target": [{"type": "phone", "number": "2"}], "actionHook": "/done"});
+    receiver.verbs("/app", &json!([dial]));
+    to_application(&server, &receiver, sid, "/app");
+    receiver.expect("/app");
+    parted(&server, sid, child);
+    // The end of the first is not taken for that of the second.
+    let second = talks(&server, sid);
+    receiver.rcml("/doc", "<Dial action='/after'>300</Dial>");
+    to_document(&server, &receiver, sid, "/doc", "");
+    parted(&server, sid, second);
+    receiver.expect("/doc");
+    talks(&server, sid);
+    assert_eq!((receiver.unseen(), server.shards.rest()), (0, vec![]));
+    // With StayConnected the other leg stays, and the document's end is not the call's.
+    let (server, receiver, sid) = running(&[dial, json!({"verb": "hangup"})]);
+    let child = talks(&server, sid);
+    receiver.rcml("/beside", "<Refer action='/after'><Sip>sip:x@h?</Sip></Refer>");
+    to_document(&server, &receiver, sid, "/beside", "&ChildCallMode=StayConnected");
+    until(&receiver, "/beside");
+    let order = server.shards.refer(sid);
+    assert_eq!(order.replaces, Some(child));
+    server.shards.referred(&order, sid, 0, DONE);
+    until(&receiver, "/after");
+    assert_eq!(server.shards.rest(), []);
+}
+
+/// [restcomm-calls 10] [telnyx 2.9] [telnyx 1.8] A commanded call gets a document: it takes no command any
+/// more, what went on has failed, and its end is told.
+#[test]
+fn a_document_in_place_of_commands() {
+    let stage = Stage::new();
+    let (id, sid) = stage.talking(json!({}));
+    stage.done(&id, "refer", json!({"sip_address": "sip:x@h"}));
+    let first = stage.server.shards.refer(sid);
+    stage.server.shards.referred(&first, sid, 0, WAITING);
+    stage.expect("call.refer.started");
+    let documents = Receiver::start();
+    documents.rcml("/doc", "<Refer action='/after'><Sip>sip:y@h</Sip></Refer>");
+    to_document(&stage.server, &documents, sid, "/doc", "");
+    assert_eq!(stage.server.shards.order(), Order::CancelRefer(first.sid, sid));
+    assert_eq!(stage.expect("call.refer.failed")["sip_notify_response"], 487);
+    documents.expect("/doc");
+    let second = stage.server.shards.refer(sid);
+    assert_eq!(second.to, "sip:y@h");
+    for (name, body) in [
+        ("hangup", json!({})),
+        ("refer", json!({"sip_address": "sip:z@h"})),
+        ("transfer", json!({"to": "+4930"})),
+    ] {
+        let (status, code, _) = error(&stage.command(&id, name, body));
+        assert_eq!((status, code.as_str()), (422, "90018"), "{name}");
+    }
+    assert_eq!(stage.get(&format!("/v2/calls/{id}")).json()["data"]["is_alive"], true);
+    stage.server.shards.referred(&second, sid, 0, DONE);
+    documents.expect("/after");
+    assert_eq!(stage.server.shards.hang_up(sid), None);
+    stage.expect("call.hangup");
+    assert_eq!((stage.receiver.unseen(), stage.server.shards.rest()), (0, vec![]));
+}
+
+/// [jambonz 9.5] A call that waits for a command gets an application: nobody else decides about it.
+#[test]
+fn an_application_in_place_of_commands() {
+    let stage = Stage::new();
+    let sid = call(1);
+    stage.server.shards.offer(sid, &[]);
+    assert!(matches!(stage.server.shards.action(sid), Action::Ring { status: 180, .. }));
+    let id = stage.expect("call.initiated")["call_control_id"].as_str().expect("an id").to_owned();
+    let receiver = Receiver::start();
+    receiver.verbs("/app", &json!([{"verb": "answer"}, {"verb": "pause", "length": 600}]));
+    to_application(&stage.server, &receiver, sid, "/app");
+    receiver.expect("/app");
+    assert!(matches!(stage.server.shards.action(sid), Action::Answer { .. }));
+    stage.server.shards.change_by(sid, CallStatus::InProgress, 200);
+    stage.expect("call.answered");
+    assert_eq!(error(&stage.command(&id, "hangup", json!({}))).1, "90018");
+    assert_eq!(stage.server.shards.rest(), []);
+}
