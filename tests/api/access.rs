@@ -24,6 +24,8 @@ fn without_credentials_there_is_only_401() {
         path("Nothing"),
         "/2012-04-24/Accounts/AC0/Calls".to_owned(),
         "/2012-04-24/Else".to_owned(),
+        "/2012-04-24/Accounts/%4".to_owned(),
+        path("Calls/%ff"),
     ];
     for credentials in &wrong {
         for path in &paths {
@@ -34,6 +36,7 @@ fn without_credentials_there_is_only_401() {
             assert!(realm.starts_with("Basic realm="));
         }
     }
+    assert_eq!(server.get("/2012-04-24/Accounts/%4").status, 400);
 }
 
 /// [restcomm-calls 3] [restcomm-calls 2.3] [restcomm-calls 2.5]

@@ -10,7 +10,7 @@ use std::io::Write;
 use std::time::Duration;
 
 /// A request with the first account's token.
-fn v1(server: &Server, method: &str, path: &str, body: &Value) -> Answer {
+pub fn v1(server: &Server, method: &str, path: &str, body: &Value) -> Answer {
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let path = format!("/v1/Accounts/{UUID}/{path}");
     raw(server, method, &path, &format!("Bearer {TOKEN}"), &body)
@@ -156,6 +156,27 @@ fn what_cannot_be_placed() {
     assert_eq!(server.shards.rest(), []);
 }
 
+/// [jambonz 7] [jambonz 9.3] [jambonz 9.5] What an application keeps with a call has a bound, wherever it
+/// comes from.
+#[test]
+fn tags_have_a_bound() {
+    // `{"a":"…"}`
+    let tag = |length: usize| json!({"a": "x".repeat(length - 8)});
+    let (server, receiver, sid) = placed(&json!([{"verb": "pause", "length": 600}]), &json!({}));
+    let path = format!("Calls/{}", uuid(sid));
+    for (length, created, updated, declined) in [(4_096, 201, 202, 404), (4_097, 400, 400, 480)] {
+        let wanted = wanted(&receiver, &json!({"tag": tag(length)}));
+        let answer = v1(&server, "POST", "Calls", &wanted);
+        assert_eq!(answer.status, created);
+        assert!(created == 201 || msg(&answer).contains("tag"), "{}", answer.body);
+        assert_eq!(v1(&server, "PUT", &path, &json!({"tag": tag(length)})).status, updated);
+        let verbs = json!([{"verb": "tag", "data": tag(length)}, {"verb": "sip:decline", "status": 404}]);
+        let (server, _receiver) = answering(&verbs);
+        server.shards.offer(call(1), &[]);
+        assert_eq!(server.shards.leave(call(1)).status, Some(declined));
+    }
+}
+
 /// [jambonz 34] [jambonz 4] The statuses of a call that is answered.
 #[test]
 fn statuses_of_an_answered_call() {
@@ -251,6 +272,11 @@ fn calls_are_read_ended_and_deleted() {
     };
     assert_eq!(sids("?callStatus=in-progress&direction=outbound&from=%2B4930100200"), [uuid(sid)]);
     assert!(sids("?callStatus=completed").is_empty() && sids("?to=nobody").is_empty());
+    // A plus that is not encoded has become a blank.
+    for from in ["+4930100200", "4930100200", "%204930100200%20"] {
+        assert_eq!(sids(&format!("?from={from}")), [uuid(sid)], "{from}");
+    }
+    assert!(sids("?from=930100200").is_empty() && sids("?from=%2B%2B4930100200").is_empty());
     assert_eq!(v1(&server, "GET", "CallCount", &Value::Null).json(), json!({"inbound": 0, "outbound": 1}));
     for (body, told) in [
         (json!({}), "no valid options supplied to updateCall"),

@@ -31,7 +31,11 @@ pub(in crate::control) async fn answer(State(app): State<Arc<App>>, request: Req
     let (parts, body) = request.into_parts();
     let path = match Path::parse(parts.uri.path()) {
         Ok(path) => path,
-        Err(problem) => return problem.response(accepted(&parts.headers)),
+        // Nobody without credentials learns more than that they are needed (2.5).
+        Err(problem) => {
+            let known = app.accounts.admit(&parts.headers, None);
+            return known.err().unwrap_or(problem).response(accepted(&parts.headers));
+        }
     };
     let format = path.format(&parts.headers);
     let asked = Asked {

@@ -32,11 +32,14 @@ pub(super) async fn list(app: &App, account: &Account, query: &str) -> Result<Re
     records.extend(live.iter().map(|call| &call.record).filter(|call| !written.contains(&call.sid)).cloned());
     let now = app.engine.live.now();
     let wanted = |fields: &serde_json::Map<String, Value>| {
-        [("direction", "direction"), ("from", "from"), ("to", "to"), ("callStatus", "call_status")]
-            .into_iter()
-            .all(|(asked, field)| {
-                query.value(asked).is_none_or(|value| fields.get(field) == Some(&value.into()))
-            })
+        let is = |asked: &str, field: &str, same: fn(&str, &str) -> bool| {
+            let shown = fields.get(field).and_then(Value::as_str).unwrap_or("");
+            query.trimmed(asked).is_none_or(|asked| same(asked, shown))
+        };
+        is("direction", "direction", str::eq)
+            && is("callStatus", "call_status", str::eq)
+            && is("from", "from", is_number)
+            && is("to", "to", is_number)
     };
     let shown = records
         .into_iter()
@@ -46,6 +49,11 @@ pub(super) async fn list(app: &App, account: &Account, query: &str) -> Result<Re
         .map(Value::Object)
         .collect();
     Ok(json(StatusCode::OK, &Value::Array(shown)))
+}
+
+/// Whether two are one number: a plus that was not encoded has become a blank.
+fn is_number(asked: &str, shown: &str) -> bool {
+    asked.strip_prefix('+').unwrap_or(asked) == shown.strip_prefix('+').unwrap_or(shown)
 }
 
 pub(super) async fn one(
