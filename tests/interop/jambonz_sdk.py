@@ -77,7 +77,7 @@ user = "agent"
 application = "agent"
 """
     # What the API places is signed with the account's secret.
-    lab = run.lab("jambonz SDK", ["alice", "bob"], extra=extra, account=f'webhook_secret = "{SECRET}"')
+    lab = run.lab("jambonz SDK", ["alice", "bob", "carol"], extra=extra, account=f'webhook_secret = "{SECRET}"')
     app = App(directory, port, lab.baton)
     alice = lab.caller("alice", "agent", COURSE)
     problems = alice.end()
@@ -98,6 +98,15 @@ application = "agent"
     records = lab.refers(2)
     problems += run.equal("Refer records", [r.get("notify_sip_response_code") for r in records], ["200", "200"])
     run.check("jambonz SDK: a call is placed and updated by its REST client, and transferred", problems)
+    carol = lab.callee("carol", ["INVITE", 486, "ACK"])
+    sid = app.get("/client/create-with-sdk", to=f"sip:carol@127.0.0.1:{carol.port}")
+    problems = carol.end()
+    problems += run.equal("X-Job in the INVITE", carol.messages().count("X-Job: 8"), 1)
+    shown = lambda: [body for body in app.notes("/status") if body["call_sid"] == sid]
+    procs.wait_until(lambda: any(body["call_status"] == "busy" for body in shown()), 10)
+    problems += run.equal("statuses", [body["call_status"] for body in shown()], ["trying", "busy"])
+    problems += run.equal("Call-ID told and sent", f"Call-ID: {shown()[0]['call_id']}" in carol.messages(), True)
+    run.check("jambonz SDK: a call is placed by its other client, and is busy", problems)
     app.process.kill()
     run.gauges(lab)
     lab.end()

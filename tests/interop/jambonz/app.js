@@ -39,6 +39,13 @@ app.get('/client/create', async(req, res) => {
   });
   res.json(sid);
 });
+app.get('/client/create-with-sdk', async(req, res) => {
+  const sid = await sdk.calls.create({
+    from: '+4930100200', to: { type: 'sip', sipUri: req.query.to }, headers: { 'X-Job': '8' },
+    call_hook: `http://127.0.0.1:${port}/wait`, call_status_hook: `http://127.0.0.1:${port}/status`,
+  });
+  res.json(sid);
+});
 app.get('/client/update', async(req, res) => {
   await client.calls.update(req.query.sid, { call_hook: `http://127.0.0.1:${port}/transfer` });
   res.json(await client.calls.retrieve(req.query.sid));

@@ -349,7 +349,7 @@ impl Stage {
         self.run();
     }
 
-    fn sdp(&self, phone: &str) -> String {
+    pub(super) fn sdp(&self, phone: &str) -> String {
         let codecs = self.manners[phone].codecs;
         let ip = PHONES.iter().find(|(name, _)| *name == phone).expect("a phone").1;
         let serial = self.serial;

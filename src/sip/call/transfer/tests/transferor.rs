@@ -2,6 +2,7 @@ use super::stage::{Stage, text};
 use crate::sip::command::{Order, ReferOrder, Refused};
 use crate::sip::event::{Event, ReferReason, ReferSid, ReferStatus};
 use crate::sip::message::{HeaderId, Message, Method};
+use crate::sip::plan::ReferMode;
 use std::time::Duration;
 
 /// [R-029] [R-037] REFER, its NOTIFYs, success, BYE on both legs. Section
@@ -54,6 +55,28 @@ fn users_without_a_host() {
         assert_eq!(taken, Err(Refused::Malformed), "{wrong:?}");
         assert_eq!(stage.refer(alice, |order| by(order, wrong)), Err(Refused::Malformed), "{wrong:?}");
     }
+    stage.end();
+}
+
+/// [jambonz 2] [jambonz 5] The same at a host that is an IPv6 address: it stands in brackets.
+#[test]
+fn users_at_an_ipv6_host() {
+    let mut stage = Stage::new(ReferMode::Terminate);
+    // What is sent to her goes by her proxy, whatever her Contact says.
+    stage.manner("alice").allow = "Allow: INVITE, ACK, BYE, REFER\nRecord-Route: <sip:10.0.0.1;lr>\n";
+    let alice = stage.calls("alice", "200");
+    let contact = "Contact: <sip:alice@[2001:db8::1]:5070>\n";
+    stage.request("alice", "INVITE", contact, &stage.sdp("alice"));
+    stage
+        .refer(alice, |order| {
+            order.to = "+4930100300".into();
+            order.referred_by = Some("desk".into());
+        })
+        .expect("taken");
+    let refer = stage.sent("alice", Method::Refer)[0].clone();
+    assert_eq!(text(&refer, HeaderId::ReferTo), "<sip:+4930100300@[2001:db8::1]>");
+    assert_eq!(text(&refer, HeaderId::ReferredBy), "<sip:desk@[2001:db8::1]>");
+    stage.notifies("alice", 486, "terminated;reason=noresource");
     stage.end();
 }
 
@@ -238,7 +261,7 @@ fn terminated_without_a_result() {
     stage.end();
 }
 
-/// Other packages, other ids, and what cannot be read.
+/// [R-038] [R-039] [jambonz 21] Other packages, other ids, and what cannot be read: nobody is told of it.
 #[test]
 fn other_notifies() {
     let (mut stage, alice, _) = Stage::talking();
@@ -252,6 +275,9 @@ fn other_notifies() {
     assert_eq!(stage.count("alice NOTIFY 400"), 1);
     stage.request("alice", "NOTIFY", "Event: refer;id=9999\nSubscription-State: active\n", "");
     assert_eq!(stage.count("alice NOTIFY 481"), 1);
+    stage.request("alice", "NOTIFY", "Event: refer\nSubscription-State: active\n", "");
+    assert_eq!(stage.count("alice NOTIFY 200"), 1);
+    assert!(stage.notified().is_empty());
     assert_eq!(stage.ended(), (ReferStatus::InProgress, None, Some(202), None));
     stage.end();
 }
