@@ -171,13 +171,14 @@ pub(super) enum Unheard {
 
 /// Gives a call's driver a word; a call without a driver gets one.
 pub(super) fn change(engine: &Arc<Engine>, sid: CallSid, change: Change) -> Result<(), Unheard> {
-    let change = match engine.rcml.sender(sid).map(|driver| driver.try_send(change.clone())) {
-        Some(Ok(())) => return Ok(()),
-        Some(Err(TrySendError::Full(_))) => return Err(Unheard::Full),
-        // One that is ending steers no longer.
-        Some(Err(TrySendError::Closed(change))) => change,
-        None => change,
-    };
+    if let Some(driver) = engine.rcml.sender(sid) {
+        match driver.try_send(change.clone()) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(_)) => return Err(Unheard::Full),
+            // One that is ending steers no longer.
+            Err(TrySendError::Closed(_)) => {}
+        }
+    }
     let started = start(engine, sid, None, Role::Observer, |driver| {
         driver.heed(change);
         None
