@@ -10,6 +10,7 @@ use super::webhook::Webhook;
 use super::{address, leg};
 use crate::control::engine::Engine;
 use crate::control::live::Watch;
+use crate::control::orders::NotTaken;
 use crate::control::reins::Reins;
 use crate::control::webhook::{Lane, Retry};
 use crate::sip::command::{Action, Order};
@@ -25,6 +26,8 @@ use tokio::time::Instant;
 const PARKED: Duration = Duration::from_secs(60);
 /// When what must end and has not is ended again: the order to it may have been lost.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How often whom a call talked to is told to end with it.
+const MOST_TRIES: usize = 10;
 /// How often it is looked after what no event told.
 const LOOK: Duration = Duration::from_secs(30);
 /// What a transfer may take at most; the shard decides long before.
@@ -128,7 +131,7 @@ impl Driver {
             if let Some(by) = self.ended
                 && self.leg.state().refer.is_none()
             {
-                return self.hung_up(by);
+                return self.hung_up(by).await;
             }
             let leg = Arc::clone(&self.leg);
             let wake = [self.parked_until, self.limit_at, Some(Instant::now() + LOOK)];
@@ -305,7 +308,7 @@ impl Driver {
         self.engine.live.orders().tell(Order::Leg(self.leg.sid, action));
     }
 
-    fn hung_up(self, by: EndedBy) {
+    async fn hung_up(self, by: EndedBy) {
         let payload = {
             let state = self.leg.state();
             payload::hangup(&self.leg, &state, self.ending(by, &state))
@@ -314,8 +317,13 @@ impl Driver {
         self.tell("call.hangup", payload, at);
         if let Some(partner) = self.partner.filter(|_| self.reins.is_some()) {
             // Two that talk end together.
-            let hangup = Action::Hangup { status: None, reason: None };
-            self.engine.live.orders().tell(Order::Leg(partner, hangup));
+            for _ in 0..MOST_TRIES {
+                let hangup = Order::Leg(partner, Action::Hangup { status: None, reason: None });
+                match self.engine.live.orders().ask(hangup).await {
+                    Err(NotTaken::Behind | NotTaken::Silent) => tokio::time::sleep(AGAIN).await,
+                    Ok(()) | Err(NotTaken::Refused(_)) => return,
+                }
+            }
         }
     }
 

@@ -110,6 +110,25 @@ async fn a_failed_transfer_leaves_a_call_waiting() {
     assert_eq!(world.hung_up().await, (160, Some(480)));
 }
 
+/// [telnyx 35] Two that talk end together, also when there is no room for the order at first.
+#[tokio::test(start_paused = true)]
+async fn who_is_left_is_ended_when_there_is_room() {
+    let world = World::with("/ev", Way::Outgoing, None).await;
+    world.leg(OTHER, Way::Outgoing, None).await;
+    world.tell(Event::Joined(CALL, OTHER)).await;
+    world.told(4).await;
+    world.full.store(true, Relaxed);
+    world.change(CallStatus::Completed, 0).await;
+    world.told(5).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    world.full.store(false, Relaxed);
+    let (_, order) = world.order().await;
+    assert!(matches!(order.order, Order::Leg(OTHER, Action::Hangup { status: None, .. })), "{order:?}");
+    world.answer(&order, Ok(())).await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(world.given().is_none());
+}
+
 /// [telnyx 4] [telnyx 31] An inbound call whose beginning is told late, or never, is its account's from
 /// the moment it waits for a command.
 #[tokio::test(start_paused = true)]
