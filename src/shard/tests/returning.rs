@@ -81,6 +81,40 @@ fn the_call_comes_back() {
     }
 }
 
+/// An INVITE as its sender repeats it after an answer that asked for something.
+fn repeated(invite: &str, extra: &str) -> String {
+    let later = invite.replace("CSeq: 1 ", "CSeq: 2 ").replace("branch=z9hG4bK", "branch=z9hG4bKagain");
+    later.replace("Contact:", &format!("{extra}Contact:"))
+}
+
+/// [R-027] [C-182] [C-200] What a first answer asks for, the same call may bring, whoever answered.
+#[test]
+fn the_invite_comes_again() {
+    let mut stage = Stage::with(owning);
+    let told = referred(&mut stage, "<sip:2000@pbx.example>");
+    let first = bobs_invite(1, told.trim_matches(['<', '>']));
+    let hasty = first.replace("Contact:", "Supported: timer\nSession-Expires: 60\nContact:");
+    assert_eq!(status(&stage.receive(BOB, &hasty)), Some("422"));
+    one(&stage.receive(BOB, &repeated(&first, "Supported: timer\nSession-Expires: 1800\n")), "INVITE");
+    // RFC 3261 §8.2.2.2 (C-082): the same request by another way is none of a second call.
+    let merged = repeated(&first, "").replace("again", "another");
+    assert_eq!(status(&stage.receive(BOB, &merged)), Some("482"));
+
+    let mut stage = Stage::with(returning);
+    let told = referred(&mut stage, "<sip:2000@pbx.example>");
+    let first = bobs_invite(1, told.trim_matches(['<', '>']));
+    let invite = one(&stage.receive(BOB, &first), "INVITE");
+    let challenge = "Proxy-Authenticate: Digest realm=\"a\", nonce=\"n\"\n";
+    let challenge = response(&invite, "407 Proxy Authentication Required", ";tag=pbx", challenge);
+    assert!(stage.receive("10.0.0.9:5060", &challenge).iter().any(|sent| sent.text.contains(" 407 ")));
+    let credentials = "Proxy-Authorization: Digest username=\"u\", realm=\"a\", nonce=\"n\", \
+                       uri=\"sip:a\", response=\"0\"\n";
+    let invite = one(&stage.receive(BOB, &repeated(&first, credentials)), "INVITE");
+    assert!(invite.starts_with("INVITE sip:2000@10.0.0.9 SIP/2.0\n"), "{invite}");
+    let other = repeated(&first, credentials).replace("back1@", "back2@").replace("again", "other");
+    assert_eq!(status(&stage.receive(BOB, &other)), Some("403"));
+}
+
 /// [R-027] Too late is too late; what was made up or bent is refused, and what has no token is a call like any.
 #[test]
 fn worthless_tokens() {

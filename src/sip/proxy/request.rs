@@ -50,7 +50,7 @@ impl Proxy {
             }
             Received::New(server) => match self.validate(message, ready, &path) {
                 Ok(()) if self.comes_back(message, ready, &path, origin) => {
-                    return self.return_call(cx, server, message, &path, flow, origin);
+                    return self.return_call(cx, server, message, ready, &path, flow, origin);
                 }
                 Ok(()) => return self.dispatch(cx, server, message, ready, flow, path, origin),
                 Err(refusal) => self.refuse(cx, server, message, flow, trunk_in, refusal),

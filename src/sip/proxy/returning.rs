@@ -77,17 +77,21 @@ impl Proxy {
         cx: &mut Cx<'_>,
         server: ServerId,
         message: &Message,
+        ready: &Ready<'_>,
         path: &Path<'_>,
         flow: &Flow,
         origin: Option<Origin>,
     ) -> Option<Handed> {
-        let taken = Uri::parse(path.request_uri).ok().and_then(|uri| cx.observer.returns.take(cx.now, &uri));
+        let (call_id, from_tag) = (ready.call_id, ready.from_tag.unwrap_or_default());
+        let taken = Uri::parse(path.request_uri)
+            .ok()
+            .and_then(|uri| cx.observer.returns.take(cx.now, &uri, call_id, from_tag));
         let restored = match taken {
             // It only looked like one.
             None => Ok(message.clone()),
             Some(Err(_)) => Err(Refusal::Return),
             Some(Ok(returned)) => {
-                for shard in (0..cx.place.shards).filter(|shard| *shard != cx.place.index) {
+                for shard in (0..cx.place.shards).filter(|shard| *shard != cx.place.index && !returned.again) {
                     let spent = PeerMessage::Returned(returned.refer);
                     cx.out.push(Output::Peer(shard, Box::new(spent)));
                 }

@@ -11,8 +11,9 @@
 //! INVITE sip:carol@baton:5060;r=… ─► taken ─► INVITE sip:carol@pbx.example, by the rules of who sends it
 //! ```
 //!
-//! A token is good for one call. The shard that takes it tells the others, so that it is spent everywhere as
-//! soon as they have heard; two calls at the very same moment on two shards might both be let in, which
+//! A token is good for one call. Its INVITE may come again, with what a first answer has asked for (RFC 3261
+//! §8.1.3.5, §22.2): under the same Call-ID and From tag, and so on the same shard. The shard that takes a
+//! token tells the others, so that it is spent everywhere as soon as they have heard; two calls at the very same moment on two shards might both be let in, which
 //! gains nothing: the rules decide about each of them as about any call. What is spent is kept in two
 //! generations, each as long as a token lasts, and never more than its bound.
 
@@ -22,7 +23,7 @@ use crate::sip::message::{Scheme, Uri};
 use crate::sip::proxy::token::{TEXT, TokenKey};
 use crate::sip::time::Time;
 use base64::Engine;
-use hashbrown::HashSet;
+use hashbrown::HashMap;
 use siphasher::sip::SipHasher24;
 use std::hash::Hasher;
 use std::time::Duration;
@@ -41,12 +42,16 @@ pub struct Returns {
     key: Option<Key>,
     lasts: Duration,
     room: usize,
-    spent: HashSet<ReferSid>,
+    /// The call that each was spent by; `None` where that was on another shard.
+    spent: HashMap<ReferSid, Option<Call>>,
     /// Those of the time before.
-    older: HashSet<ReferSid>,
+    older: HashMap<ReferSid, Option<Call>>,
     /// When that time began.
     since: Time,
 }
+
+/// A call by the names that its INVITE keeps however often it is sent: a hash of Call-ID and From tag.
+type Call = u64;
 
 /// A call that has come back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +60,8 @@ pub struct Returned {
     pub refer: ReferSid,
     /// The URI that the referrer wanted called.
     pub target: Box<[u8]>,
+    /// Whether this is its INVITE again: the others know.
+    pub again: bool,
 }
 
 /// A token that lets nobody in: made up, of another place, too late, or spent.
@@ -121,25 +128,41 @@ impl Returns {
         memchr::memmem::find(uri, b";r=").is_some()
     }
 
-    /// Takes the token of a call that comes; `None` when there is none. It is spent then.
-    pub fn take(&mut self, now: Time, uri: &Uri<'_>) -> Option<Result<Returned, Worthless>> {
+    /// Takes the token of a call that comes, by its URI, Call-ID and From tag; `None` when there is none. It is
+    /// spent then, but for this call.
+    pub fn take(
+        &mut self,
+        now: Time,
+        uri: &Uri<'_>,
+        call_id: &[u8],
+        from_tag: &[u8],
+    ) -> Option<Result<Returned, Worthless>> {
         let text = uri.params.value(NAME)?;
-        let Some((until, returned)) = self.key.as_ref().and_then(|key| key.read(text)) else {
+        let Some((key, (until, returned))) = self.key.as_ref().and_then(|key| Some((key, key.read(text)?)))
+        else {
             return Some(Err(Worthless));
         };
-        let stale = until < now || self.is_spent(returned.refer);
-        if stale || !self.spend(now, returned.refer) {
+        if until < now {
             return Some(Err(Worthless));
         }
-        Some(Ok(returned))
+        let call = key.call(call_id, from_tag);
+        let refer = returned.refer;
+        match self.spent.get(&refer).or_else(|| self.older.get(&refer)) {
+            Some(spender) if *spender == Some(call) => Some(Ok(Returned { again: true, ..returned })),
+            Some(_) => Some(Err(Worthless)),
+            None => Some(if self.note(now, refer, Some(call)) { Ok(returned) } else { Err(Worthless) }),
+        }
     }
 
-    fn is_spent(&self, refer: ReferSid) -> bool {
-        self.spent.contains(&refer) || self.older.contains(&refer)
+    /// The token of a Refer is spent on another shard.
+    pub fn spend(&mut self, now: Time, refer: ReferSid) {
+        if !self.spent.contains_key(&refer) {
+            self.note(now, refer, None);
+        }
     }
 
-    /// The token of a Refer is spent, here or on another shard; false when there is no room to remember it.
-    pub fn spend(&mut self, now: Time, refer: ReferSid) -> bool {
+    /// Remembers what is spent; false when there is no room to.
+    fn note(&mut self, now: Time, refer: ReferSid, call: Option<Call>) -> bool {
         if now.since(self.since) >= self.lasts {
             self.older = std::mem::take(&mut self.spent);
             if now.since(self.since) >= self.lasts * 2 {
@@ -150,7 +173,7 @@ impl Returns {
         if self.spent.len() >= self.room {
             return false;
         }
-        self.spent.insert(refer);
+        self.spent.insert(refer, call);
         true
     }
 }
@@ -187,8 +210,16 @@ impl Key {
         let (refer, target) = rest.split_first_chunk::<16>()?;
         let mut millis = [0; 8];
         millis.get_mut(2..)?.copy_from_slice(until);
-        let returned = Returned { refer: ReferSid(u128::from_be_bytes(*refer)), target: target.into() };
+        let returned = Returned { refer: ReferSid(u128::from_be_bytes(*refer)), target: target.into(), again: false };
         (*version == VERSION).then(|| (Time::from_millis(u64::from_be_bytes(millis)), returned))
+    }
+
+    fn call(&self, call_id: &[u8], from_tag: &[u8]) -> Call {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        hasher.write(call_id);
+        hasher.write_u8(0);
+        hasher.write(from_tag);
+        hasher.finish()
     }
 
     fn tag(&self, body: &[u8]) -> [u8; TAG] {
@@ -221,7 +252,16 @@ mod tests {
     }
 
     fn take(returns: &mut Returns, now: Time, uri: &str) -> Option<Result<Returned, Worthless>> {
-        returns.take(now, &Uri::parse(uri.as_bytes()).expect("a URI"))
+        take_for(returns, now, uri, &format!("{}@{}", returns.spent.len(), returns.older.len()))
+    }
+
+    fn take_for(
+        returns: &mut Returns,
+        now: Time,
+        uri: &str,
+        call_id: &str,
+    ) -> Option<Result<Returned, Worthless>> {
+        returns.take(now, &Uri::parse(uri.as_bytes()).expect("a URI"), call_id.as_bytes(), b"tag")
     }
 
     /// [R-027] [R-073] The target leads here with all that a phone or a route may ask of it, and comes back as it
@@ -243,7 +283,7 @@ mod tests {
             assert!(there.starts_with(begins) && there.ends_with(ends), "{there}");
             assert!(Returns::may_be(there.as_bytes()));
             let back = if back.is_empty() { target } else { back };
-            let wanted = Returned { refer: ReferSid(5), target: back.as_bytes().into() };
+            let wanted = Returned { refer: ReferSid(5), target: back.as_bytes().into(), again: false };
             assert_eq!(take(&mut returns, start(), &there), Some(Ok(wanted)), "{target}");
         }
         let other = Uri::parse(b"sip:carol@pbx.example;method=BYE").expect("a URI");
@@ -275,12 +315,34 @@ mod tests {
         }
     }
 
+    /// [R-027] [C-182] The INVITE of the call that has taken it may come again, and nobody else's: not after a
+    /// generation, and not though another shard took it in the same moment.
+    #[test]
+    fn its_own_invite_again() {
+        let mut here = returns(10);
+        let there = turned(&here, 5, "sip:carol@pbx.example");
+        let again = |taken: Option<Result<Returned, Worthless>>| taken.map(|taken| taken.map(|it| it.again));
+        assert_eq!(again(take_for(&mut here, start(), &there, "a")), Some(Ok(false)));
+        here.spend(start(), ReferSid(5));
+        for later in [start(), start() + LASTS] {
+            assert_eq!(again(take_for(&mut here, later, &there, "a")), Some(Ok(true)));
+            assert_eq!(again(take_for(&mut here, later, &there, "b")), Some(Err(Worthless)));
+            let uri = Uri::parse(there.as_bytes()).expect("a URI");
+            assert_eq!(again(here.take(later, &uri, b"a", b"other")), Some(Err(Worthless)));
+        }
+        assert_eq!(
+            take_for(&mut here, start() + LASTS * 2, &there, "a"),
+            Some(Err(Worthless)),
+            "nothing outlasts its time"
+        );
+    }
+
     /// [R-027] [C-218] What is spent is known as long as it matters, elsewhere too, and within a bound.
     #[test]
     fn what_is_spent() {
         let mut here = returns(2);
         let there: Vec<String> = (0..3).map(|n| turned(&here, n, "sip:carol@pbx.example")).collect();
-        assert!(here.spend(start(), ReferSid(0)));
+        here.spend(start(), ReferSid(0));
         assert_eq!(take(&mut here, start(), &there[0]), Some(Err(Worthless)));
         assert!(take(&mut here, start(), &there[1]).is_some_and(|taken| taken.is_ok()));
         // There is no room to know that it was used: it is not.
@@ -289,7 +351,7 @@ mod tests {
         let later = start() + LASTS;
         assert!(take(&mut here, later, &there[2]).is_some_and(|taken| taken.is_ok()));
         assert_eq!(take(&mut here, later, &there[1]), Some(Err(Worthless)));
-        assert!(here.spend(later + LASTS * 2, ReferSid(9)));
+        here.spend(later + LASTS * 2, ReferSid(9));
         assert_eq!((here.spent.len(), here.older.len()), (1, 0));
     }
 }
