@@ -3,7 +3,7 @@
 //!
 //! The control plane, which they stay for, is given a moment first: one that calls somebody else at once, or
 //! hangs up, spares the phone a re-INVITE. Whatever is under way with such a party comes before its hold:
-//! a hold that has not gone out yet when the party is joined to another never does.
+//! one that has not gone out yet when the party is joined to another never does, unless the join fails.
 
 use super::party::Party;
 use super::timers::Timer;
@@ -51,6 +51,9 @@ impl Calls {
             party.deserted = false;
             return;
         }
+        if party.hold && party.quiet.is_some() {
+            return;
+        }
         self.silence(cx, sid);
     }
 
@@ -71,8 +74,10 @@ impl Calls {
     /// A party that talks to nobody hears and says nothing.
     pub(super) fn silence(&mut self, cx: &mut Cx<'_>, sid: CallSid) {
         let Some(told) = self.told_sdp(sid).filter(|_| self.phase(sid).is_answered()) else { return };
-        if let Some(offer) = media::inactive(&told) {
-            self.quietly(cx, sid, offer);
+        let Some(offer) = media::inactive(&told) else { return };
+        self.quietly(cx, sid, offer);
+        if let Some(party) = self.party_mut(sid) {
+            (party.deserted, party.hold) = (true, true);
         }
     }
 
@@ -94,16 +99,48 @@ impl Calls {
         let headers = other.map_or_else(Headers::new, |other| self.presented(cx.plan, sid, other));
         let sent = self.send(cx, sid, "INVITE", headers, Some(offer), None, Purpose::Quiet);
         if let (Ok(request), Some(party)) = (sent, self.party_mut(sid)) {
-            party.quiet = Some(request);
+            (party.quiet, party.hold) = (Some(request), false);
         }
     }
 
-    /// What a party was to be told quietly, and has not been, it is not told any more.
-    pub(super) fn unsaid(&mut self, cx: &mut Cx<'_>, sid: CallSid) {
-        let Some(leg) = self.leg_of(sid) else { return };
-        let Some(request) = self.party_mut(sid).and_then(|party| party.quiet.take()) else { return };
-        if self.legs.forgo(cx, leg, request) {
+    /// What a party was to be told quietly, and has not been, it is not told any more; whether there was such.
+    fn unsaid(&mut self, cx: &mut Cx<'_>, sid: CallSid) -> bool {
+        let Some(leg) = self.leg_of(sid) else { return false };
+        let Some(request) = self.party_mut(sid).and_then(|party| party.quiet.take()) else { return false };
+        let never = self.legs.forgo(cx, leg, request);
+        if never {
             self.open.remove(&(leg, request));
+        }
+        never
+    }
+
+    /// A join tells a party something better.
+    pub(super) fn outdone(&mut self, cx: &mut Cx<'_>, sid: CallSid) {
+        if self.unsaid(cx, sid)
+            && let Some(party) = self.party_mut(sid).filter(|party| !party.deserted)
+        {
+            party.untold = true;
+        }
+    }
+
+    /// The join has told it that, or has come to nothing.
+    pub(super) fn after_join(&mut self, cx: &mut Cx<'_>, sid: CallSid, joined: bool) {
+        let untold = self.party_mut(sid).is_some_and(|party| std::mem::take(&mut party.untold));
+        if untold && !joined {
+            self.remind(cx, sid);
+        }
+        self.rest_soon(cx, sid);
+    }
+
+    /// A party is told again what the other one says, or that there is none.
+    pub(super) fn remind(&mut self, cx: &mut Cx<'_>, sid: CallSid) {
+        let other = self.other(sid).filter(|other| self.phase(*other).is_answered());
+        match other.and_then(|other| self.heard_sdp(other)) {
+            Some(said) => {
+                let offer = media::as_offer(&said, self.told_sdp(sid).as_ref());
+                self.quietly_from(cx, sid, offer, self.other(sid));
+            }
+            None => self.silence(cx, sid),
         }
     }
 

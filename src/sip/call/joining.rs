@@ -163,8 +163,7 @@ impl Calls {
             if let Some(party) = self.party_mut(sid) {
                 party.join = Some(id);
             }
-            // The join tells it something better.
-            self.unsaid(cx, sid);
+            self.outdone(cx, sid);
         }
         match start {
             Start::Answered { answer } => self.offer_survivor(cx, id, &answer, Waits::Nothing),
@@ -458,18 +457,6 @@ impl Calls {
         }
     }
 
-    /// A party is told again what the other one says, or that there is none.
-    fn remind(&mut self, cx: &mut Cx<'_>, sid: CallSid) {
-        let other = self.other(sid).filter(|other| self.phase(*other).is_answered());
-        match other.and_then(|other| self.heard_sdp(other)) {
-            Some(said) => {
-                let offer = media::as_offer(&said, self.told_sdp(sid).as_ref());
-                self.quietly_from(cx, sid, offer, self.other(sid));
-            }
-            None => self.silence(cx, sid),
-        }
-    }
-
     /// One of the two has left.
     pub(super) fn join_lost(&mut self, cx: &mut Cx<'_>, id: JoinId, sid: CallSid) {
         let Some(join) = self.joins.get(&id) else { return };
@@ -493,7 +480,8 @@ impl Calls {
             }
             Step::Asking | Step::AskingSurvivor | Step::Fitting => {}
         }
-        if let Some(before) = before.filter(|_| self.phase(survivor).is_answered()) {
+        let untold = self.party(survivor).is_some_and(|party| party.untold);
+        if let Some(before) = before.filter(|_| !untold && self.phase(survivor).is_answered()) {
             let offer = media::as_offer(&before, self.told_sdp(survivor).as_ref());
             self.quietly_from(cx, survivor, offer, self.other(survivor));
         }
@@ -521,7 +509,7 @@ impl Calls {
             self.link(cx, survivor, target);
         }
         for sid in [survivor, target] {
-            self.rest_soon(cx, sid);
+            self.after_join(cx, sid, result == JoinResult::Joined);
         }
         match join.why {
             JoinFor::Dial(parent) => match result {

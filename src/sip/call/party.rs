@@ -54,12 +54,16 @@ pub(super) struct Party {
     pub(super) transfers: u8,
     /// A wait of its own: for the application, for the end of its time.
     pub(super) timer: Option<TimerKey>,
-    /// Whom it talked to has left, and it has not been put on hold yet.
+    /// It talks to nobody any more, and has not been put on hold yet.
     pub(super) deserted: bool,
     /// The wait before it is.
     pub(super) rest: Option<TimerKey>,
     /// The last re-INVITE to it that nobody waits for the answer of.
     pub(super) quiet: Option<RequestId>,
+    /// That one is its hold.
+    pub(super) hold: bool,
+    /// One gave way to a join, and is due again unless that succeeds.
+    pub(super) untold: bool,
     /// When its call must be over.
     pub(super) limit: Option<Time>,
     /// Further places where a client may be, tried when the one before did not answer.
@@ -219,6 +223,8 @@ impl Party {
             deserted: false,
             rest: None,
             quiet: None,
+            hold: false,
+            untold: false,
             limit: None,
             elsewhere: None,
             homes: None,

@@ -91,7 +91,8 @@ impl Proxy {
             None => Ok(message.clone()),
             Some(Err(_)) => Err(Refusal::Return),
             Some(Ok(returned)) => {
-                for shard in (0..cx.place.shards).filter(|shard| *shard != cx.place.index && !returned.again) {
+                for shard in (0..cx.place.shards).filter(|shard| *shard != cx.place.index && !returned.again)
+                {
                     let spent = PeerMessage::Returned(returned.refer);
                     cx.out.push(Output::Peer(shard, Box::new(spent)));
                 }

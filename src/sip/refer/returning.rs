@@ -210,7 +210,8 @@ impl Key {
         let (refer, target) = rest.split_first_chunk::<16>()?;
         let mut millis = [0; 8];
         millis.get_mut(2..)?.copy_from_slice(until);
-        let returned = Returned { refer: ReferSid(u128::from_be_bytes(*refer)), target: target.into(), again: false };
+        let returned =
+            Returned { refer: ReferSid(u128::from_be_bytes(*refer)), target: target.into(), again: false };
         (*version == VERSION).then(|| (Time::from_millis(u64::from_be_bytes(millis)), returned))
     }
 

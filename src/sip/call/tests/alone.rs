@@ -1,7 +1,8 @@
 //! Who is left alone, and steered, is put on hold, unless something better comes.
 
-use super::joins::{answered, dial, hangup};
+use super::joins::{answered, dial, hangup, placed};
 use crate::sip::call::testing::*;
+use crate::sip::command::Action;
 use crate::sip::event::{CallSid, Event};
 use crate::sip::message::Method;
 use std::time::Duration;
@@ -149,4 +150,135 @@ fn a_join_that_fails() {
     held(&mut bench, &mut alice);
     over(&mut bench, sid, &alice);
     bench.end();
+}
+
+/// Bob and Carol, both called by the program, talk to each other.
+fn talking(bench: &mut Bench, bob: &mut Phone, carol: &mut Phone) -> (CallSid, CallSid) {
+    let (one, two) = (placed(bench, 1, "200", bob), placed(bench, 2, "300", carol));
+    bench.act(one, Action::Join(two)).expect("taken");
+    let ask = bench.at_phone(carol);
+    bench.reply(carol, &ask, 200, "", &sdp("carol", 6_000, "0"));
+    bench.reinvited(bob, &sdp("bob", 5_000, "0"));
+    assert_eq!(bench.at_phone(carol).method(), Method::Ack);
+    bench.silent();
+    (one, two)
+}
+
+fn all_hang_up(bench: &mut Bench, calls: &[(CallSid, &Phone)]) {
+    bench.pass(Duration::from_secs(6));
+    bench.silent();
+    for (sid, phone) in calls {
+        bench.act(*sid, hangup()).expect("taken");
+        bench.hung_up(phone);
+    }
+    bench.end();
+}
+
+/// A hold that gave way to a join is made up for when the join fails.
+#[test]
+fn a_hold_is_owed_while_it_has_not_been_said() {
+    let mut bench = Bench::new();
+    let (mut bob, mut carol) = (Phone::new(B, "bob"), Phone::new(C, "carol"));
+    let (one, two) = talking(&mut bench, &mut bob, &mut carol);
+    let mut alice = Phone::new(A, "alice");
+    let three = placed(&mut bench, 3, "100", &mut alice);
+    bench.act(one, Action::Part).expect("taken");
+    let hold = bench.at_phone(&bob);
+    held(&mut bench, &mut carol);
+    bench.reply(&bob, &hold, 491, "", "");
+    assert_eq!(bench.at_phone(&bob).method(), Method::Ack);
+    bench.act(one, Action::Join(three)).expect("taken");
+    let ask = bench.at_phone(&alice);
+    bench.reply(&alice, &ask, 488, "", "");
+    assert_eq!(bench.at_phone(&alice).method(), Method::Ack);
+    bench.pass(MOMENT);
+    held(&mut bench, &mut bob);
+    all_hang_up(&mut bench, &[(one, &bob), (two, &carol), (three, &alice)]);
+}
+
+/// A hold that waits for its next turn after glare is not hurried by the end of something else.
+#[test]
+fn a_hold_waits_for_its_turn() {
+    let mut bench = Bench::new();
+    let (mut bob, mut carol) = (Phone::new(B, "bob"), Phone::new(C, "carol"));
+    let (one, two) = talking(&mut bench, &mut bob, &mut carol);
+    bench.act(one, Action::Part).expect("taken");
+    let hold = bench.at_phone(&bob);
+    held(&mut bench, &mut carol);
+    bench.act(one, dial(22, "100")).expect("taken");
+    let mut alice = Phone::new(A, "alice");
+    let invite = bench.invited(&mut alice);
+    bench.reply(&alice, &invite, 486, "", "");
+    assert_eq!(bench.at_phone(&alice).method(), Method::Ack);
+    bench.pass(MOMENT * 2);
+    bench.sent.retain(|sent| sent.text() != hold.text());
+    bench.reply(&bob, &hold, 200, "", &sdp("bob", 5_000, "0"));
+    assert_eq!(bench.at_phone(&bob).method(), Method::Ack);
+    all_hang_up(&mut bench, &[(one, &bob), (two, &carol)]);
+}
+
+/// Who was parted from one, and loses the next while they are brought together, is not sent back to
+/// the first.
+#[test]
+fn not_back_to_whom_it_was_parted_from() {
+    let mut bench = Bench::new();
+    let (mut bob, mut carol) = (Phone::new(B, "bob"), Phone::new(C, "carol"));
+    let (one, two) = talking(&mut bench, &mut bob, &mut carol);
+    bench.act(one, Action::Part).expect("taken");
+    let hold = bench.at_phone(&bob);
+    held(&mut bench, &mut carol);
+    bench.act(one, dial(22, "100")).expect("taken");
+    let mut alice = Phone::new(A, "alice");
+    let invite = bench.invited(&mut alice);
+    bench.reply(&alice, &invite, 200, "", &sdp("alice", 7_000, "0"));
+    assert_eq!(bench.at_phone(&alice).method(), Method::Ack);
+    bench.reply(&bob, &hold, 200, "", &sdp("bob", 5_000, "0"));
+    assert_eq!(bench.at_phone(&bob).method(), Method::Ack);
+    // He takes her offer, from another port: she is asked again, and leaves.
+    bench.reinvited(&mut bob, &sdp("bob", 5_002, "0"));
+    let again = bench.at_phone(&alice);
+    assert_eq!(again.method(), Method::Invite);
+    bench.request(&mut alice, "BYE", "", "");
+    assert_eq!(bench.at_phone(&alice).start(), "200 OK");
+    bench.reply(&alice, &again, 487, "", "");
+    assert_eq!(bench.at_phone(&alice).method(), Method::Ack);
+    held(&mut bench, &mut bob);
+    all_hang_up(&mut bench, &[(one, &bob), (two, &carol)]);
+}
+
+/// What a party was to be told after one join that failed, it is told after the next.
+#[test]
+fn a_reminder_is_owed_too() {
+    let mut bench = Bench::new();
+    let (mut bob, mut carol) = (Phone::new(B, "bob"), Phone::new(C, "carol"));
+    let (one, two) = talking(&mut bench, &mut bob, &mut carol);
+    let mut alice = Phone::new(A, "alice");
+    let three = placed(&mut bench, 3, "100", &mut alice);
+    bench.act(one, Action::Join(three)).expect("taken");
+    let ask = bench.at_phone(&alice);
+    bench.reply(&alice, &ask, 200, "", &sdp("alice", 7_000, "0"));
+    let offer = bench.at_phone(&bob);
+    bench.request(&mut alice, "BYE", "", "");
+    bench.sent.clear();
+    bench.reply(&bob, &offer, 200, "", &sdp("bob", 5_000, "0"));
+    assert_eq!(bench.at_phone(&bob).method(), Method::Ack);
+    let reminder = bench.at_phone(&bob);
+    assert!(reminder.text().contains("m=audio 6000"), "{}", reminder.text());
+    bench.reply(&bob, &reminder, 491, "", "");
+    assert_eq!(bench.at_phone(&bob).method(), Method::Ack);
+    let mut anna = Phone::new(A, "anna");
+    let four = placed(&mut bench, 4, "100", &mut anna);
+    bench.act(one, Action::Join(four)).expect("taken");
+    let ask = bench.at_phone(&anna);
+    bench.reply(&anna, &ask, 488, "", "");
+    assert_eq!(bench.at_phone(&anna).method(), Method::Ack);
+    let (reminder, _) = bench.reinvited(&mut bob, &sdp("bob", 5_000, "0"));
+    assert!(reminder.text().contains("m=audio 6000"), "{}", reminder.text());
+    bench.pass(Duration::from_secs(6));
+    bench.silent();
+    bench.act(one, hangup()).expect("taken");
+    bench.hung_up(&bob);
+    bench.pass(MOMENT);
+    held(&mut bench, &mut carol);
+    all_hang_up(&mut bench, &[(two, &carol), (four, &anna)]);
 }

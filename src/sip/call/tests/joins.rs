@@ -7,7 +7,7 @@ use crate::sip::message::{HeaderId, Method};
 use crate::sip::proxy::Owned;
 use std::time::Duration;
 
-fn placed(bench: &mut Bench, sid: u128, number: &str, phone: &mut Phone) -> CallSid {
+pub(super) fn placed(bench: &mut Bench, sid: u128, number: &str, phone: &mut Phone) -> CallSid {
     let place = Place {
         sid: CallSid(sid),
         account: "AC1".into(),

@@ -115,8 +115,10 @@ fn a_target_that_leads_back() {
     let uri = to.trim_matches(['<', '>']).to_owned();
     let now = stage.now;
     let uri = crate::sip::message::Uri::parse(uri.as_bytes()).expect("a URI");
-    let taken =
-        stage.with(|_, cx| cx.observer.returns.take(now, &uri, b"c", b"t")).expect("a token").expect("a good one");
+    let taken = stage
+        .with(|_, cx| cx.observer.returns.take(now, &uri, b"c", b"t"))
+        .expect("a token")
+        .expect("a good one");
     assert_eq!(&*taken.target, b"tel:+31600");
     assert_eq!(taken.refer, stage.told()[0].sid);
     stage.notifies("bob", 200, "terminated;reason=noresource");
