@@ -135,8 +135,9 @@ impl Calls {
         }
     }
 
-    /// Where the referrer's trunk wants the call back, Refer-To leads here; a dialog of Baton's that it
-    /// names is then found here, under the names that the referrer knows.
+    /// Where the referrer's trunk wants the call back, Refer-To leads here. If it names a dialog of
+    /// Baton's, that is the target, by the names that the referrer knows: the call takes its place, whatever
+    /// shard it comes to, and wherever the URI would lead.
     fn refer_to_turned(&self, cx: &Cx<'_>, id: TransferId, message: &Message) -> Option<Box<[u8]>> {
         let transfer = self.transfers.get(id)?;
         let Role::Relay(role) = &transfer.role else { return None };
@@ -147,7 +148,21 @@ impl Calls {
         let target = refer_to.uri().ok()?;
         let mut own = Vec::new();
         let listener = self.facts(role.far)?.flow.listener;
-        Itself::new(cx.plan).write_address(listener, target.scheme == Scheme::Sips, &mut own);
+        let secure = target.scheme == Scheme::Sips;
+        Itself::new(cx.plan).write_address(listener, secure, &mut own);
+        let named = named_in(message)
+            .filter(|named| self.find_dialog(&named.call_id, &named.to_tag, &named.from_tag).is_some());
+        let here = named.map(|_| {
+            let mut here = Vec::from(if secure { &b"sips:"[..] } else { b"sip:" });
+            here.extend(target.user.into_iter().flat_map(|user| [user, b"@"].concat()));
+            here.extend_from_slice(&own);
+            if !target.headers.is_empty() {
+                here.push(b'?');
+                here.extend_from_slice(target.headers);
+            }
+            here
+        });
+        let target = here.as_deref().map_or(Some(target), |here| Uri::parse(here).ok())?;
         cx.observer.returns.turned(cx.now, transfer.life.subject.sid, &target, &own)
     }
 
