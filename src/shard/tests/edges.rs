@@ -53,6 +53,24 @@ fn sips_stays_on_tls() {
     assert!(route.starts_with("<sips:127.0.0.1:5061;transport=tls;lr;b="), "{route}");
 }
 
+/// [C-060] [C-061] A target that is reached by TLS under a `sip:` address is none for a sips request, whoever
+/// carries the call: there it would come down to sip.
+#[test]
+fn sips_is_no_choice_of_transport() {
+    for mode in [Mode::Proxy, Mode::B2bua] {
+        let mut stage = Stage::with(|plan| {
+            plan.listeners.push(listener(Transport::Tls, "127.0.0.1:5061"));
+            plan.trunks[1].targets[0].transport = Some(Transport::Tls);
+            let Action::Trunks { mode: of, .. } = &mut plan.routes[0].action else { panic!("trunks") };
+            *of = mode;
+        });
+        let sent = stage.receive(ALICE, &request("INVITE", "sips:1000@127.0.0.1:5061", "", "", 1));
+        assert_eq!((status(&sent), requests(&sent, "INVITE").len()), (Some("503"), 0));
+        let sent = stage.receive(ALICE, &invite().replace("z9hG4bKa", "z9hG4bKplain"));
+        assert_eq!(requests(&sent, "INVITE")[0].over, Transport::Tls);
+    }
+}
+
 /// [C-060] [C-061] Within a dialog too: what is addressed to sips goes by TLS, while `transport=tls` in a sip
 /// URI only names the transport.
 #[test]

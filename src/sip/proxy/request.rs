@@ -4,7 +4,7 @@
 use crate::shard::{Output, Rejection};
 use crate::sip::flow::{Flow, Transport};
 use crate::sip::message::{HeaderId, Message, Method, Ready, Scheme, Uri, Via, uri};
-use crate::sip::plan::{Action, Origin, Plan, ReferMode, Target, TrunkIx, UnknownSource};
+use crate::sip::plan::{Action, Origin, Plan, ReferMode, TrunkIx, UnknownSource};
 use crate::sip::proxy::answer::{ALLOW, Extra};
 use crate::sip::proxy::context::{Best, Branch, Context};
 use crate::sip::proxy::handed::{Decided, Handed, Owned, owns, trunk_of_origin};
@@ -244,9 +244,7 @@ impl Proxy {
         let rng = &mut *cx.rng;
         let mut candidates = target::candidates(cx.plan, &route.action, || rand_core::Rng::next_u64(rng));
         if uri.scheme == Scheme::Sips {
-            // C-060: never to a target without TLS.
-            let secure = |t: &Target| t.secure || t.transport == Some(Transport::Tls);
-            candidates.retain(|c| target::of(cx.plan, c.trunk, c.target).is_some_and(secure));
+            target::keep_secure(cx.plan, &mut candidates);
         }
         let groups = candidates.iter().map(|c| c.group).max().map_or(0, |g| usize::from(g) + 1);
         if groups == 0 {
