@@ -3,6 +3,7 @@
 use crate::harness::*;
 use crate::jambonz::*;
 use crate::receiver::{Receiver, Reply};
+use baton::config::Secret;
 use baton::control::HttpMethod;
 use baton::sip::event::{CallStatus, EndedBy, Event};
 use ring::hmac;
@@ -59,6 +60,15 @@ fn signatures() {
     assert!(!signed(signature, "another", &request.body));
     assert!(!signed(signature, SECRET, &format!("{} ", request.body)));
     // Printed again, as the vendor's SDK does before it verifies, it is the same text.
+    assert_eq!(request.json().to_string(), request.body);
+    let receiver = Receiver::start();
+    let mut another = application(&receiver);
+    another.webhook_secret = Some(Secret::new("another"));
+    let server = Server::steering(vec![another], true);
+    server.shards.offer(call(1), &[]);
+    let request = until(&receiver, "/app/start");
+    let signature = request.header("jambonz-signature").expect("a signature");
+    assert!(signed(signature, "another", &request.body) && !signed(signature, SECRET, &request.body));
     let receiver = Receiver::start();
     let mut unsigned = application(&receiver);
     unsigned.webhook_secret = None;
