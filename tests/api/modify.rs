@@ -4,6 +4,7 @@ use crate::create::place;
 use crate::harness::*;
 use crate::receiver::Receiver;
 use crate::shard::{Referred, public};
+use crate::steering::heard;
 use baton::sip::command::{Action, Order, Refused};
 use baton::sip::event::{CallSid, CallStatus, Event, ReferStatus};
 
@@ -138,8 +139,7 @@ fn the_other_leg_ends_moves_or_stays() {
         server.shards.dialled(child, sid);
         server.shards.change(child, CallStatus::InProgress);
         server.shards.tell(Event::Joined(sid, child));
-        let child_resource = resource(child);
-        while server.json(&child_resource)["status"] != "in-progress" {}
+        heard(&server);
         let form = format!("Url={}{mode}", receiver.escaped("/new"));
         assert_eq!(server.post(&resource(sid), &form).status, 200);
         let mut sids = vec![receiver.expect("/new").value("CallSid").expect("a call")];
@@ -176,7 +176,7 @@ fn a_document_beside_another_ends_alone() {
     let child = dial.parties[0].sid;
     server.shards.dialled(child, sid);
     server.shards.tell(Event::Joined(sid, child));
-    while server.get(&path(&resource(child))).status != 200 {}
+    heard(&server);
     let form = format!("Url={}&ChildCallMode=StayConnected", receiver.escaped("/new"));
     assert_eq!(server.post(&resource(sid), &form).status, 200);
     receiver.expect("/new");
