@@ -128,8 +128,8 @@ impl Returns {
         memchr::memmem::find(uri, b";r=").is_some()
     }
 
-    /// Takes the token of a call that comes, by its URI, Call-ID and From tag; `None` when there is none. It is
-    /// spent then, but for this call.
+    /// Takes the token of a call that comes, by its URI, Call-ID and From tag; `None` when there is none, or
+    /// what is there is none of ours by its looks. It is spent then, but for this call.
     pub fn take(
         &mut self,
         now: Time,
@@ -137,14 +137,12 @@ impl Returns {
         call_id: &[u8],
         from_tag: &[u8],
     ) -> Option<Result<Returned, Worthless>> {
-        let text = uri.params.value(NAME)?;
-        let Some((key, (until, returned))) = self.key.as_ref().and_then(|key| Some((key, key.read(text)?)))
-        else {
+        let key = self.key.as_ref()?;
+        // RFC 3261 §19.1.1: whose parameter this is, if not ours, only they know.
+        let raw = shaped(uri.params.value(NAME)?)?;
+        let Some((until, returned)) = key.read(&raw).filter(|(until, _)| now <= *until) else {
             return Some(Err(Worthless));
         };
-        if until < now {
-            return Some(Err(Worthless));
-        }
         let call = key.call(call_id, from_tag);
         let refer = returned.refer;
         match self.spent.get(&refer).or_else(|| self.older.get(&refer)) {
@@ -178,6 +176,12 @@ impl Returns {
     }
 }
 
+/// What a parameter holds, if it looks like a token.
+fn shaped(text: &[u8]) -> Option<Vec<u8>> {
+    let raw = TEXT.decode(text).ok()?;
+    (raw.first() == Some(&VERSION) && raw.len() >= HEAD + TAG).then_some(raw)
+}
+
 /// The key that tokens are made under.
 struct Key([u8; 16]);
 
@@ -199,20 +203,19 @@ impl Key {
         out.extend_from_slice(TEXT.encode(raw).as_bytes());
     }
 
-    fn read(&self, text: &[u8]) -> Option<(Time, Returned)> {
-        let raw = TEXT.decode(text).ok()?;
+    fn read(&self, raw: &[u8]) -> Option<(Time, Returned)> {
         let (body, tag) = raw.split_last_chunk::<TAG>()?;
         if !bool::from(self.tag(body).ct_eq(tag)) {
             return None;
         }
-        let (version, rest) = body.split_first()?;
+        let (_, rest) = body.split_first()?;
         let (until, rest) = rest.split_first_chunk::<6>()?;
         let (refer, target) = rest.split_first_chunk::<16>()?;
         let mut millis = [0; 8];
         millis.get_mut(2..)?.copy_from_slice(until);
         let returned =
             Returned { refer: ReferSid(u128::from_be_bytes(*refer)), target: target.into(), again: false };
-        (*version == VERSION).then(|| (Time::from_millis(u64::from_be_bytes(millis)), returned))
+        Some((Time::from_millis(u64::from_be_bytes(millis)), returned))
     }
 
     fn call(&self, call_id: &[u8], from_tag: &[u8]) -> Call {
@@ -305,14 +308,19 @@ mod tests {
         assert_eq!(take(&mut returns(10), start() + LASTS + Duration::from_millis(1), &there), worthless);
         let mut another = Returns::new(&TokenKey::new([8; 16]), LASTS, 10);
         assert_eq!(take(&mut another, start(), &there), worthless);
-        assert_eq!(take(&mut Returns::default(), start(), &there), worthless);
+        assert_eq!(take(&mut Returns::default(), start(), &there), None);
         let (uri, token) = there.split_once(";r=").expect("a token");
+        // What no longer looks like a token is another's parameter (RFC 3261 §19.1.1).
+        let of = |text: &[u8]| if shaped(text).is_some() { worthless.clone() } else { None };
         for at in 0..token.len() {
             let mut bent = token.as_bytes().to_vec();
             bent[at] = if bent[at] == b'A' { b'B' } else { b'A' };
+            let wanted = of(&bent);
+            assert!(wanted.is_some() || at < 2 || at == token.len() - 1, "{at}");
             let bent = format!("{uri};r={}", String::from_utf8(bent).expect("text"));
-            assert_eq!(take(&mut returns(10), start(), &bent), worthless, "{at}");
-            assert_eq!(take(&mut returns(10), start(), &format!("{uri};r={}", &token[..at])), worthless);
+            assert_eq!(take(&mut returns(10), start(), &bent), wanted, "{at}");
+            let short = &token[..at];
+            assert_eq!(take(&mut returns(10), start(), &format!("{uri};r={short}")), of(short.as_bytes()));
         }
     }
 
