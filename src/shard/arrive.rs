@@ -63,8 +63,8 @@ impl Shard {
         let (message, ready) = again.as_ref().map_or((message, ready), |(message, ready)| (message, ready));
         let mut refused = None;
         self.with_calls(now, out, |calls, cx| {
-            let arrival =
-                Arrival { server, message, ready, flow, origin, client: client.as_deref(), to: handed.to };
+            let (client, to, returned) = (client.as_deref(), handed.to, handed.restored.is_some());
+            let arrival = Arrival { server, message, ready, flow, origin, client, to, returned };
             refused = calls.incoming(cx, arrival).err();
         });
         if let Some(status) = refused {

@@ -63,16 +63,19 @@ fn bobs_invite(n: u32, uri: &str) -> String {
 
 const TARGET: &str = "<sip:2000@pbx.example;x=aZ%7e?X-A=1>";
 
-/// [R-027] [R-025] The triggered call comes back, once, and goes to the target that was meant.
+/// [R-027] [R-025] The triggered call comes back, once, and goes to the target that was meant. A call of Baton's
+/// own tells nobody further on of its token.
 #[test]
 fn the_call_comes_back() {
-    for change in [returning, owning] {
+    for (change, owned) in [(returning as fn(&mut Plan), false), (owning, true)] {
         let mut stage = Stage::with(change);
         let told = referred(&mut stage, TARGET);
         assert!(told.starts_with("<sip:2000@127.0.0.1:5060;r=") && told.ends_with("?X-A=1>"), "{told}");
         let sent = calls(&mut stage, 1, &told);
         let invite = one(&sent, "INVITE");
         assert!(invite.starts_with("INVITE sip:2000@10.0.0.9;x=aZ%7e SIP/2.0\n"), "{invite}");
+        let to = if owned { "<sip:2000@pbx.example;x=aZ%7e>" } else { told.trim_end_matches("?X-A=1>") };
+        assert!(header(&invite, "To")[0].starts_with(to) && owned != invite.contains(";r="), "{invite}");
         // A repetition is the same call, a second one is too much.
         assert_ne!(status(&calls(&mut stage, 1, &told)), Some("403"));
         let again = calls(&mut stage, 2, &told);
@@ -128,7 +131,9 @@ fn worthless_tokens() {
         let sent = calls(&mut stage, 10, &bent);
         assert_eq!((status(&sent), requests(&sent, "INVITE").len()), (Some("403"), 0), "{bent}");
         for (n, r) in (11..).zip([";r=AAAA", ";r=", ";r", ";r=on", ";r=1"]) {
-            one(&calls(&mut stage, n, &format!("<sip:2000@127.0.0.1:5060{r};x=y>")), "INVITE");
+            let uri = format!("<sip:2000@127.0.0.1:5060{r};x=y>");
+            let invite = one(&calls(&mut stage, n, &uri), "INVITE");
+            assert!(header(&invite, "To")[0].starts_with(&uri), "{invite}");
         }
         one(&calls(&mut stage, 20, "<sip:2000@127.0.0.1:5060>"), "INVITE");
         stage.pass(Duration::from_secs(301));

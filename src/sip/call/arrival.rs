@@ -10,7 +10,8 @@ use super::timers::Timer;
 use crate::sip::dialog::{Body, Headers, Incoming, LegId};
 use crate::sip::event::{CallSid, CallStatus, Direction, Event, Offered};
 use crate::sip::flow::Flow;
-use crate::sip::message::{HeaderId, Message, NameAddr, Ready, Scheme, write};
+use crate::sip::message::uri::{Place, put_uri};
+use crate::sip::message::{HeaderId, Message, NameAddr, Ready, Scheme, Uri, write};
 use crate::sip::plan::{Origin, Plan, ReferMode, SessionTimer, TrunkIx};
 use crate::sip::proxy::{Cx, Owned};
 use crate::sip::transaction::ServerId;
@@ -40,6 +41,8 @@ pub struct Arrival<'a> {
     pub client: Option<&'a str>,
     /// What the rules say of it.
     pub to: Owned,
+    /// It has come back by a Refer-To of ours: `message` has the target that is meant.
+    pub returned: bool,
 }
 
 impl Arrival<'_> {
@@ -114,7 +117,11 @@ impl Calls {
         }
         let template = Template {
             from: bare_address(message, HeaderId::From),
-            to: Some(bare_address(message, HeaderId::To)),
+            to: Some(match arrival.ready.uri.as_ref().filter(|_| arrival.returned) {
+                // As if Baton had been referred itself: what To holds is nobody's business further on.
+                Some(meant) => address_of(meant),
+                None => bare_address(message, HeaderId::To),
+            }),
             offer: Body::of(message).map_or(Offer::TheirsToMake, Offer::Given),
             ring: cx.plan.timings.c,
             max_forwards: hops,
@@ -249,6 +256,14 @@ pub(super) fn session_of(plan: &Plan, trunk: Option<TrunkIx>) -> SessionTimer {
 }
 
 /// From or To as it came, without its parameters: the tag is the leg's own.
+/// The address of record that a Request-URI stands for (C-035).
+fn address_of(uri: &Uri<'_>) -> Box<[u8]> {
+    let mut out = vec![b'<'];
+    put_uri(&mut out, uri, Place::FromTo);
+    out.push(b'>');
+    out.into()
+}
+
 pub(super) fn bare_address(message: &Message, id: HeaderId) -> Box<[u8]> {
     let mut out = Vec::new();
     if let Some(address) = message.header(id).and_then(|value| NameAddr::parse(value).ok()) {

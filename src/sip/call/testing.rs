@@ -294,7 +294,8 @@ impl Bench {
                 let to = self.route.take().expect("a route");
                 let origin = trunk_of(&self.plan, &flow).map_or(Origin::Clients, Origin::Trunk);
                 let (message, ready, flow) = (&message, &ready, &flow);
-                let arrival = Arrival { server, message, ready, flow, origin, client: None, to };
+                let arrival =
+                    Arrival { server, message, ready, flow, origin, client: None, to, returned: false };
                 self.refused = self.with(|calls, cx| calls.incoming(cx, arrival)).err();
                 if self.refused.is_some() {
                     // The shard would answer it.

@@ -88,7 +88,10 @@ impl Proxy {
             .and_then(|uri| cx.observer.returns.take(cx.now, &uri, call_id, from_tag));
         let restored = match taken {
             // It only looked like one.
-            None => Ok(message.clone()),
+            None => {
+                let path = preprocess(message, &self.itself, &self.keys.token, ready.call_id);
+                return self.dispatch(cx, server, message, ready, flow, path, origin);
+            }
             Some(Err(_)) => Err(Refusal::Return),
             Some(Ok(returned)) => {
                 for shard in (0..cx.place.shards).filter(|shard| *shard != cx.place.index && !returned.again)

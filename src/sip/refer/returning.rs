@@ -140,7 +140,7 @@ impl Returns {
         let key = self.key.as_ref()?;
         // RFC 3261 §19.1.1: whose parameter this is, if not ours, only they know.
         let raw = shaped(uri.params.value(NAME)?)?;
-        let Some((until, returned)) = key.read(&raw).filter(|(until, _)| now <= *until) else {
+        let Some((_, returned)) = key.read(&raw).filter(|(until, _)| now <= *until) else {
             return Some(Err(Worthless));
         };
         let call = key.call(call_id, from_tag);

@@ -633,6 +633,7 @@ impl Stage {
                         origin,
                         client: None,
                         to,
+                        returned: false,
                     };
                     calls.incoming(cx, arrival).expect("it is taken");
                 });
