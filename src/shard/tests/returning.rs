@@ -171,6 +171,16 @@ fn not_unless_it_is_wanted() {
     assert_eq!(referred(&mut stage, TARGET), TARGET);
 }
 
+/// A REFER outside a dialog keeps its target: it may go to several, by ways that are not known yet,
+/// and one token is good for one call.
+#[test]
+fn not_outside_a_dialog() {
+    let mut stage = Stage::with(returning);
+    let refer = request("REFER", "sip:1000@127.0.0.1:5060", &format!("Refer-To: {TARGET}\n"), "", 1);
+    let refer = one(&stage.receive(ALICE, &refer), "REFER");
+    assert_eq!(header(&refer, "Refer-To"), [TARGET]);
+}
+
 /// Whichever shard the call lands on takes it, and no other does after that.
 #[test]
 fn any_shard_takes_it() {

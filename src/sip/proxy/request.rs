@@ -280,7 +280,7 @@ impl Proxy {
         };
         let subject = self.subject(cx, message, ready, &path, trunk_in, &way);
         let turned = match message.method() {
-            Method::Refer => self.turned(cx, message, ready, &path, flow, trunk_in, &subject),
+            Method::Refer if way.in_dialog => self.turned(cx, message, ready, &path, flow, &subject),
             _ => None,
         };
         let again = turned.as_ref().and_then(|message| Some((message, message.ready().ok()?)));

@@ -7,7 +7,7 @@ use crate::shard::{Output, PeerMessage};
 use crate::sip::event::ReferSid;
 use crate::sip::flow::Flow;
 use crate::sip::message::{HeaderId, Message, Method, Ready, Uri};
-use crate::sip::plan::{Origin, TrunkIx};
+use crate::sip::plan::Origin;
 use crate::sip::proxy::context::Subject;
 use crate::sip::proxy::handed::Handed;
 use crate::sip::proxy::handed::trunk_of_origin;
@@ -19,7 +19,8 @@ use crate::sip::transaction::ServerId;
 use bytes::Bytes;
 
 impl Proxy {
-    /// The REFER to be passed on instead, where its sender's trunk wants the call back.
+    /// The REFER to be passed on instead, where its sender's trunk wants the call back. One outside a dialog
+    /// stays as it is: who acts on it, and by which way, is not known yet, and there may be several.
     pub(super) fn turned(
         &mut self,
         cx: &mut Cx<'_>,
@@ -27,15 +28,11 @@ impl Proxy {
         ready: &Ready<'_>,
         path: &Path<'_>,
         flow: &Flow,
-        trunk_in: Option<TrunkIx>,
         subject: &Subject,
     ) -> Option<Message> {
-        let sender = match path.token {
-            Some(token) if token.from_caller(ready.from_tag) => self.trunk_named(cx.plan, token.trunk_in),
-            Some(token) => self.trunk_named(cx.plan, token.trunk_out),
-            None => trunk_in,
-        };
-        let trunk = cx.plan.trunk(sender?)?;
+        let token = path.token?;
+        let sender = if token.from_caller(ready.from_tag) { token.trunk_in } else { token.trunk_out };
+        let trunk = cx.plan.trunk(self.trunk_named(cx.plan, sender)?)?;
         if !trunk.owned.policy.returns {
             return None;
         }
