@@ -34,6 +34,21 @@ pub(super) fn status(sent: &[Sent]) -> Option<&str> {
     sent.iter().find_map(|s| s.text.strip_prefix("SIP/2.0 ")?.get(..3))
 }
 
+/// [C-039] A telephone number crosses as the user of a SIP URI: with its parameters, but nothing that a user part
+/// cannot hold.
+#[test]
+fn a_number_becomes_a_user() {
+    for mode in [Mode::Proxy, Mode::B2bua] {
+        let mut stage = Stage::with(|plan| {
+            let Action::Trunks { mode: of, .. } = &mut plan.routes[0].action else { panic!("trunks") };
+            *of = mode;
+        });
+        let sent = stage.receive(ALICE, &request("INVITE", "tel:1-0#;x=[1]:%7e", "", "", 1));
+        let line = requests(&sent, "INVITE")[0].text.lines().next().expect("a line").to_owned();
+        assert_eq!(line, "INVITE sip:1-0%23;x=%5B1%5D%3A%7e@10.0.1.1;user=phone SIP/2.0");
+    }
+}
+
 /// [C-060] [C-096] A sips request goes to no target without TLS, and never comes down to sip.
 #[test]
 fn sips_stays_on_tls() {

@@ -7,7 +7,7 @@ mod tel;
 
 pub use build::{Brought, Place, put_uri, put_uri_header};
 pub use escape::{Component, decode, decode_into, encode_into};
-pub use tel::{same_number, tel_to_sip};
+pub use tel::{put_subscriber, same_number, tel_to_sip};
 
 use super::error::{ParseError, ParseErrorKind};
 use super::header::{Params, ip};

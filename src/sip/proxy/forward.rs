@@ -3,6 +3,7 @@
 
 use crate::shard::{AttemptResult, Dir, FailoverReason, Output, SendTag};
 use crate::sip::flow::{Destination, Flow, ListenerId, Transport};
+use crate::sip::message::uri::put_subscriber;
 use crate::sip::message::{HeaderId, Message, Method, Param, Ready, Scheme, Uri, write};
 use crate::sip::plan::{Target, TrunkIx};
 use crate::sip::proxy::answer::hex16;
@@ -610,7 +611,7 @@ pub(crate) fn retarget(request_uri: &[u8], target: &Target, out: &mut Vec<u8>) {
         out.push(b'@');
     } else if tel {
         // C-039: the whole telephone-subscriber becomes the user part.
-        out.extend_from_slice(request_uri.get(4..).unwrap_or(b""));
+        put_subscriber(out, request_uri.get(4..).unwrap_or(b""));
         out.push(b'@');
     } else if let Some(user) = parsed.as_ref().and_then(|uri| uri.user) {
         out.extend_from_slice(user);

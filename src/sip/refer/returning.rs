@@ -18,7 +18,7 @@
 //! generations, each as long as a token lasts, and never more than its bound.
 
 use crate::sip::event::ReferSid;
-use crate::sip::message::uri::decode;
+use crate::sip::message::uri::{decode, put_subscriber};
 use crate::sip::message::{Scheme, Uri};
 use crate::sip::proxy::token::{TEXT, TokenKey};
 use crate::sip::time::Time;
@@ -94,16 +94,14 @@ impl Returns {
         let bare = target.raw.get(..whole)?;
         let bare = bare.strip_suffix(b"?").unwrap_or(bare);
         let mut out = Vec::with_capacity(target.raw.len() * 2 + 128);
-        let (scheme, user): (&[u8], Option<&[u8]>) = match target.scheme {
-            Scheme::Sip => (b"<sip:", target.user),
-            Scheme::Sips => (b"<sips:", target.user),
+        out.extend_from_slice(if target.scheme == Scheme::Sips { b"<sips:" } else { b"<sip:" });
+        match target.scheme {
+            Scheme::Sip | Scheme::Sips => out.extend_from_slice(target.user.unwrap_or_default()),
             // C-039: the whole telephone-subscriber becomes the user part.
-            Scheme::Tel => (b"<sip:", bare.get(4..)),
+            Scheme::Tel => put_subscriber(&mut out, bare.get(4..)?),
             Scheme::Other => return None,
-        };
-        out.extend_from_slice(scheme);
-        if let Some(user) = user {
-            out.extend_from_slice(user);
+        }
+        if target.user.is_some() {
             out.push(b'@');
         }
         out.extend_from_slice(own);
@@ -278,6 +276,7 @@ mod tests {
             ("sips:carol@pbx.example:5061", "sips:carol@baton.example:5060;transport=tcp;r=", "", ""),
             ("sip:a%20b:p@[2001:db8::1]:5080;maddr=x;user=phone", "sip:a%20b@baton", "", ""),
             ("tel:+31-6;ext=7", "sip:+31-6;ext=7@baton.example:5060;transport=tcp;user=phone;r=", "", ""),
+            ("tel:*1#;x=[1]:%7e", "sip:*1%23;x=%5B1%5D%3A%7e@baton.example:5060;", "", ""),
             ("sip:pbx.example", "sip:baton.example:5060;transport=tcp;r=", "", ""),
             ("sip:c@x?Replaces=a%3Bb&X=y", "sip:c@baton", "?Replaces=a%3Bb&X=y", "sip:c@x"),
             (&long, "sip:carol@baton", "", ""),

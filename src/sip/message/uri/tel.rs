@@ -78,16 +78,21 @@ pub fn tel_to_sip(out: &mut Vec<u8>, tel: &Uri<'_>, host: &[u8]) {
         out.extend(param.name.iter().map(u8::to_ascii_lowercase));
         if let Some(value) = param.value {
             out.push(b'=');
-            // Already escaped where it stood; only what a user part cannot hold is escaped now.
-            for &byte in value {
-                match byte {
-                    b'[' | b']' | b':' => encode_into(out, Component::User, &[byte]),
-                    _ => out.push(byte),
-                }
-            }
+            put_subscriber(out, value);
         }
     }
     out.push(b'@');
     out.extend_from_slice(host);
     out.extend_from_slice(b";user=phone");
+}
+
+/// Appends what a `tel:` URI holds, or a part of it, to a user part: as it stood, escapes included, but for
+/// what a user part cannot hold (RFC 3261 §19.1.6; C-039).
+pub fn put_subscriber(out: &mut Vec<u8>, text: &[u8]) {
+    for &byte in text {
+        match byte {
+            b'%' => out.push(byte),
+            _ => encode_into(out, Component::User, &[byte]),
+        }
+    }
 }
