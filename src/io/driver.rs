@@ -399,6 +399,10 @@ impl<E: Engine> Running<E> {
                     self.d.handoff.post(shard, Parcel::Report(Input::Peer(message)));
                 }
                 Output::Stranger(flow) => self.strangers.met(now, &flow),
+                Output::Returned { refer, call_id } => {
+                    let call_id = call_id.escape_ascii();
+                    tracing::info!(event = "refer.returned", %refer, %call_id, "a transfer's call came back");
+                }
             }
         }
         self.outbox = outbox;

@@ -343,7 +343,7 @@ impl Play {
                 }
                 Output::Resolve(query) => remember(&mut self.questions, query),
                 Output::Event(event) | Output::Control(event) => self.note(event),
-                Output::Close(_) | Output::Peer(..) | Output::Stranger(_) => {}
+                Output::Close(_) | Output::Peer(..) | Output::Stranger(_) | Output::Returned { .. } => {}
             }
         }
         self.out = out;

@@ -1,7 +1,7 @@
 //! What a shard wants done. One reused buffer per shard; `io` drains it after each batch of inputs.
 
 use crate::shard::PeerMessage;
-use crate::sip::event::Event;
+use crate::sip::event::{Event, ReferSid};
 use crate::sip::flow::{ConnectionId, Destination, Flow};
 use crate::sip::resolve::Query;
 use bytes::Bytes;
@@ -40,6 +40,13 @@ pub enum Output {
     /// Tell the operator that somebody was not listened to: a request came on this flow, whose source
     /// is no trunk's and no client's (T-016).
     Stranger(Flow),
+    /// Tell the operator which transfer a call comes of that has come back by its Refer-To.
+    Returned {
+        /// The Refer.
+        refer: ReferSid,
+        /// The call.
+        call_id: Box<[u8]>,
+    },
 }
 
 /// The effects of one or more inputs, in order.

@@ -63,7 +63,7 @@ fn bobs_invite(n: u32, uri: &str) -> String {
 
 const TARGET: &str = "<sip:2000@pbx.example;x=aZ%7e?X-A=1>";
 
-/// The triggered call comes back, once, and goes to the target that was meant. A call of Baton's
+/// The triggered call comes back, once, and goes to the target that was meant. A call of Baton's
 /// own tells nobody further on of its token.
 #[test]
 fn the_call_comes_back() {
@@ -81,6 +81,18 @@ fn the_call_comes_back() {
         let again = calls(&mut stage, 2, &told);
         assert_eq!((status(&again), requests(&again, "INVITE").len()), (Some("403"), 0));
         stage.pass(Duration::from_secs(1_000));
+        // The operator is told once which Refer it comes of.
+        let (mut refers, mut returned) = (Vec::new(), Vec::new());
+        for output in stage.out.drain() {
+            match output {
+                Output::Event(Event::Refer(refer)) | Output::Control(Event::Refer(refer)) => {
+                    refers.push(refer.sid);
+                }
+                Output::Returned { refer, call_id } => returned.push((refer, call_id)),
+                _ => {}
+            }
+        }
+        assert_eq!(returned, [(refers[0], (*b"back1@10.0.1.1").into())]);
     }
 }
 

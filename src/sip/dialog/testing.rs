@@ -138,7 +138,8 @@ impl Bench {
                     | Output::Event(_)
                     | Output::Control(_)
                     | Output::Peer(..)
-                    | Output::Stranger(_) => {}
+                    | Output::Stranger(_)
+                    | Output::Returned { .. } => {}
                 }
             }
             let Some(effect) = self.fx.pop() else { return };

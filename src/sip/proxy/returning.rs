@@ -91,6 +91,10 @@ impl Proxy {
             }
             Some(Err(_)) => Err(Refusal::Return),
             Some(Ok(returned)) => {
+                if !returned.again {
+                    let told = Output::Returned { refer: returned.refer, call_id: call_id.into() };
+                    cx.out.push(told);
+                }
                 for shard in (0..cx.place.shards).filter(|shard| *shard != cx.place.index && !returned.again)
                 {
                     let spent = PeerMessage::Returned(returned.refer);

@@ -190,7 +190,8 @@ impl Stage {
                     | Output::Close(_)
                     | Output::Event(_)
                     | Output::Peer(..)
-                    | Output::Stranger(_) => {}
+                    | Output::Stranger(_)
+                    | Output::Returned { .. } => {}
                 }
             }
             let Some(effect) = self.fx.pop() else { return };
