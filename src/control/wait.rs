@@ -67,6 +67,12 @@ impl<W> Line<W> {
         self.reins = None;
     }
 
+    /// Takes no more words: whoever has one turns to another driver. Answers those that came before.
+    pub(super) fn close(&mut self) -> Vec<W> {
+        self.words.close();
+        std::iter::from_fn(|| self.words.try_recv().ok()).collect()
+    }
+
     async fn next(&mut self) -> Heard<W> {
         let lost = async {
             match &mut self.reins {
@@ -76,7 +82,7 @@ impl<W> Line<W> {
         };
         tokio::select! {
             biased;
-            event = self.watch.next() => event.map_or(Heard::Over, Heard::Event),
+            // A word that was taken before the end counts at the end: to whom that is told, for one.
             word = self.words.recv(), if !self.abandoned => match word {
                 Some(word) => Heard::Word(word),
                 None => {
@@ -84,6 +90,7 @@ impl<W> Line<W> {
                     Heard::Abandoned
                 }
             },
+            event = self.watch.next() => event.map_or(Heard::Over, Heard::Event),
             () = lost => Heard::Taken,
         }
     }

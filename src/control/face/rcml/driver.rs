@@ -139,6 +139,15 @@ impl Driver {
     pub(super) async fn run(mut self, program: Option<Program>) {
         self.steer(program).await;
         self.report_none();
+        // Words that came while it went are for the next driver.
+        let (words, sid, engine) = (self.line.close(), self.sid(), Arc::clone(&self.engine));
+        let ended = self.ended;
+        drop(self);
+        for word in words.into_iter().filter(|_| !ended) {
+            if super::change(&engine, sid, word).is_err() {
+                tracing::warn!(event = "rcml.unheard", call = %sid, "a new document came too late");
+            }
+        }
     }
 
     async fn steer(&mut self, mut program: Option<Program>) {
