@@ -105,20 +105,17 @@ impl Engine {
 
     /// A leg gets something else to be steered by, with which those it talks to have nothing to do: they are
     /// parted, legs that were dialled for it end, and so does another that nobody steers. `kept` is seen to
-    /// by who asks. Tells of the Dial that is over with that.
-    pub(super) fn part(&self, sid: CallSid, kept: Option<CallSid>) -> Option<Parted> {
+    /// by who asks. `true` when a Dial is over with that, whose end is still to be told.
+    pub(super) fn part(&self, sid: CallSid, kept: Option<CallSid>) -> bool {
         let orders = self.live.orders();
-        let joined = self.live.call(sid).and_then(|call| call.joined);
-        if joined.is_some() {
+        if self.live.call(sid).is_some_and(|call| call.joined.is_some()) {
             orders.tell(Order::Leg(sid, Action::Part));
         }
-        let mut parted = None;
+        let mut parted = false;
         for other in self.live.related(sid) {
             let its = other.record.sid;
-            let dialled = other.record.parent == Some(sid);
-            if dialled {
-                parted = Some(Parted { joined });
-            }
+            let dialled = other.parent() == Some(sid);
+            parted |= dialled;
             // A leg that dialled this one goes on as it is steered.
             if Some(its) != kept && (dialled || !self.helm.is_steered(its)) {
                 orders.tell(Order::Leg(its, Action::Hangup { status: None, reason: None }));
@@ -142,13 +139,6 @@ impl Engine {
             }
         }
     }
-}
-
-/// A Dial whose end is still to be told.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Parted {
-    /// Whom the leg talked to.
-    pub(super) joined: Option<CallSid>,
 }
 
 /// Takes the shards' events until the shards are gone.

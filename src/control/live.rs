@@ -88,6 +88,11 @@ impl Live {
         self.table().related(sid)
     }
 
+    /// A leg is steered by itself from now on, and no longer belongs to the one for which it was dialled.
+    pub(super) fn release(&self, sid: CallSid, parent: CallSid) {
+        self.table().release(sid, parent);
+    }
+
     /// A call is about to be placed: it can be read from here on.
     pub(super) fn expect(&self, record: CallRecord) {
         self.table().insert(record);

@@ -274,6 +274,8 @@ pub enum EndedBy {
 pub struct DialEnded {
     /// The leg for which it was made.
     pub sid: CallSid,
+    /// The first of its parties, by which one Dial of a leg is told from another.
+    pub first: CallSid,
     /// Who answered, if anybody did.
     pub winner: Option<CallSid>,
     /// How it ended: `Completed` when somebody answered.

@@ -33,8 +33,16 @@ fn answers(server: &Server, sid: CallSid) {
     })));
 }
 
-fn ends(server: &Server, winner: Option<CallSid>, status: CallStatus, code: u16) {
-    server.shards.tell(Event::DialEnded(Box::new(DialEnded { sid: call(1), winner, status, code })));
+/// Whom the Dial had reached has left.
+fn ends(server: &Server, dial: &Dial, winner: CallSid) {
+    let (sid, first, status) = (call(1), dial.parties[0].sid, CallStatus::Completed);
+    server.shards.tell(Event::DialEnded(Box::new(DialEnded {
+        sid,
+        first,
+        winner: Some(winner),
+        status,
+        code: 200,
+    })));
 }
 
 const SCREENED: &str =
@@ -59,7 +67,7 @@ fn a_leg_is_screened_before_it_is_joined() {
     server.shards.change(call(1), CallStatus::InProgress);
     server.shards.tell(Event::Joined(call(1), winner));
     server.shards.end(winner, CallStatus::Completed);
-    ends(&server, Some(winner), CallStatus::Completed, 200);
+    ends(&server, &dial, winner);
     let told = receiver.expect("/after");
     assert_eq!(told.value("DialCallStatus").as_deref(), Some("completed"));
     assert_eq!(told.value("DialCallSid"), Some(public(winner)));
@@ -87,7 +95,7 @@ fn a_screening_may_end_it() {
         answers(&server, winner);
         receiver.expect("/screen");
         assert_eq!(server.shards.hang_up(winner), status);
-        ends(&server, Some(winner), CallStatus::Completed, 200);
+        ends(&server, &dial, winner);
         receiver.expect("/after");
         assert!(server.shards.rest().iter().all(|order| !format!("{order:?}").contains("Join")));
     }
@@ -102,7 +110,7 @@ fn the_caller_does_not_wait() {
     answers(&server, winner);
     receiver.expect("/screen");
     server.shards.end(call(1), CallStatus::Canceled);
-    ends(&server, Some(winner), CallStatus::Completed, 200);
+    ends(&server, &dial, winner);
     assert_eq!(server.shards.hang_up(winner), None);
     let told = receiver.expect("/after");
     assert_eq!(told.value("CallStatus").as_deref(), Some("canceled"));
@@ -146,7 +154,7 @@ fn a_called_leg_is_told_of() {
         is("From", "bob");
         is("To", "x");
     }
-    ends(&server, Some(sid), CallStatus::Completed, 200);
+    ends(&server, &dial, sid);
     // What comes next is the next verb, which answers the caller first.
     assert!(matches!(server.shards.action(call(1)), Action::Answer { .. }));
 }

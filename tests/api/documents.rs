@@ -315,6 +315,7 @@ fn a_dial_and_its_result() {
     server.shards.end(winner, CallStatus::Completed);
     server.shards.tell(Event::DialEnded(Box::new(DialEnded {
         sid: call(1),
+        first: dial.parties[0].sid,
         winner: Some(winner),
         status: CallStatus::Completed,
         code: 200,
@@ -338,6 +339,7 @@ fn the_caller_hangs_up_during_a_dial() {
     server.shards.end(child, CallStatus::Canceled);
     server.shards.tell(Event::DialEnded(Box::new(DialEnded {
         sid,
+        first: child,
         winner: None,
         status: CallStatus::Canceled,
         code: 487,
@@ -387,7 +389,8 @@ fn a_peer_asks_for_a_transfer() {
         let decided = |decision| Order::DecideRefer(ReferSid(9), transferor, decision);
         assert_eq!(server.shards.order(), decided(Decision::Take));
         assert_eq!(server.shards.action(transferor), Action::Part);
-        let parted = DialEnded { sid: parent, winner: Some(child), status: CallStatus::Completed, code: 200 };
+        let (winner, status) = (Some(child), CallStatus::Completed);
+        let parted = DialEnded { sid: parent, first: child, winner, status, code: 200 };
         server.shards.tell(Event::DialEnded(Box::new(parted)));
         let request = receiver.expect("/refer");
         assert_eq!(request.value("CallSid"), Some(public(transferee)));
@@ -419,13 +422,13 @@ fn transfers_that_come_to_nothing() {
         receiver.expect("/refer");
         if code == 486 {
             // The Dial that was left behind ends first; it means nothing.
-            let end = |winner, status, code| {
-                let ended = DialEnded { sid: parent, winner, status, code };
+            let end = |first, winner, status, code| {
+                let ended = DialEnded { sid: parent, first, winner, status, code };
                 server.shards.tell(Event::DialEnded(Box::new(ended)));
             };
-            end(Some(child), CallStatus::Completed, 200);
-            assert!(matches!(server.shards.action(parent), Action::Dial(_)));
-            end(None, CallStatus::Busy, 486);
+            end(child, Some(child), CallStatus::Completed, 200);
+            let Action::Dial(dial) = server.shards.action(parent) else { panic!("no Dial") };
+            end(dial.parties[0].sid, None, CallStatus::Busy, 486);
         } else {
             assert_eq!(server.shards.action(parent), Action::Hold);
         }

@@ -15,8 +15,9 @@ fn dial_of(server: &Server, sid: CallSid) -> Dial {
     }
 }
 
-fn ended(sid: CallSid, winner: Option<CallSid>, status: CallStatus, code: u16) -> Event {
-    Event::DialEnded(Box::new(DialEnded { sid, winner, status, code }))
+fn ended(sid: CallSid, dial: &Dial, winner: Option<CallSid>, status: CallStatus, code: u16) -> Event {
+    let first = dial.parties[0].sid;
+    Event::DialEnded(Box::new(DialEnded { sid, first, winner, status, code }))
 }
 
 /// [jambonz 43] [jambonz 7] An unanswered call is refused as the verb says.
@@ -153,7 +154,7 @@ fn dialling() {
         } else {
             server.shards.end_by(child, status, code, EndedBy::Peer);
         }
-        server.shards.tell(ended(sid, answered.then_some(child), status, code));
+        server.shards.tell(ended(sid, &dial, answered.then_some(child), status, code));
         let mut of_child = Vec::new();
         let told = loop {
             let next = receiver.next();

@@ -8,8 +8,9 @@ use crate::receiver::{Receiver, Reply};
 use crate::shard::{Referred, public};
 use crate::telnyx::{Stage, error};
 use baton::sip::command::{Action, Order};
-use baton::sip::event::{CallSid, CallStatus, DialEnded, EndedBy, Event, ReferStatus};
+use baton::sip::event::{CallHeaders, CallSid, CallStatus, DialEnded, EndedBy, Event, ReferStatus};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 
 const WAITING: Referred =
     Referred { refer_code: Some(202), notify_code: Some(180), status: ReferStatus::InProgress };
@@ -33,6 +34,12 @@ fn documented(verbs: &str, more: &str) -> (Server, Receiver, CallSid) {
     server.shards.change(sid, CallStatus::InProgress);
     receiver.expect("/doc");
     (server, receiver, sid)
+}
+
+/// How a Dial ends: its party had answered, or was busy.
+fn dial_ended(sid: CallSid, first: CallSid, answered: bool) -> Event {
+    let (status, code) = if answered { (CallStatus::Completed, 200) } else { (CallStatus::Busy, 486) };
+    Event::DialEnded(Box::new(DialEnded { sid, first, winner: answered.then_some(first), status, code }))
 }
 
 /// Gives it to the application behind this URL.
@@ -121,29 +128,38 @@ fn a_document_in_place_of_an_application() {
     assert_eq!((receiver.unseen(), server.shards.rest()), (0, vec![]));
 }
 
+/// The next order, which dials for this leg: whom.
+fn dials(server: &Server, sid: CallSid) -> CallSid {
+    let Action::Dial(dial) = server.shards.action(sid) else { panic!("no Dial") };
+    dial.parties[0].sid
+}
+
+/// The same; they talk to each other.
+fn talks(server: &Server, sid: CallSid) -> CallSid {
+    let child = dials(server, sid);
+    server.shards.dialled(child, sid);
+    server.shards.change(child, CallStatus::InProgress);
+    server.shards.tell(Event::Joined(sid, child));
+    heard(server);
+    child
+}
+
+fn dial_verb() -> Value {
+    json!({"verb": "dial", "target": [{"type": "phone", "number": "2"}], "actionHook": "/done"})
+}
+
 /// [restcomm-calls 10.12] [jambonz 9.5] Legs that were dialled have nothing to do with another application,
 /// and who dialled them is not told how that ended.
 #[test]
 fn the_legs_that_were_dialled() {
-    let talks = |server: &Server, sid: CallSid| {
-        let Action::Dial(dial) = server.shards.action(sid) else { panic!("no Dial") };
-        let child = dial.parties[0].sid;
-        server.shards.dialled(child, sid);
-        server.shards.change(child, CallStatus::InProgress);
-        server.shards.tell(Event::Joined(sid, child));
-        heard(server);
-        child
-    };
     let parted = |server: &Server, sid: CallSid, child: CallSid| {
         assert_eq!(server.shards.action(sid), Action::Part);
         assert_eq!(server.shards.hang_up(child), None);
-        let ended = DialEnded { sid, winner: Some(child), status: CallStatus::Completed, code: 200 };
-        server.shards.tell(Event::DialEnded(Box::new(ended)));
+        server.shards.tell(dial_ended(sid, child, true));
     };
     let (server, receiver, sid) = documented("<Dial action='/after'>100</Dial>", "");
     let child = talks(&server, sid);
-    let dial = json!({"verb": "dial", "target": [{"type": "phone", "number": "2"}], "actionHook": "/done"});
-    receiver.verbs("/app", &json!([dial]));
+    receiver.verbs("/app", &json!([dial_verb()]));
     to_application(&server, &receiver, sid, "/app");
     receiver.expect("/app");
     parted(&server, sid, child);
@@ -155,8 +171,13 @@ fn the_legs_that_were_dialled() {
     receiver.expect("/doc");
     talks(&server, sid);
     assert_eq!((receiver.unseen(), server.shards.rest()), (0, vec![]));
-    // With StayConnected the other leg stays, and the document's end is not the call's.
-    let (server, receiver, sid) = running(&[dial, json!({"verb": "hangup"})]);
+}
+
+/// [restcomm-calls 10.12] With StayConnected the other leg stays, and so does who steers: when the document
+/// beside has ended, the application goes on.
+#[test]
+fn a_document_beside_an_application() {
+    let (server, receiver, sid) = running(&[dial_verb(), json!({"verb": "hangup"})]);
     let child = talks(&server, sid);
     receiver.rcml("/beside", "<Refer action='/after'><Sip>sip:x@h?</Sip></Refer>");
     to_document(&server, &receiver, sid, "/beside", "&ChildCallMode=StayConnected");
@@ -165,6 +186,89 @@ fn the_legs_that_were_dialled() {
     assert_eq!(order.replaces, Some(child));
     server.shards.referred(&order, sid, 0, DONE);
     until(&receiver, "/after");
+    assert_eq!(server.shards.rest(), []);
+    server.shards.end(child, CallStatus::Completed);
+    server.shards.tell(dial_ended(sid, child, true));
+    until(&receiver, "/done");
+    assert_eq!(server.shards.leave(sid).status, None);
+}
+
+/// [restcomm-calls 10.12] [telnyx 1.8] A document that runs beside commands leaves them where they are.
+#[test]
+fn a_document_beside_commands() {
+    let stage = Stage::new();
+    let (id, sid) = stage.talking(json!({}));
+    let other = call(7);
+    stage.server.shards.dialled(other, sid);
+    stage.server.shards.tell(Event::Joined(sid, other));
+    stage.expect("call.bridged");
+    let documents = Receiver::start();
+    documents.rcml("/beside", "");
+    to_document(&stage.server, &documents, sid, "/beside", "&ChildCallMode=StayConnected");
+    documents.expect("/beside");
+    stage.done(&id, "hangup", json!({}));
+    assert_eq!(stage.server.shards.hang_up(sid), None);
+    stage.expect("call.hangup");
+}
+
+/// [jambonz 7] [jambonz 9.5] A document's Dial whose party was still being screened gives way to an application:
+/// its end is not that of the application's dial, which is told its own.
+#[test]
+fn a_screening_gives_way() {
+    let (server, receiver, sid) = documented("<Dial><Number url='/screen'>100</Number></Dial>", "");
+    receiver.rcml("/screen", "<Pause length='600'/>");
+    let former = dials(&server, sid);
+    server.shards.dialled(former, sid);
+    server.shards.change(former, CallStatus::InProgress);
+    let answer = CallHeaders { sid: former, headers: Vec::new(), call_id: "y".into(), code: 200 };
+    server.shards.tell(Event::Headers(Box::new(answer)));
+    receiver.expect("/screen");
+    receiver.verbs("/app", &json!([dial_verb(), {"verb": "hangup"}]));
+    to_application(&server, &receiver, sid, "/app");
+    receiver.expect("/app");
+    assert_eq!(server.shards.hang_up(former), None);
+    server.shards.tell(dial_ended(sid, former, true));
+    let second = loop {
+        match server.shards.order() {
+            Order::Leg(of, Action::Dial(dial)) if of == sid => break dial.parties[0].sid,
+            // Told once more by who takes the call.
+            other => {
+                assert!(matches!(other, Order::Leg(of, Action::Hangup { .. }) if of == former), "{other:?}")
+            }
+        }
+    };
+    server.shards.tell(dial_ended(sid, second, false));
+    assert_eq!(until(&receiver, "/done").json()["dial_call_status"], "busy");
+    assert_eq!(server.shards.leave(sid).status, None);
+}
+
+/// [jambonz 9.5] [restcomm-calls 10.12] A leg that is detached is nobody's child: who dialled it may get
+/// something else to do, and it goes on.
+#[test]
+fn a_leg_that_is_detached() {
+    let (server, receiver, sid) = running(&[dial_verb(), json!({"verb": "pause", "length": 600})]);
+    let child = talks(&server, sid);
+    receiver.verbs("/child", &json!([{"verb": "pause", "length": 600}]));
+    let call = format!("Calls/{}", uuid(sid));
+    let hook = json!({"child_call_hook": receiver.url("/child")});
+    assert_eq!(v1(&server, "PUT", &call, &hook).status, 202);
+    assert_eq!(server.shards.action(child), Action::Part);
+    server.shards.tell(Event::Parted(sid, child));
+    heard(&server);
+    let mut hooks = HashSet::new();
+    while hooks.len() < 2 {
+        let next = receiver.next().path;
+        if next != "/status" {
+            hooks.insert(next);
+        }
+    }
+    assert!(hooks.contains("/child") && hooks.contains("/done"), "{hooks:?}");
+    receiver.rcml("/doc", "<Dial>300</Dial>");
+    to_document(&server, &receiver, sid, "/doc", "");
+    until(&receiver, "/doc");
+    let ringing = dials(&server, sid);
+    server.shards.dialled(ringing, sid);
+    assert_eq!(v1(&server, "PUT", &call, &hook).status, 422);
     assert_eq!(server.shards.rest(), []);
 }
 

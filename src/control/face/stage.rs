@@ -111,19 +111,7 @@ impl World {
 
     /// The call comes in for the application.
     pub(super) async fn offer(&self) {
-        self.tell(Event::CallStarted(Arc::new(CallStarted {
-            sid: CALL,
-            account: "AC1".into(),
-            at: Clock::new().now(),
-            from: "bob".into(),
-            to: "100".into(),
-            caller_name: None,
-            forwarded_from: None,
-            direction: Direction::Inbound,
-            call_id: "x".into(),
-            parent: None,
-        })))
-        .await;
+        self.begin(CALL, Direction::Inbound, None).await;
         self.tell(Event::Offered(Box::new(Offered {
             sid: CALL,
             account: "AC1".into(),
@@ -136,6 +124,27 @@ impl World {
             source: ([127, 0, 0, 1], 5060).into(),
         })))
         .await;
+    }
+
+    async fn begin(&self, sid: CallSid, direction: Direction, parent: Option<CallSid>) {
+        self.tell(Event::CallStarted(Arc::new(CallStarted {
+            sid,
+            account: "AC1".into(),
+            at: Clock::new().now(),
+            from: "bob".into(),
+            to: "100".into(),
+            caller_name: None,
+            forwarded_from: None,
+            direction,
+            call_id: "x".into(),
+            parent,
+        })))
+        .await;
+    }
+
+    /// A leg that was dialled for the call begins.
+    pub(super) async fn dialled(&self, sid: CallSid) {
+        self.begin(sid, Direction::OutboundDial, Some(CALL)).await;
     }
 
     pub(super) async fn change(&self, status: CallStatus) {

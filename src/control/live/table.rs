@@ -22,6 +22,8 @@ pub(in crate::control) struct LiveCall {
     pub(in crate::control) headers: Vec<(String, String)>,
     /// Whom it talks to.
     pub(in crate::control) joined: Option<CallSid>,
+    /// It was dialled for another, and is steered by itself now.
+    released: bool,
 }
 
 /// Who follows a call, by the number under which it does.
@@ -65,12 +67,21 @@ impl Table {
         let sid = record.sid;
         self.forget(sid);
         self.index.add(&record);
-        self.calls.insert(sid, Arc::new(LiveCall { record, headers: Vec::new(), joined: None }));
+        self.calls
+            .insert(sid, Arc::new(LiveCall { record, headers: Vec::new(), joined: None, released: false }));
     }
 
     pub(super) fn forget(&mut self, sid: CallSid) {
         if let Some(call) = self.calls.remove(&sid) {
             self.index.remove(&call.record);
+        }
+    }
+
+    /// A leg does not belong to another any more; its record still says who dialled it.
+    pub(super) fn release(&mut self, sid: CallSid, parent: CallSid) {
+        if let Some(call) = self.edit(sid).filter(|call| call.parent() == Some(parent)) {
+            call.released = true;
+            self.index.reparent(sid, Some(parent), None);
         }
     }
 
@@ -141,7 +152,7 @@ impl Table {
     }
 
     fn parent(&self, sid: CallSid) -> Option<CallSid> {
-        self.calls.get(&sid).and_then(|call| call.record.parent)
+        self.calls.get(&sid).and_then(|call| call.parent())
     }
 
     /// What an event changes. A call leaves when it has ended.
@@ -149,9 +160,10 @@ impl Table {
         match event {
             Event::CallStarted(started) => match self.edit(started.sid) {
                 Some(call) => {
-                    let former = call.record.parent;
+                    let former = call.parent();
                     call.begin(started);
-                    self.index.reparent(started.sid, former, started.parent);
+                    let parent = call.parent();
+                    self.index.reparent(started.sid, former, parent);
                 }
                 None => self.insert(begun(started, node)),
             },
@@ -204,6 +216,11 @@ impl Table {
 }
 
 impl LiveCall {
+    /// The leg that it belongs to, for which it was dialled.
+    pub(in crate::control) fn parent(&self) -> Option<CallSid> {
+        self.record.parent.filter(|_| !self.released)
+    }
+
     /// A call of the API is known before the shard tells of it; who calls whom stays as it was asked.
     fn begin(&mut self, started: &CallStarted) {
         self.record.created = started.at;
@@ -325,6 +342,34 @@ mod tests {
         assert_eq!(table.related(CallSid(3)).len(), 0);
         table.unwatch(CallSid(1), 0);
         assert!(table.watches.is_empty());
+    }
+
+    /// [jambonz 9.5] A leg that is detached is nobody's child, whatever is told of its beginning again; its record
+    /// says all the same who dialled it.
+    #[test]
+    fn a_leg_that_is_released() {
+        let mut table = Table::default();
+        let (sender, _mailbox) = mpsc::channel(9);
+        table.watch(CallSid(1), 0, sender);
+        for event in [started(1, None), started(2, Some(1)), started(3, Some(1))] {
+            table.apply(&event, 7);
+        }
+        let of_first = |table: &Table| -> Vec<u128> {
+            table.related(CallSid(1)).iter().map(|call| call.record.sid.0).collect()
+        };
+        // Not another's to release.
+        table.release(CallSid(2), CallSid(3));
+        assert_eq!(of_first(&table), [2, 3]);
+        table.release(CallSid(2), CallSid(1));
+        table.apply(&started(2, Some(1)), 7);
+        assert_eq!(of_first(&table), [3]);
+        assert!(table.followers(&changed(2, CallStatus::InProgress)).is_empty());
+        let call = table.call(CallSid(2)).expect("it lives");
+        assert_eq!((call.parent(), call.record.parent), (None, Some(CallSid(1))));
+        for sid in 1..4 {
+            table.apply(&Event::Ended(CallSid(sid), EndedBy::Peer), 7);
+        }
+        assert_eq!((table.calls(), of_first(&table)), (0, vec![]));
     }
 
     /// Lists and relations follow what is told of a call: when it comes, again, under another parent, and goes.

@@ -114,6 +114,8 @@ pub(super) enum DialNews {
 #[derive(Debug)]
 pub(super) struct Dialing {
     pub(super) why: DialFor,
+    /// The first of its parties, whatever becomes of it.
+    pub(super) first: CallSid,
     /// Those still in play.
     pub(super) children: SmallVec<[CallSid; 2]>,
     pub(super) winner: Option<CallSid>,
@@ -153,8 +155,11 @@ impl Dialing {
 impl Calls {
     /// Calls others for a party. What comes of it goes by `ask.why`.
     pub(super) fn dial(&mut self, cx: &mut Cx<'_>, ask: Ask) {
+        // One that calls nobody has no end to be told.
+        let Some(first) = ask.parties.first().map(|wanted| wanted.sid) else { return };
         let dialing = Dialing {
             why: ask.why,
+            first,
             children: ask.parties.iter().map(|wanted| wanted.sid).collect(),
             winner: None,
             offerless: matches!(ask.template.offer, Offer::TheirsToMake),
@@ -325,7 +330,9 @@ impl Calls {
             DialFor::Route => {
                 self.end(cx, parent, End { reason: headers, ..End::refused(code) });
             }
-            DialFor::Order { .. } => self.tell_dial(cx, parent, None, status_of(code), code),
+            DialFor::Order { .. } => {
+                self.tell_dial(cx, parent, dialing.first, None, status_of(code), code);
+            }
             DialFor::Transfer(transfer) => self.on_dial(cx, transfer, DialNews::Failed { code }),
         }
     }
@@ -361,8 +368,9 @@ impl Calls {
         let Some(parent) = self.party(sid).and_then(|party| party.parent) else { return };
         let Some(dialing) = self.dials.get(&parent) else { return };
         if dialing.winner == Some(sid) {
+            let first = dialing.first;
             self.dials.remove(&parent);
-            self.tell_dial(cx, parent, Some(sid), CallStatus::Completed, 200);
+            self.tell_dial(cx, parent, first, Some(sid), CallStatus::Completed, 200);
         } else if dialing.children.contains(&sid) {
             // It was called off by itself.
             let code = if by == EndedBy::Control { 487 } else { 480 };
@@ -373,31 +381,31 @@ impl Calls {
     /// Who was called for a party and had answered has left while a transfer kept that to itself: now it is
     /// told.
     pub(super) fn winner_gone(&mut self, cx: &mut Cx<'_>, parent: CallSid) {
-        let winner = self.dials.get(&parent).and_then(|dialing| dialing.winner);
-        if let Some(winner) = winner.filter(|winner| self.phase(*winner).is_over()) {
+        let dialing = self.dials.get(&parent).and_then(|dialing| Some((dialing.first, dialing.winner?)));
+        if let Some((first, winner)) = dialing.filter(|(_, winner)| self.phase(*winner).is_over()) {
             self.dials.remove(&parent);
-            self.tell_dial(cx, parent, Some(winner), CallStatus::Completed, 200);
+            self.tell_dial(cx, parent, first, Some(winner), CallStatus::Completed, 200);
         }
     }
 
     /// What it means for the dialling it made.
     pub(super) fn own_dial_lost(&mut self, cx: &mut Cx<'_>, sid: CallSid, cause: Option<&'static str>) {
         let Some(dialing) = self.dials.get(&sid) else { return };
-        let (why, winner) = (dialing.why, dialing.winner);
+        let (why, first, winner) = (dialing.why, dialing.first, dialing.winner);
         self.cancel_dial(cx, sid, EndedBy::OtherLeg, cause);
         self.dials.remove(&sid);
         if let DialFor::Order { .. } = why {
             match winner {
-                Some(_) => self.tell_dial(cx, sid, winner, CallStatus::Completed, 200),
-                None => self.tell_dial(cx, sid, None, CallStatus::Canceled, 487),
+                Some(_) => self.tell_dial(cx, sid, first, winner, CallStatus::Completed, 200),
+                None => self.tell_dial(cx, sid, first, None, CallStatus::Canceled, 487),
             }
         }
     }
 
     /// The winner of a Dial could not be joined.
     pub(super) fn dial_unjoined(&mut self, cx: &mut Cx<'_>, parent: CallSid, code: u16) {
-        if self.dials.remove(&parent).is_some() {
-            self.tell_dial(cx, parent, None, status_of(code), code);
+        if let Some(dialing) = self.dials.remove(&parent) {
+            self.tell_dial(cx, parent, dialing.first, None, status_of(code), code);
         }
     }
 
@@ -405,11 +413,12 @@ impl Calls {
         &mut self,
         cx: &mut Cx<'_>,
         sid: CallSid,
+        first: CallSid,
         winner: Option<CallSid>,
         status: CallStatus,
         code: u16,
     ) {
-        self.tell(cx, Event::DialEnded(Box::new(DialEnded { sid, winner, status, code })));
+        self.tell(cx, Event::DialEnded(Box::new(DialEnded { sid, first, winner, status, code })));
         self.rest_soon(cx, sid);
     }
 
@@ -428,7 +437,7 @@ impl Calls {
         let Some(parent) = self.party(child).and_then(|party| party.parent) else { return false };
         let Some(dialing) = self.dials.get_mut(&parent) else { return false };
         dialing.children.retain(|one| *one != child);
-        let (why, offerless) = (dialing.why, dialing.offerless);
+        let (why, first, offerless) = (dialing.why, dialing.first, dialing.offerless);
         let bereft = dialing.children.is_empty();
         if bereft {
             self.dials.remove(&parent);
@@ -438,6 +447,7 @@ impl Calls {
         }
         let dialing = Dialing {
             why: DialFor::Transfer(transfer),
+            first: child,
             children: SmallVec::from_slice(&[child]),
             winner: None,
             offerless,
@@ -450,7 +460,7 @@ impl Calls {
             && bereft
         {
             // Nobody rings for it any more: as if who was called had been called off.
-            self.tell_dial(cx, parent, None, CallStatus::Canceled, 487);
+            self.tell_dial(cx, parent, first, None, CallStatus::Canceled, 487);
         }
         true
     }

@@ -6,7 +6,6 @@ use super::facts::{Facts, Fields};
 use super::hook::Hook;
 use super::ids;
 use super::status::Status;
-use crate::control::engine::Parted;
 use crate::control::wait::{Heed, Interrupt, Waits};
 use crate::record::CallRecord;
 use crate::sip::command::{Action, Dial as Ordered, DialParty, Order};
@@ -33,17 +32,9 @@ pub(super) struct Dialling {
 }
 
 impl Dialling {
-    /// One that another face's application has left behind.
-    pub(super) fn of_another(parted: Parted) -> Dialling {
-        Dialling { legs: Vec::new(), joined: parted.joined, ended: None, refer: None }
-    }
-
-    /// Whether this is its end; one that nobody answered says no more than that.
+    /// Whether this is its end, and not that of one that was left behind.
     fn is_meant(&self, ended: &DialEnded) -> bool {
-        match ended.winner {
-            Some(winner) => self.joined == Some(winner) || self.legs.contains(&winner),
-            None => self.joined.is_none(),
-        }
+        self.legs.contains(&ended.first)
     }
 }
 
@@ -68,8 +59,9 @@ impl Driver {
 
     async fn dialled(&mut self, dial: &Dial, parties: Vec<DialParty>) -> Result<Fields, Interrupt> {
         // One that was left behind has to be over first: a leg has one Dial at a time.
-        let free = |driver: &Driver| driver.left_behind.is_empty().then_some(());
+        let free = |driver: &Driver| (!driver.left_behind).then_some(());
         self.until_known(Some(LEFT_BEHIND), Heed::All, free).await?;
+        self.left_behind = false;
         let legs: Vec<CallSid> = parties.iter().map(|party| party.sid).collect();
         let first = legs.first().copied();
         self.dialling = Some(Dialling { legs, joined: None, ended: None, refer: dial.refer.clone() });
@@ -93,8 +85,9 @@ impl Driver {
         };
         let dialling = self.dialling.take();
         if let Err(interrupt) = ended {
-            // Its end will still be told, to an application that has nothing to do with it.
-            self.left_behind.extend(dialling.filter(|dialling| dialling.ended.is_none()));
+            if let Some(dialling) = dialling.filter(|dialling| dialling.ended.is_none()) {
+                self.leave_behind(&dialling);
+            }
             return Err(interrupt);
         }
         let (status, code, winner) = match dialling.as_ref().and_then(|dialling| dialling.ended.as_ref()) {
@@ -111,6 +104,17 @@ impl Driver {
         self.report_dial(status == Status::Completed, code);
         let joined = dialling.as_ref().and_then(|dialling| dialling.joined);
         Ok(self.told_of_dial(status, code, winner.or(joined).or(first)))
+    }
+
+    /// Its end will still be told, to an application that has nothing to do with it. Who parts this leg from
+    /// others knows only those whose beginning was told: the rest are ended here.
+    fn leave_behind(&mut self, dialling: &Dialling) {
+        self.left_behind = true;
+        let untold = |sid: &&CallSid| !self.children.iter().any(|child| child.record.sid == **sid);
+        for leg in dialling.legs.iter().filter(untold).filter(|_| dialling.joined.is_none()) {
+            let hangup = Action::Hangup { status: None, reason: None };
+            self.engine.live.orders().tell(Order::Leg(*leg, hangup));
+        }
     }
 
     fn told_of_dial(&self, status: Status, code: u16, leg: Option<CallSid>) -> Fields {
@@ -175,13 +179,9 @@ impl Driver {
     }
 
     pub(super) fn dial_ended(&mut self, ended: DialEnded) {
-        match self.left_behind.iter().position(|old| old.is_meant(&ended)) {
-            Some(old) => drop(self.left_behind.swap_remove(old)),
-            None => {
-                if let Some(dialling) = &mut self.dialling {
-                    dialling.ended = Some(ended);
-                }
-            }
+        match &mut self.dialling {
+            Some(dialling) if dialling.is_meant(&ended) => dialling.ended = Some(ended),
+            _ => self.left_behind = false,
         }
     }
 
@@ -191,11 +191,10 @@ impl Driver {
         let Some(dialling) = self.dialling.as_mut().filter(|dialling| dialling.joined == Some(child)) else {
             return;
         };
-        let (sid, winner) = (self.call.record.sid, Some(child));
-        dialling.ended = Some(DialEnded { sid, winner, status: CallStatus::Completed, code: 200 });
+        let (sid, winner, status) = (self.call.record.sid, Some(child), CallStatus::Completed);
+        dialling.ended = Some(DialEnded { sid, first: child, winner, status, code: 200 });
         // The shard tells its end when that party leaves.
-        let legs = vec![child];
-        self.left_behind.push(Dialling { legs, joined: winner, ended: None, refer: None });
+        self.left_behind = true;
     }
 }
 

@@ -63,9 +63,9 @@ pub(super) struct Driver {
     /// The transfer that is waited for, and what is known of it.
     pub(super) refer: Option<ReferSid>,
     pub(super) referred: Option<Box<ReferSnapshot>>,
-    /// The Dial that is waited for, and those that another application left behind.
+    /// The Dial that is waited for, and whether one that another application left behind is not over yet.
     pub(super) dialling: Option<Dialling>,
-    pub(super) left_behind: Vec<Dialling>,
+    pub(super) left_behind: bool,
     /// Whom the outcome of a peer's REFER is reported to.
     pub(super) report: Option<Report>,
     /// Requests inside the dialog that have ended: ticket, code and reason phrase.
@@ -118,7 +118,7 @@ impl Driver {
             refer: None,
             referred: None,
             dialling: None,
-            left_behind: Vec::new(),
+            left_behind: false,
             report: program.report,
             responses: VecDeque::new(),
             line: Line::new(watch, words),
@@ -194,8 +194,7 @@ impl Driver {
         match self.take_call().await? {
             true => {
                 let kept = self.report.map(Report::transferor);
-                let parted = self.engine.part(self.sid(), kept);
-                self.left_behind.extend(parted.map(Dialling::of_another));
+                self.left_behind |= self.engine.part(self.sid(), kept);
             }
             false => self.part(),
         }

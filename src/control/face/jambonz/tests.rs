@@ -4,8 +4,8 @@ use super::*;
 use crate::control::ApplicationKind;
 use crate::control::face::stage::{CALL, World};
 use crate::control::webhook::Content;
-use crate::sip::command::{ReferOrder, Refused};
-use crate::sip::event::{CallStatus, ReferStatus};
+use crate::sip::command::{Decision, Dial, ReferOrder, Refused};
+use crate::sip::event::{CallStatus, Event, ReferAsked, ReferSid, ReferStatus};
 use serde_json::json;
 
 /// One application, and what hooks are answered with.
@@ -104,6 +104,59 @@ async fn transfers_that_cannot_be_sent() {
         asked += 1;
     }
     assert_eq!((asked, world.recorded.len()), (32, 32));
+}
+
+/// A call whose application dials.
+async fn dialling() -> (World, Dial) {
+    let target = json!([{"type": "phone", "number": "1"}]);
+    let dial = json!({"verb": "dial", "answerOnBridge": true, "referHook": "/refer", "target": target});
+    let mut world = steered(&[("/start", dial), ("/refer", json!([{"verb": "hangup"}]))]);
+    world.offer().await;
+    match world.action().await {
+        (_, Action::Dial(dial)) => (world, *dial),
+        other => panic!("no dial: {other:?}"),
+    }
+}
+
+/// [jambonz 9.5] A dial gives way to other verbs before anything is told of its legs: they end.
+#[tokio::test(start_paused = true)]
+async fn a_dial_that_has_only_just_begun() {
+    let (mut world, dial) = dialling().await;
+    let verbs = document::parse(&json!([{"verb": "hangup"}]), None).expect("verbs");
+    assert_eq!(world.engine.jambonz.say(CALL, Word::Verbs(verbs)), Ok(()));
+    let (_, order) = world.orders.recv().await.expect("an order comes");
+    let hangup = Action::Hangup { status: None, reason: None };
+    assert_eq!(order, Order::Leg(dial.parties[0].sid, hangup));
+    assert_eq!(left(&mut world).await, (0, None));
+}
+
+/// [jambonz 8] The party to be moved can hear no more words now: the transfer has failed, and its driver
+/// stays the only one.
+#[tokio::test(start_paused = true)]
+async fn a_party_that_hears_no_more_words() {
+    let (mut world, dial) = dialling().await;
+    let other = dial.parties[0].sid;
+    world.dialled(other).await;
+    let (sender, _words) = mpsc::channel(1);
+    sender.try_send(Word::Tag(json!({}))).expect("there is room");
+    let base = Url::parse("http://a.example/other").expect("a URL");
+    let known = Known { sender, customer_data: None, application_sid: None, base, signs: None };
+    world.engine.jambonz.all().insert(other, known);
+    let (sid, to, by) = (ReferSid(9), "sip:c@d".into(), "sip:bob@a".into());
+    let headers = Vec::new();
+    let asked = ReferAsked { sid, call: CALL, other: Some(other), to, by, replaces: false, headers };
+    world.tell(Event::ReferAsked(Box::new(asked))).await;
+    let hangup = Action::Hangup { status: None, reason: None };
+    for expected in [
+        Order::DecideRefer(sid, CALL, Decision::Take),
+        Order::Leg(CALL, Action::Part),
+        Order::DecideRefer(sid, CALL, Decision::Report(503)),
+        Order::Leg(CALL, hangup),
+    ] {
+        assert_eq!(world.orders.recv().await.map(|(_, order)| order), Some(expected));
+    }
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(world.orders.try_recv().is_err() && !world.engine.helm.is_steered(other));
 }
 
 /// More words than a driver hears are not the end of the call.

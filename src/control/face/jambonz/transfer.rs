@@ -6,7 +6,7 @@
 use super::driver::Driver;
 use super::facts::Referred;
 use super::hook::{Failed, ask};
-use super::{Program, Word};
+use super::{Program, Unheard, Word};
 use crate::control::engine::Engine;
 use crate::sip::command::{Action, Decision, Order};
 use crate::sip::event::{CallSid, ReferAsked, ReferSid};
@@ -167,13 +167,16 @@ impl Moved {
         if self.other == self.own {
             let _ = driver.send(Word::Transfer(verbs, self.report)).await;
         } else {
+            engine.live.release(self.other, self.own);
             let _ = driver.send(Word::Release(self.other)).await;
             // It may have had an application of its own before.
             let word = Word::Transfer(verbs.clone(), self.report);
-            let known = engine.jambonz.say(self.other, word);
             let program = Program { verbs: Some(verbs), report: Some(self.report), ..self.program };
-            if known.is_err() && !super::start(&engine, self.other, program) {
-                self.report.done(&engine, 487);
+            match engine.jambonz.say(self.other, word) {
+                Ok(()) => {}
+                Err(Unheard::Full) => self.report.done(&engine, 503),
+                Err(Unheard::Nobody) if super::start(&engine, self.other, program) => {}
+                Err(Unheard::Nobody) => self.report.done(&engine, 487),
             }
         }
     }

@@ -9,7 +9,6 @@ use super::driver::{Driver, Next};
 use super::parameters::{Form, pair};
 use super::refer::credentials;
 use super::screen::Observer;
-use crate::control::engine::Parted;
 use crate::control::wait::{Heed, Interrupt, Waits};
 use crate::record::CallRecord;
 use crate::sip::command::{Action, Dial as Order, DialParty, Party};
@@ -63,18 +62,6 @@ struct Called {
 }
 
 impl Dialling {
-    /// One that another face's application has left behind.
-    pub(super) fn of_another(parted: Parted) -> Dialling {
-        Dialling {
-            legs: Vec::new(),
-            screened: false,
-            answered: None,
-            joined: parted.joined,
-            unjoined: false,
-            ended: None,
-        }
-    }
-
     /// Who has answered and waits to be joined; `Some(None)` when nobody will.
     pub(super) fn answer(&self) -> Option<Option<CallSid>> {
         match (self.answered, &self.ended) {
@@ -89,14 +76,9 @@ impl Dialling {
         self.answered.filter(|sid| self.screened && self.joined.is_none() && !over(*sid))
     }
 
-    /// Whether this is its end; one that nobody answered says no more than that.
+    /// Whether this is its end, and not that of one that was left behind.
     pub(super) fn is_meant(&self, ended: &DialEnded) -> bool {
-        match ended.winner {
-            Some(winner) => {
-                self.joined == Some(winner) || self.legs.iter().any(|leg| leg.record.sid == winner)
-            }
-            None => self.joined.is_none(),
-        }
+        self.legs.iter().any(|leg| leg.record.sid == ended.first)
     }
 
     pub(super) fn end(&mut self, ended: DialEnded) {
@@ -167,8 +149,9 @@ impl Driver {
 
     async fn dialled(&mut self, dial: &Dial, called: Vec<Called>) -> Result<Form, Interrupt> {
         // One that was left behind has to be over first: a leg has one Dial at a time.
-        let free = |driver: &Driver| driver.left_behind.is_empty().then_some(());
+        let free = |driver: &Driver| (!driver.left_behind).then_some(());
         self.until_known(Some(LEFT_BEHIND), Heed::All, free).await?;
+        self.left_behind = false;
         let (mut legs, mut observers, mut parties) = (Vec::new(), Vec::new(), Vec::new());
         for Called { party, sip, shown, screen, notice } in called {
             let record = self.child(&party, shown, dial.caller_id.as_deref());
@@ -213,8 +196,9 @@ impl Driver {
         let status = match status {
             Ok(status) => status,
             Err(interrupt) => {
-                // Its end will still be told, to a document that has nothing to do with it.
-                self.left_behind.extend(dialling);
+                if let Some(dialling) = dialling.filter(|dialling| dialling.ended.is_none()) {
+                    self.leave_behind(&dialling);
+                }
                 return Err(interrupt);
             }
         };
@@ -222,6 +206,18 @@ impl Driver {
             dialling.as_ref().and_then(|dialling| dialling.ended.as_ref()).map_or(0, |ended| ended.code);
         self.report_dial(status, code);
         Ok(parameters(status, dialling.as_ref()))
+    }
+
+    /// Its end will still be told, to a document that has nothing to do with it. Who parts this leg from others
+    /// knows only those whose beginning was told: the rest are ended here.
+    fn leave_behind(&mut self, dialling: &Dialling) {
+        self.left_behind = true;
+        let live = &self.engine.live;
+        let untold = |leg: &&Leg| !leg.record.status.is_final() && live.call(leg.record.sid).is_none();
+        for leg in dialling.legs.iter().filter(untold).filter(|_| dialling.joined.is_none()) {
+            let hangup = Action::Hangup { status: None, reason: None };
+            live.orders().tell(crate::sip::command::Order::Leg(leg.record.sid, hangup));
+        }
     }
 
     /// A leg's record, as it will be.

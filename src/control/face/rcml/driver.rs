@@ -11,7 +11,7 @@ use super::fetch::{Document, Failed, fetch};
 use super::parameters::{Facts, Form};
 use super::transfer::{Report, Transfer};
 use super::{Change, ChildMode, Program, Source};
-use crate::control::engine::{Engine, Parted};
+use crate::control::engine::Engine;
 use crate::control::orders::NotTaken;
 use crate::control::wait::{Heard, Heed, Interrupt, Line, Waits};
 use crate::sip::command::{Action, Order, Refused};
@@ -69,8 +69,8 @@ pub(super) struct Driver {
     pub(super) referred: Option<Box<ReferSnapshot>>,
     /// The Dial that is waited for.
     pub(super) dialling: Option<Dialling>,
-    /// Dials that a new document left behind: their ends mean nothing any more.
-    pub(super) left_behind: Vec<Dialling>,
+    /// A Dial that a new document left behind is not over yet; its end means nothing any more.
+    pub(super) left_behind: bool,
     /// Where a REFER of a peer is decided on, and whom the outcome of one is reported to.
     pub(super) refer_source: Option<Source>,
     pub(super) report: Option<Report>,
@@ -115,7 +115,7 @@ impl Driver {
             refer: None,
             referred: None,
             dialling: None,
-            left_behind: Vec::new(),
+            left_behind: false,
             refer_source: None,
             report: None,
             verdict: None,
@@ -234,16 +234,15 @@ impl Driver {
 
     /// The call is this driver's to steer, and its other legs are as they are to be.
     async fn take_call(&mut self, program: &Program, mode: Option<ChildMode>) -> Result<(), Interrupt> {
-        if self.shares {
+        let (helm, sid) = (Arc::clone(&self.engine.helm), self.sid());
+        // Whoever steers goes on beside it, and still does when this document has ended (Calls API, 10.12).
+        let shares = self.role == Role::Beside && !self.line.steers() && helm.is_steered(sid);
+        if self.shares || shares {
             return Ok(());
         }
-        let (helm, sid) = (Arc::clone(&self.engine.helm), self.sid());
         let from_another = self.take(&helm, sid).await?;
-        if self.role != Role::Beside
-            && let Some(parted) = part(&self.engine, sid, mode, program)
-            && from_another
-        {
-            self.left_behind.push(Dialling::of_another(parted));
+        if self.role != Role::Beside {
+            self.left_behind |= part(&self.engine, sid, mode, program) && from_another;
         }
         Ok(())
     }
@@ -516,16 +515,10 @@ impl Driver {
             Event::Ended(sid, _) if sid == own => self.ended = true,
             Event::ReferAsked(asked) => self.asked(&asked),
             Event::Refer(refer) if Some(refer.sid) == self.refer => self.referred = Some(refer),
-            Event::DialEnded(ended) if ended.sid == own => {
-                match self.left_behind.iter().position(|old| old.is_meant(&ended)) {
-                    Some(old) => drop(self.left_behind.swap_remove(old)),
-                    None => {
-                        if let Some(dialling) = &mut self.dialling {
-                            dialling.end(*ended);
-                        }
-                    }
-                }
-            }
+            Event::DialEnded(ended) if ended.sid == own => match &mut self.dialling {
+                Some(dialling) if dialling.is_meant(&ended) => dialling.end(*ended),
+                _ => self.left_behind = false,
+            },
             other => {
                 if let Some(dialling) = &mut self.dialling
                     && let Some(outbound) = dialling.note(own, &other)
@@ -542,11 +535,13 @@ impl Driver {
 }
 
 /// What becomes of the other leg when one gets another document (Calls API, 10.12).
-fn part(engine: &Arc<Engine>, sid: CallSid, mode: Option<ChildMode>, program: &Program) -> Option<Parted> {
-    let moves = mode? == ChildMode::Move;
+fn part(engine: &Arc<Engine>, sid: CallSid, mode: Option<ChildMode>, program: &Program) -> bool {
+    let Some(mode) = mode else { return false };
+    let moves = mode == ChildMode::Move;
     let moved = engine.live.call(sid).and_then(|call| call.joined).filter(|_| moves);
     let parted = engine.part(sid, moved);
     if let Some(moved) = moved {
+        engine.live.release(moved, sid);
         let change = Change { program: Some(program.clone()), ..Change::default() };
         let _ = super::change(engine, moved, change);
     }

@@ -20,6 +20,13 @@ fn hangup(status: Option<u16>) -> Action {
     Action::Hangup { status, reason: None }
 }
 
+/// Another document.
+fn another(path: &str) -> Change {
+    let url = format!("http://a.example/{path}").parse().expect("a URL");
+    let program = Program { first: Source { url, method: Method::POST }, fallback: None };
+    Change::new(Some(program), ChildMode::Hangup, None)
+}
+
 const ANSWER: Action = Action::Answer { sdp: None, headers: Vec::new() };
 
 /// [rcml 12] A pause in front delays everything, and answers nothing; one that is not in front answers.
@@ -84,14 +91,23 @@ async fn the_last_word_wins() {
     world.offer().await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     for path in ["b", "c"] {
-        let url = format!("http://a.example/{path}").parse().expect("a URL");
-        let program = Program { first: Source { url, method: Method::POST }, fallback: None };
-        let word = Change::new(Some(program), ChildMode::Hangup, None);
-        assert_eq!(change(&world.engine, CALL, word), Ok(()));
+        assert_eq!(change(&world.engine, CALL, another(path)), Ok(()));
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     assert_eq!(world.action().await, (2, hangup(Some(603))));
     assert_eq!(world.asked(), ["/doc", "/b", "/c"]);
+}
+
+/// [restcomm-calls 10.12] A Dial gives way to another document before anything is told of its legs: they end.
+#[tokio::test(start_paused = true)]
+async fn a_dial_that_has_only_just_begun() {
+    let mut world = steered(&[("/doc", "<Dial>100</Dial>"), ("/c", "<Reject/>")]);
+    world.offer().await;
+    let (_, Action::Dial(dial)) = world.action().await else { panic!("no Dial") };
+    assert_eq!(change(&world.engine, CALL, another("c")), Ok(()));
+    let (_, order) = world.orders.recv().await.expect("an order comes");
+    assert_eq!(order, Order::Leg(dial.parties[0].sid, hangup(None)));
+    assert_eq!(world.action().await, (0, hangup(Some(603))));
 }
 
 /// [restcomm-calls 10.4] More words than a driver hears are not the end of the call.

@@ -83,6 +83,7 @@ pub(super) fn follow(
         engine: Arc::clone(engine),
         lane: Lane::new(&engine.webhooks, Retry::NEVER),
         reins: Some(engine.helm.take(leg.sid)),
+        gives_way: false,
         parked_until: (leg.way == Way::Incoming).then(|| Instant::now() + PARKED),
         leg,
         watch,
@@ -113,6 +114,8 @@ struct Driver {
     watch: Watch,
     /// `None` when another face steers: it is still told what becomes of the call.
     reins: Option<Reins>,
+    /// Another is to: as soon as the command under way is done.
+    gives_way: bool,
     /// By which its events go, one after the other.
     lane: Lane,
     parked_until: Option<Instant>,
@@ -150,24 +153,32 @@ impl Driver {
                 },
                 () = leg.changed.notified() => {}
                 () = taken => self.taken(),
+                _done = leg.turn.lock(), if self.gives_way => self.gave_way(),
                 () = tokio::time::sleep_until(wake) => self.woken(),
             }
         }
     }
 
-    /// Another face steers from here on: no command is taken any more, and none goes on.
+    /// Another face is to steer: no command is taken any more.
     fn taken(&mut self) {
-        let refer = {
-            let mut state = self.leg.state();
-            state.taken = true;
-            state.refer.take()
-        };
+        self.leg.state().taken = true;
+        (self.parked_until, self.limit_at) = (None, None);
+        self.gives_way = true;
+    }
+
+    /// What a command has begun does not go on; from here on the other one steers.
+    fn gave_way(&mut self) {
+        let refer = self.leg.state().refer.take();
         if let Some(refer) = refer {
             self.engine.live.orders().tell(Order::CancelRefer(refer.sid, self.leg.sid));
             self.tell_refer("call.refer.failed", 487, self.engine.live.now());
         }
-        (self.parked_until, self.limit_at) = (None, None);
+        self.gives_way = false;
         self.reins = None;
+    }
+
+    fn steers(&self) -> bool {
+        self.reins.is_some() && !self.gives_way
     }
 
     fn note(&mut self, event: Event) {
@@ -201,7 +212,7 @@ impl Driver {
             state.answered = Some(at);
             payload::up(&self.leg, &state, Some("answered"))
         };
-        self.limit_at = self.leg.limit.filter(|_| self.reins.is_some()).map(|limit| Instant::now() + limit);
+        self.limit_at = self.leg.limit.filter(|_| self.steers()).map(|limit| Instant::now() + limit);
         self.tell("call.answered", payload, at);
     }
 
@@ -315,7 +326,7 @@ impl Driver {
         };
         let at = self.leg.state().ended.unwrap_or_else(|| self.engine.live.now());
         self.tell("call.hangup", payload, at);
-        if let Some(partner) = self.partner.filter(|_| self.reins.is_some()) {
+        if let Some(partner) = self.partner.filter(|_| self.steers()) {
             // Two that talk end together.
             for _ in 0..MOST_TRIES {
                 let hangup = Order::Leg(partner, Action::Hangup { status: None, reason: None });

@@ -317,8 +317,8 @@ impl Calls {
         let Some(parked) = role.parked.take() else { return };
         let winner = parked.winner.filter(|winner| self.phase(*winner).is_over());
         if let (Some(winner), DialFor::Order { .. }) = (winner, parked.why) {
-            let ended =
-                DialEnded { sid: survivor, winner: Some(winner), status: CallStatus::Completed, code: 200 };
+            let (first, status) = (parked.first, CallStatus::Completed);
+            let ended = DialEnded { sid: survivor, first, winner: Some(winner), status, code: 200 };
             return self.tell(cx, Told::DialEnded(Box::new(ended)));
         }
         if winner.is_none() {

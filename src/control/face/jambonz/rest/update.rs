@@ -183,13 +183,14 @@ async fn hooks(
         ..Program::new(hook)
     };
     if let Some(hook) = child {
-        let other = engine.live.related(sid).into_iter().find(|leg| leg.record.parent == Some(sid));
+        let other = engine.live.related(sid).into_iter().find(|leg| leg.parent() == Some(sid));
         let other = other.filter(|leg| leg.record.status == CallStatus::InProgress).ok_or(Error::state())?;
         let other = other.record.sid;
         match engine.live.orders().ask(Order::Leg(other, Action::Part)).await {
             Ok(()) | Err(NotTaken::Refused(Refused::NotAnswered)) => {}
             Err(error) => return Err(error.into()),
         }
+        engine.live.release(other, sid);
         let _ = engine.jambonz.say(sid, Word::Release(other));
         // It may have an application of its own since a word like this: that is replaced (9.5).
         replace(engine, other, program(hook))?;

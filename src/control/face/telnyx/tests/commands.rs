@@ -141,6 +141,23 @@ async fn no_answer_counts_as_taken() {
     assert!(world.given().is_none());
 }
 
+/// [telnyx 1.8] Who takes a call from its commands waits for the one under way: what comes of it is known then.
+#[tokio::test(start_paused = true)]
+async fn a_command_under_way_is_waited_for() {
+    let world = World::talking().await;
+    assert_eq!(world.give(CALL, "transfer", json!({ "to": "sip:carol@b" })).await, 503);
+    let (_, order) = world.order().await;
+    let another = world.engine.helm.take(CALL);
+    let free = another.free();
+    tokio::pin!(free);
+    assert!(tokio::time::timeout(Duration::from_secs(5), &mut free).await.is_err());
+    assert_eq!(world.give(CALL, "refer", refer("c")).await, 503);
+    world.answer(&order, Ok(())).await;
+    assert!(tokio::time::timeout(Duration::from_secs(1), free).await.is_ok());
+    assert_eq!(world.give(CALL, "refer", refer("c")).await, 422);
+    assert!(world.given().is_none());
+}
+
 /// [telnyx 23] [telnyx 24] Two of the same command at once are one command, and are told the same.
 #[tokio::test(start_paused = true)]
 async fn the_same_command_at_once() {

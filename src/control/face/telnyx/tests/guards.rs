@@ -105,7 +105,7 @@ async fn a_failed_transfer_leaves_a_call_waiting() {
     assert_eq!(tokio::join!(world.give(CALL, "transfer", json!({ "to": "sip:carol@b" })), shard).0, 200);
     tokio::time::sleep(Duration::from_secs(100)).await;
     assert!(world.given().is_none());
-    let ended = DialEnded { sid: CALL, winner: None, status: CallStatus::Busy, code: 486 };
+    let ended = DialEnded { sid: CALL, first: CallSid(9), winner: None, status: CallStatus::Busy, code: 486 };
     world.tell(Event::DialEnded(Box::new(ended))).await;
     assert_eq!(world.hung_up().await, (160, Some(480)));
 }
