@@ -18,6 +18,7 @@ use crate::sip::event::{CallSid, Event, ReferSid};
 use crate::sip::time::Time;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use table::Table;
 use tokio::sync::mpsc;
 
@@ -115,6 +116,19 @@ impl Live {
             }
         }
         placed
+    }
+
+    /// The same, for those who can wait longer. The shard that has the order and says nothing even then will
+    /// place the call when it comes to it, for all that can be known: it counts as placed.
+    pub(super) async fn place_within(&self, place: Place, patience: Duration) -> Result<(), NotTaken> {
+        let sid = place.sid;
+        match self.orders.ask_within(Order::Place(Box::new(place)), patience).await {
+            Ok(()) | Err(NotTaken::Silent) => Ok(()),
+            Err(error) => {
+                self.forget(sid);
+                Err(error)
+            }
+        }
     }
 
     /// Orders a transfer, under an idempotency key if there is one: the same key means the same Refer

@@ -23,10 +23,33 @@ impl<T: Clone + Send + Sync + 'static> Outcome<T> {
         Outcome(outcome)
     }
 
+    /// Whether nothing becomes of it any more: who carried it out is gone without a word.
+    pub(super) fn is_lost(&self) -> bool {
+        self.0.has_changed().is_err() && self.0.borrow().is_none()
+    }
+
     /// What became of it, or that nobody knows yet.
     pub(super) async fn known(mut self) -> Result<T, Fault> {
         let known = tokio::time::timeout(PATIENCE, self.0.wait_for(Option::is_some)).await;
         let unknown = || Err(Fault::unavailable("Whether the command is taken is not known yet."));
         known.ok().and_then(Result::ok).and_then(|known| known.clone()).unwrap_or_else(unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [telnyx 2.5] What a command came to is kept; one whose task has failed came to nothing.
+    #[tokio::test(start_paused = true)]
+    async fn who_carries_it_out_is_gone() {
+        let all: [Outcome<()>; 4] = [
+            Outcome::of(async { Ok(()) }),
+            Outcome::of(async { Err(Fault::ended()) }),
+            Outcome::of(std::future::pending()),
+            Outcome::of(async { panic!("a fault of our own") }),
+        ];
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(all.each_ref().map(Outcome::is_lost), [false, false, false, true]);
     }
 }

@@ -140,16 +140,23 @@ pub(super) fn take(
     Ok(leg.once(command_id.as_ref(), doing))
 }
 
-/// One command, when those before it are done. Its client state counts in whatever comes of it, so it
-/// is taken before the command is known to be.
+/// One command, when those before it are done; the end of a call waits for none of them. Its client state
+/// counts in whatever comes of it, so it is taken before the command is known to be.
 async fn in_turn(engine: &Arc<Engine>, leg: &Arc<Leg>, common: Common, wanted: Wanted) -> Result<(), Fault> {
-    let _turn = leg.turn.lock().await;
+    let _turn = match wanted {
+        Wanted::Hangup { .. } | Wanted::Reject { .. } => None,
+        _ => Some(leg.turn.lock().await),
+    };
     let given = common.client_state;
-    let former = given.map(|given| leg.state().client_state.replace(given));
+    let former = given.clone().map(|given| leg.state().client_state.replace(given));
     let done = carry_out(engine, leg, wanted).await;
     if done.is_err() {
         if let Some(former) = former {
-            leg.state().client_state = former;
+            // Unless one that did not wait has given another meanwhile.
+            let mut state = leg.state();
+            if state.client_state == given {
+                state.client_state = former;
+            }
         }
         if let Some(id) = &common.command_id {
             leg.free(id);
@@ -290,7 +297,7 @@ async fn bridge(engine: &Engine, leg: &Leg, with: &str) -> Result<(), Fault> {
 }
 
 /// How long it is waited for a shard's answer, when no client waits any more.
-const LONGEST: Duration = Duration::from_secs(30);
+pub(super) const LONGEST: Duration = Duration::from_secs(30);
 
 /// Gives an order for a leg. The shard that has it and does not answer will carry it out when it comes
 /// to it, for all that can be known: the order counts as taken, and events tell what comes of it.

@@ -85,6 +85,7 @@ pub(super) fn follow(
         reins: Some(engine.helm.take(leg.sid)),
         gives_way: false,
         parked_until: (leg.way == Way::Incoming).then(|| Instant::now() + PARKED),
+        unheard_until: leg.ring.map(|ring| Instant::now() + ring + LOOK),
         leg,
         watch,
         limit_at: None,
@@ -120,6 +121,8 @@ struct Driver {
     lane: Lane,
     parked_until: Option<Instant>,
     limit_at: Option<Instant>,
+    /// When a call of which nothing was ever told counts as never placed.
+    unheard_until: Option<Instant>,
     /// The last that was heard of its status.
     last: Option<CallChanged>,
     ended: Option<EndedBy>,
@@ -183,6 +186,7 @@ impl Driver {
 
     fn note(&mut self, event: Event) {
         let own = self.leg.sid;
+        self.unheard_until = None;
         match event {
             Event::CallChanged(change) if change.sid == own => {
                 if change.status == CallStatus::InProgress {
@@ -296,6 +300,10 @@ impl Driver {
             self.limit_at = Some(now + AGAIN);
             self.over = Some(Over::Limit);
             self.order(Action::Hangup { status: None, reason: None });
+        }
+        if self.unheard_until.take_if(|until| *until <= now).is_some() {
+            self.order(Action::Hangup { status: None, reason: None });
+            self.engine.live.forget(self.leg.sid);
         }
         if self.ended.is_none() && self.engine.live.call(self.leg.sid).is_none() {
             // Its end was lost on the way here.

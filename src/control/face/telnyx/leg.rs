@@ -184,6 +184,7 @@ impl Leg {
     pub(super) fn once(&self, id: Option<&String>, doing: impl FnOnce() -> Outcome<()>) -> Outcome<()> {
         let Some(id) = id else { return doing() };
         let mut state = self.state();
+        state.commands.retain(|(_, outcome)| !outcome.is_lost());
         if let Some((_, outcome)) = state.commands.iter().find(|(known, _)| known == id) {
             return outcome.clone();
         }
@@ -299,7 +300,11 @@ impl Legs {
         doing: impl FnOnce() -> Outcome<Arc<Leg>>,
     ) -> Outcome<Arc<Leg>> {
         let Some(id) = id else { return doing() };
-        self.table().dialled.entry((account.to_owned(), id.clone())).or_insert_with(doing).clone()
+        let (mut table, key) = (self.table(), (account.to_owned(), id.clone()));
+        if table.dialled.get(&key).is_some_and(Outcome::is_lost) {
+            table.dialled.remove(&key);
+        }
+        table.dialled.entry(key).or_insert_with(doing).clone()
     }
 
     /// The call was not placed: the id of its command is free.

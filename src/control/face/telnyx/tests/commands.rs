@@ -196,6 +196,51 @@ async fn dialled_twice_at_once() {
     assert!(world.given().is_none());
 }
 
+/// [telnyx 2.5] [telnyx 23] A call whose shard is slow is placed once, whoever asks again, and is followed; one of
+/// which nothing is ever told has an end.
+#[tokio::test(start_paused = true)]
+async fn a_late_call_is_one_call() {
+    let body = || json!({ "connection_id": "flow", "from": "1", "to": "2", "command_id": "c" });
+    for answered in [true, false] {
+        let world = World::new("/ev");
+        assert_eq!(world.dial(body()).await.err(), Some(503));
+        let (_, order) = world.order().await;
+        let Order::Place(place) = &order.order else { panic!("{order:?}") };
+        assert_eq!(world.dial(body()).await.err(), Some(503));
+        if answered {
+            world.tell(super::started(place.sid)).await;
+            world.answer(&order, Ok(())).await;
+        } else {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+        }
+        assert_eq!(world.dial(body()).await.expect("it is placed").sid, place.sid);
+        assert_eq!(world.told(1).await[0].2, "call.initiated");
+        assert!(world.given().is_none());
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        assert_eq!(world.engine.live.call(place.sid).is_some(), answered);
+        assert_eq!(world.told.lock().expect("nobody failed").len(), if answered { 1 } else { 2 });
+    }
+}
+
+/// [telnyx 1.8] Who ends a call does not wait for a command of which nothing is known yet.
+#[tokio::test(start_paused = true)]
+async fn the_end_does_not_wait() {
+    let world = World::talking().await;
+    assert_eq!(world.give(CALL, "refer", refer("c")).await, 503);
+    let (_, refer) = world.order().await;
+    let shard = async {
+        let (_, order) = world.order().await;
+        assert!(matches!(order.order, Order::Leg(CALL, Action::Hangup { .. })), "{order:?}");
+        world.answer(&order, Ok(())).await;
+    };
+    let hangup = json!({ "client_state": "Qg==" });
+    assert_eq!(tokio::join!(world.give(CALL, "hangup", hangup), shard).0, 200);
+    world.answer(&refer, Err(Refused::Ended)).await;
+    world.change(CallStatus::Completed, 0).await;
+    world.told(3).await;
+    assert_eq!(world.last()["client_state"], "Qg==");
+}
+
 /// [telnyx 22] [telnyx 24] [telnyx 2.6] A refused command takes back its own client state, not that of a
 /// command after it.
 #[tokio::test(start_paused = true)]
