@@ -55,7 +55,7 @@ impl Client {
     }
 
     async fn follow(&self, request: Request) -> Result<Answer, Failure> {
-        let Request { method, url, content, headers, redirects } = request;
+        let Request { owner: _, method, url, content, headers, redirects } = request;
         let (content_type, body) = match content {
             Content::Form(form) => (FORM, encoded(&form).into()),
             Content::Json(body) => (JSON, body),

@@ -1,7 +1,7 @@
 //! Notifications of one call, in their order.
 
-use super::share::{Place, Server};
-use super::{Answer, Failure, Outcome, Request, Urgency, Webhooks};
+use super::share::{Charged, Place};
+use super::{Answer, Failure, Outcome, Owner, Request, Urgency, Webhooks};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,10 @@ pub(in crate::control) trait Notification: Send + Sync + fmt::Debug {
     /// How long to wait before the attempt of this number, from 0; `None`: it is given up.
     fn pause(&self, number: usize) -> Option<Duration>;
 
-    /// Who is asked in it; `None`: it is given up.
+    /// Out of whose share it is told.
+    fn owner(&self) -> &Owner;
+
+    /// Who is asked in the attempt of this number; `None`: it is given up.
     fn url(&self, number: usize) -> Option<&Url>;
 
     /// What is sent in it, made at the moment of sending; `None`: it is given up.
@@ -56,6 +59,10 @@ impl Notification for Repeated {
             None => Some(Duration::ZERO),
             Some(pause) => self.retry.pauses.get(pause).copied(),
         }
+    }
+
+    fn owner(&self) -> &Owner {
+        &self.request.owner
     }
 
     fn url(&self, _: usize) -> Option<&Url> {
@@ -106,8 +113,8 @@ impl Lane {
 
     /// Sends when all before are sent; without room it is dropped and counted.
     pub(in crate::control) fn notify(&self, notification: Box<dyn Notification>) {
-        let Some(server) = notification.url(0).map(Server::of) else { return };
-        if let Some(place) = self.webhooks.room.enter(server)
+        let Some(url) = notification.url(0) else { return };
+        if let Some(place) = self.webhooks.room.enter(Charged::to(notification.owner(), url))
             && self.sender.try_send(Waiting::Notification(notification, place)).is_ok()
         {
             return;
@@ -142,15 +149,16 @@ pub(super) async fn attempts(
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
-        let Some(server) = notification.url(number).map(Server::of) else { return last };
+        let Some(url) = notification.url(number) else { return last };
+        let charged = Charged::to(notification.owner(), url);
         let timeout = notification.timeout().unwrap_or(webhooks.limits.timeout);
         let (turn, by) = match urgency {
             Urgency::Awaited => {
                 let by = Instant::now() + timeout;
-                (timeout_at(by, webhooks.fetches.take(&server)).await.ok(), by)
+                (timeout_at(by, webhooks.fetches.take(&charged)).await.ok(), by)
             }
             Urgency::Patient => {
-                let turn = webhooks.deliveries.take(&server).await;
+                let turn = webhooks.deliveries.take(&charged).await;
                 (Some(turn), Instant::now() + timeout)
             }
         };

@@ -5,7 +5,7 @@
 //! only destinations that [`address`] allows. Notifications of one call go through a [`Lane`], which
 //! sends them one after the other; a receiver that is slow holds up its own lane, and when too many
 //! wait, the newest are dropped and counted. A server that is dead takes no more than its [`share`]
-//! of what all have together. Nothing here can make a call wait.
+//! of what all have together, and neither does an account that asks many. Nothing here can make a call wait.
 
 mod address;
 mod client;
@@ -18,12 +18,13 @@ mod tests;
 
 pub(super) use client::{Client, ClientOptions};
 pub(super) use lane::{Lane, Notification, Retry};
+pub(super) use share::Owner;
 pub(super) use stats::{Outcome, Stats};
 
 use super::WebhookLimits;
 use axum::http::{HeaderName, HeaderValue, Method};
 use bytes::Bytes;
-use share::{Room, Server, Turns};
+use share::{Charged, Room, Turns};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -37,6 +38,8 @@ pub(super) const REDIRECTS: usize = 5;
 /// What is asked of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Request {
+    /// Out of whose share it is made.
+    pub(super) owner: Owner,
     /// GET: a form goes into the query; else it is the body.
     pub(super) method: Method,
     /// Where; a user in it becomes Basic credentials.
@@ -60,8 +63,9 @@ pub(super) enum Content {
 
 impl Request {
     /// A request with a form.
-    pub(super) fn form(method: Method, url: Url, form: Vec<(String, String)>) -> Request {
-        Request { method, url, content: Content::Form(form), headers: Vec::new(), redirects: REDIRECTS }
+    pub(super) fn form(owner: Owner, method: Method, url: Url, form: Vec<(String, String)>) -> Request {
+        let content = Content::Form(form);
+        Request { owner, method, url, content, headers: Vec::new(), redirects: REDIRECTS }
     }
 }
 
@@ -149,8 +153,8 @@ impl Webhooks {
     /// Fetches a document; waiting for its turn counts, for a call waits meanwhile.
     pub(super) async fn fetch(&self, request: Request) -> Result<Answer, Failure> {
         let by = Instant::now() + self.limits.timeout;
-        let server = Server::of(&request.url);
-        let Ok(_turn) = timeout_at(by, self.fetches.take(&server)).await else { return self.no_turn() };
+        let charged = Charged::to(&request.owner, &request.url);
+        let Ok(_turn) = timeout_at(by, self.fetches.take(&charged)).await else { return self.no_turn() };
         self.ask(request, by).await
     }
 
@@ -178,8 +182,8 @@ impl Webhooks {
     }
 
     #[cfg(test)]
-    fn servers(&self) -> usize {
-        self.fetches.servers() + self.deliveries.servers()
+    fn known(&self) -> usize {
+        self.fetches.known() + self.deliveries.known()
     }
 }
 

@@ -1,62 +1,111 @@
-//! Turns and places, shared out among the servers that are asked: one that is dead leaves enough to the others.
+//! Turns and places, shared out among those who ask and those who are asked: a server that is dead leaves enough
+//! to the others, and so does an account that asks as many of them as it can name.
 //!
-//! A server may take another one while more are free than it has. So one alone may have half of all,
-//! two that take what they can get have a third each, and there is always something left for a server
-//! that has none yet; nothing is set aside for servers that nobody asks.
+//! A server may take another one while more are free than it has. So one alone may have half of all, two that
+//! take what they can get have a third each, and there is always something left for a server that has none yet;
+//! nothing is set aside for servers that nobody asks.
 //!
-//! Shares are the server's, not the application's: it is the server that does not answer, whoever asks it.
+//! Names cost nothing: whoever writes URLs can write a thousand that lead nowhere. So an account may have three
+//! times as many as are free: three quarters when it is alone, which leaves its sound servers turns beside a dead
+//! one. They are told apart by host and port, for a dead port of a host is no reason to keep from another one.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 use url::Url;
 
-/// Who is asked: host and port.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Server(Arc<str>);
+/// For each that is free, an owner may have so many.
+const OWNER: usize = 3;
 
-impl Server {
-    /// Whom a URL names.
-    pub(super) fn of(url: &Url) -> Server {
-        let (host, port) = (url.host_str().unwrap_or(""), url.port_or_known_default().unwrap_or(0));
-        Server(format!("{host}:{port}").into())
+/// On whose behalf somebody is asked: the account of the call. It is who writes URLs and holds the token; an
+/// application is one of several that it may have, and many a URL belongs to none. Those of calls without an
+/// account stand in the configuration, and are one owner's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(in crate::control) struct Owner(Arc<str>);
+
+impl Owner {
+    /// The account of that name.
+    pub(in crate::control) fn of(account: &str) -> Owner {
+        Owner(account.into())
     }
 }
 
-/// What is shared out: how much is free, and how much of it each server has. One that has none is not here.
+/// Who is asked: host and port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Server(Arc<str>);
+
+impl Server {
+    fn of(url: &Url) -> Server {
+        // With a dot at its end, a name is the same name.
+        let host = url.host_str().unwrap_or("").trim_end_matches('.');
+        Server(format!("{host}:{}", url.port_or_known_default().unwrap_or(0)).into())
+    }
+}
+
+/// Whose shares a turn or a place comes out of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Charged {
+    owner: Owner,
+    server: Server,
+}
+
+impl Charged {
+    /// The owner's, and that of the server that a URL names.
+    pub(super) fn to(owner: &Owner, url: &Url) -> Charged {
+        Charged { owner: owner.clone(), server: Server::of(url) }
+    }
+}
+
+/// What is shared out: how much is free, and how much of it each has. Who has none is not here.
 #[derive(Debug)]
 struct Shares {
     all: usize,
     free: usize,
-    taken: HashMap<Server, usize>,
+    owners: HashMap<Owner, usize>,
+    servers: HashMap<Server, usize>,
 }
 
 impl Shares {
     fn of(all: usize) -> Shares {
-        Shares { all, free: all, taken: HashMap::new() }
+        Shares { all, free: all, owners: HashMap::new(), servers: HashMap::new() }
     }
 
-    fn take(&mut self, server: &Server) -> bool {
-        let may = self.taken.get(server).copied().unwrap_or(0) < self.free;
+    /// A server may take another one of this owner's while it has less than this.
+    fn bound(&self, owner: &Owner) -> usize {
+        let taken = self.owners.get(owner).copied().unwrap_or(0);
+        // With each that is taken, one more is taken and one less is free.
+        let left = (OWNER * self.free).saturating_sub(taken).div_ceil(OWNER + 1);
+        // Twice: else a server that is its owner's only one could not have half of all.
+        self.free.min(2 * left)
+    }
+
+    fn take(&mut self, charged: &Charged) -> bool {
+        let may = self.servers.get(&charged.server).copied().unwrap_or(0) < self.bound(&charged.owner);
         if may {
             self.free -= 1;
-            *self.taken.entry(server.clone()).or_default() += 1;
+            *self.owners.entry(charged.owner.clone()).or_default() += 1;
+            *self.servers.entry(charged.server.clone()).or_default() += 1;
         }
         may
     }
 
-    fn give_back(&mut self, server: &Server) {
+    fn give_back(&mut self, charged: &Charged) {
         self.free += 1;
-        if let Some(taken) = self.taken.get_mut(server) {
-            *taken -= 1;
-            if *taken == 0 {
-                self.taken.remove(server);
-            }
-        }
+        one_less(&mut self.owners, &charged.owner);
+        one_less(&mut self.servers, &charged.server);
     }
 
     fn all_taken(&self) -> usize {
         self.all - self.free
+    }
+}
+
+fn one_less<K: std::hash::Hash + Eq>(taken: &mut HashMap<K, usize>, by: &K) {
+    if let Some(count) = taken.get_mut(by) {
+        *count -= 1;
+        if *count == 0 {
+            taken.remove(by);
+        }
     }
 }
 
@@ -69,10 +118,10 @@ impl Room {
         Arc::new(Room(Mutex::new(Shares::of(all))))
     }
 
-    /// A place, when the server may have one more.
-    pub(super) fn enter(self: &Arc<Room>, server: Server) -> Option<Place> {
-        let may = self.shares().take(&server);
-        may.then(|| Place { room: Arc::clone(self), server })
+    /// A place, when there may be one more for these.
+    pub(super) fn enter(self: &Arc<Room>, charged: Charged) -> Option<Place> {
+        let may = self.shares().take(&charged);
+        may.then(|| Place { room: Arc::clone(self), charged })
     }
 
     /// Places taken now.
@@ -89,24 +138,32 @@ impl Room {
 #[derive(Debug)]
 pub(super) struct Place {
     room: Arc<Room>,
-    server: Server,
+    charged: Charged,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.room.shares().give_back(&self.server);
+        self.room.shares().give_back(&self.charged);
     }
 }
 
-/// Turns for one kind of exchange. Who finds none waits, behind those who wait for the same server.
+/// Turns for one kind of exchange. Who finds none waits, behind those of the same owner who wait for the same server.
 #[derive(Debug)]
 pub(super) struct Turns(Mutex<Line>);
 
 #[derive(Debug)]
 struct Line {
     shares: Shares,
-    waiting: HashMap<Server, VecDeque<oneshot::Sender<Turn>>>,
-    /// The servers in `waiting`; the one whose next turn comes first is in front.
+    waiting: HashMap<Owner, Waiting>,
+    /// The owners in `waiting`; the one whose next turn comes first is in front.
+    order: VecDeque<Owner>,
+}
+
+/// Those who wait on one owner's behalf.
+#[derive(Debug, Default)]
+struct Waiting {
+    servers: HashMap<Server, VecDeque<oneshot::Sender<Turn>>>,
+    /// The servers in `servers`, in the same way.
     order: VecDeque<Server>,
 }
 
@@ -116,11 +173,11 @@ impl Turns {
         Arc::new(Turns(Mutex::new(line)))
     }
 
-    /// A turn, as soon as the server may have one. Whoever waits no longer just drops this.
-    pub(super) async fn take(self: &Arc<Turns>, server: &Server) -> Turn {
+    /// A turn, as soon as there may be one for these. Whoever waits no longer just drops this.
+    pub(super) async fn take(self: &Arc<Turns>, charged: &Charged) -> Turn {
         loop {
-            let waiting = match self.line().take(server) {
-                None => return self.turn(server.clone()),
+            let waiting = match self.line().take(charged) {
+                None => return self.turn(charged.clone()),
                 Some(waiting) => waiting,
             };
             // The other end is kept until there is a turn: it cannot fail.
@@ -135,15 +192,16 @@ impl Turns {
         self.line().shares.all_taken()
     }
 
-    /// Servers that have turns or are waited for.
+    /// Owners and servers that have turns or are waited for.
     #[cfg(test)]
-    pub(super) fn servers(&self) -> usize {
+    pub(super) fn known(&self) -> usize {
         let line = self.line();
-        line.shares.taken.len() + line.waiting.len() + line.order.len()
+        let waiting: usize = line.waiting.values().map(|own| own.servers.len() + own.order.len()).sum();
+        line.shares.owners.len() + line.shares.servers.len() + line.waiting.len() + line.order.len() + waiting
     }
 
-    fn turn(self: &Arc<Turns>, server: Server) -> Turn {
-        Turn { turns: Arc::clone(self), server }
+    fn turn(self: &Arc<Turns>, charged: Charged) -> Turn {
+        Turn { turns: Arc::clone(self), charged }
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
@@ -153,76 +211,97 @@ impl Turns {
 
 impl Line {
     /// `None`: the turn is taken.
-    fn take(&mut self, server: &Server) -> Option<oneshot::Receiver<Turn>> {
-        let listed = self.waiting.contains_key(server);
-        if !self.is_waited_for(server) && self.shares.take(server) {
-            if listed {
-                self.order.retain(|other| other != server);
-            }
+    fn take(&mut self, charged: &Charged) -> Option<oneshot::Receiver<Turn>> {
+        let Charged { owner, server } = charged;
+        let own = self.waiting.get_mut(owner).and_then(|own| own.servers.get_mut(server));
+        if !own.is_some_and(anybody) && self.shares.take(charged) {
             return None;
         }
-        if !listed {
-            self.order.push_back(server.clone());
-        }
+        let own = self.waiting.entry(owner.clone()).or_insert_with(|| {
+            self.order.push_back(owner.clone());
+            Waiting::default()
+        });
+        let queue = own.servers.entry(server.clone()).or_insert_with(|| {
+            own.order.push_back(server.clone());
+            VecDeque::new()
+        });
         let (sender, receiver) = oneshot::channel();
-        self.waiting.entry(server.clone()).or_default().push_back(sender);
+        queue.push_back(sender);
         Some(receiver)
     }
 
-    /// Whether anybody waits for the server. Those in front who have given up are forgotten here, so that a dead
-    /// server's line holds no more than what came while the first in it waited.
-    fn is_waited_for(&mut self, server: &Server) -> bool {
-        let Some(waiting) = self.waiting.get_mut(server) else { return false };
-        while waiting.front().is_some_and(oneshot::Sender::is_closed) {
-            waiting.pop_front();
-        }
-        let any = !waiting.is_empty();
-        if !any {
-            self.waiting.remove(server);
-        }
-        any
-    }
-
-    /// Finds turns for those who wait and may have one now, going around the servers.
-    fn serve(&mut self) -> Vec<(Server, oneshot::Sender<Turn>)> {
+    /// Finds turns for those who wait and may have one now, going around the owners.
+    fn serve(&mut self) -> Vec<(Charged, oneshot::Sender<Turn>)> {
         let mut served = Vec::new();
         let mut passed = 0;
         while passed < self.order.len() {
-            let Some(server) = self.order.pop_front() else { break };
-            if !self.is_waited_for(&server) {
-                continue;
-            }
-            if self.shares.take(&server) {
-                let next = self.waiting.get_mut(&server).and_then(VecDeque::pop_front);
-                served.extend(next.map(|next| (server.clone(), next)));
+            let Some(owner) = self.order.pop_front() else { break };
+            let Some(own) = self.waiting.get_mut(&owner) else { continue };
+            let next = own.next(&owner, &mut self.shares);
+            if own.order.is_empty() {
+                self.waiting.remove(&owner);
             } else {
+                self.order.push_back(owner);
                 passed += 1;
             }
-            if self.is_waited_for(&server) {
-                self.order.push_back(server);
+            if next.is_some() {
+                passed = 0;
             }
+            served.extend(next);
         }
         served
     }
+}
+
+impl Waiting {
+    /// A turn for the next one who may have one, going around the servers. This passes those only that have turns
+    /// already: however many names there are, it takes no longer.
+    fn next(&mut self, owner: &Owner, shares: &mut Shares) -> Option<(Charged, oneshot::Sender<Turn>)> {
+        let mut passed = 0;
+        while passed < self.order.len() && shares.bound(owner) > 0 {
+            let server = self.order.pop_front()?;
+            let Some(queue) = self.servers.get_mut(&server) else { continue };
+            if !anybody(queue) {
+                self.servers.remove(&server);
+                continue;
+            }
+            self.order.push_back(server.clone());
+            let charged = Charged { owner: owner.clone(), server };
+            if shares.take(&charged) {
+                return queue.pop_front().map(|next| (charged, next));
+            }
+            passed += 1;
+        }
+        None
+    }
+}
+
+/// Whether anybody waits here. Those in front who have given up are forgotten, so that a dead server's queue holds no
+/// more than what came while the first in it waited.
+fn anybody(queue: &mut VecDeque<oneshot::Sender<Turn>>) -> bool {
+    while queue.front().is_some_and(oneshot::Sender::is_closed) {
+        queue.pop_front();
+    }
+    !queue.is_empty()
 }
 
 /// A turn, given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
     turns: Arc<Turns>,
-    server: Server,
+    charged: Charged,
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         let served = {
             let mut line = self.turns.line();
-            line.shares.give_back(&self.server);
+            line.shares.give_back(&self.charged);
             line.serve()
         };
-        for (server, next) in served {
+        for (charged, next) in served {
             // Who gave up in this moment does not take it; then it is given back at once.
-            let _ = next.send(self.turns.turn(server));
+            let _ = next.send(self.turns.turn(charged));
         }
     }
 }
@@ -235,8 +314,13 @@ mod tests {
     use std::pin::Pin;
     use std::task::{Context, Poll, Waker};
 
-    fn server(n: usize) -> Server {
-        Server::of(&Url::parse(&format!("http://h{n}/")).expect("a URL"))
+    /// A server of an owner, two owners in turn.
+    fn charged(n: usize) -> Charged {
+        of(n % 2, &format!("http://h{n}/"))
+    }
+
+    fn of(owner: usize, url: &str) -> Charged {
+        Charged::to(&Owner::of(&format!("AC{owner}")), &Url::parse(url).expect("a URL"))
     }
 
     /// Somebody who waits, or has a turn.
@@ -248,7 +332,7 @@ mod tests {
     impl Asking {
         fn of(turns: &Arc<Turns>, n: usize) -> Asking {
             let turns = Arc::clone(turns);
-            Asking::Waits(n, Box::pin(async move { turns.take(&server(n)).await })).look()
+            Asking::Waits(n, Box::pin(async move { turns.take(&charged(n)).await })).look()
         }
 
         fn look(self) -> Asking {
@@ -278,8 +362,9 @@ mod tests {
     /// Host and port make a server, however they are written.
     #[test]
     fn who_is_asked() {
-        let of = |text: &str| Server::of(&Url::parse(text).expect("a URL"));
+        let of = |text: &str| of(0, text).server;
         assert_eq!(of("http://u:p@H.example/x?y"), of("HTTP://h.example:80/z"));
+        assert_eq!(of("http://h.example./"), of("http://h.example/"));
         assert_ne!(of("http://h.example/"), of("https://h.example/"));
         assert_ne!(of("http://h.example/"), of("http://h.example:8080/"));
         assert_eq!(of("https://[2001:db8::1]/"), of("http://[2001:DB8:0::1]:443/"));
@@ -289,16 +374,49 @@ mod tests {
     #[test]
     fn places_are_shared() {
         let room = Room::of(8);
-        let mut taken: Vec<Place> = std::iter::from_fn(|| room.enter(server(0))).collect();
+        let mut taken: Vec<Place> = std::iter::from_fn(|| room.enter(charged(0))).collect();
         assert_eq!(taken.len(), 4);
-        taken.extend(std::iter::from_fn(|| room.enter(server(1))));
+        taken.extend(std::iter::from_fn(|| room.enter(charged(1))));
         assert_eq!(taken.len(), 6);
-        taken.extend((2..9).filter_map(|n| room.enter(server(n))));
+        taken.extend((2..9).filter_map(|n| room.enter(of(n, &format!("http://h{n}/")))));
         assert_eq!((taken.len(), room.taken()), (8, 8));
         taken.clear();
-        assert_eq!((room.taken(), room.shares().taken.len()), (0, 0));
+        let nobody = |room: &Room| room.shares().owners.is_empty() && room.shares().servers.is_empty();
+        assert!(room.taken() == 0 && nobody(&room));
         // The only place there is may be had.
-        assert!(Room::of(1).enter(server(0)).is_some());
+        assert!(Room::of(1).enter(charged(0)).is_some());
+    }
+
+    /// However many names one owner has, a quarter is left to others; and each of them finds something.
+    #[test]
+    fn owners_leave_something() {
+        let room = Room::of(1_024);
+        let named = |owner, n| room.enter(of(owner, &format!("http://h{owner}-{n}/")));
+        let mut taken = Vec::new();
+        let mut shares = Vec::new();
+        for owner in 0..8 {
+            let before = taken.len();
+            taken.extend((0..1_024).filter_map(|n| named(owner, n)));
+            shares.push(taken.len() - before);
+        }
+        assert_eq!(shares, [768, 192, 48, 12, 3, 1, 0, 0]);
+        // What one gives back, the next may have.
+        taken.pop();
+        assert!(named(8, 0).is_some());
+    }
+
+    /// A server of an owner that has taken half leaves turns for another one of the same owner, and one that several ask
+    /// has one share.
+    #[test]
+    fn servers_of_one_owner_share() {
+        let room = Room::of(1_024);
+        let all = |owner, url| -> Vec<Place> { std::iter::from_fn(|| room.enter(of(owner, url))).collect() };
+        let dead = all(0, "http://dead/");
+        let second = all(0, "http://sound/");
+        assert_eq!((dead.len(), second.len()), (512, 171));
+        drop(second);
+        assert!(all(1, "http://dead./").is_empty());
+        assert_eq!(all(1, "http://sound/").len(), 256);
     }
 
     /// First come, first served, and who went away is passed over.
@@ -321,7 +439,7 @@ mod tests {
         drop(has);
         assert_eq!(turns.taken(), 1);
         drop(late);
-        assert_eq!((turns.taken(), turns.servers()), (0, 0));
+        assert_eq!((turns.taken(), turns.known()), (0, 0));
     }
 
     /// Those who give up are not kept, however long the server is dead.
@@ -329,12 +447,16 @@ mod tests {
     fn who_gave_up_is_forgotten() {
         let turns = Turns::of(1);
         let has = Asking::of(&turns, 0);
+        let queue = |turns: &Turns| {
+            let Charged { owner, server } = charged(0);
+            turns.line().waiting[&owner].servers[&server].len()
+        };
         for _ in 0..100 {
             let waiting = Asking::of(&turns, 0);
-            assert_eq!((waiting.waits(), turns.line().waiting[&server(0)].len()), (Some(0), 1));
+            assert_eq!((waiting.waits(), queue(&turns)), (Some(0), 1));
         }
         drop(has);
-        assert_eq!(turns.servers(), 0);
+        assert_eq!(turns.known(), 0);
     }
 
     proptest! {
@@ -355,12 +477,15 @@ mod tests {
                 let has = |n: usize| asking.iter().filter(|asking| asking.has(n)).count();
                 let taken: usize = (0..5).map(has).sum();
                 prop_assert_eq!(turns.taken(), taken);
+                let free = all - taken;
                 for n in asking.iter().filter_map(Asking::waits) {
-                    prop_assert!(has(n) >= all - taken);
+                    let owner: usize = (0..5).filter(|m| m % 2 == n % 2).map(has).sum();
+                    // Of what it could still have, less than half: its share, or its server's, is used up.
+                    prop_assert!(has(n) >= free || 2 * (3 * free).saturating_sub(owner).div_ceil(4) <= has(n));
                 }
             }
             asking.clear();
-            prop_assert_eq!((turns.taken(), turns.servers()), (0, 0));
+            prop_assert_eq!((turns.taken(), turns.known()), (0, 0));
         }
     }
 }

@@ -40,7 +40,12 @@ fn slow() -> (Arc<Webhooks>, Asked) {
 }
 
 fn request(url: &str) -> Request {
-    Request::form(Method::POST, http_url(url).expect("a URL"), Vec::new())
+    request_of("", url)
+}
+
+/// A request on this account's behalf.
+fn request_of(account: &str, url: &str) -> Request {
+    Request::form(Owner::of(account), Method::POST, http_url(url).expect("a URL"), Vec::new())
 }
 
 async fn until_idle(webhooks: &Webhooks) {
@@ -160,7 +165,8 @@ async fn waiting_for_a_turn_is_no_attempt() {
     let (webhooks, asked) = slow();
     let turns = WebhookLimits::default().deliveries;
     for n in 0..3 * turns {
-        Lane::new(&webhooks, Retry::NEVER).post(request(&format!("http://h{n}/never")));
+        let asking = request_of(&format!("AC{n}"), &format!("http://h{n}/never"));
+        Lane::new(&webhooks, Retry::NEVER).post(asking);
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(webhooks.waiting(), 3 * turns);

@@ -14,7 +14,7 @@ use super::{Program, Word};
 use crate::control::engine::Engine;
 use crate::control::orders::NotTaken;
 use crate::control::wait::{Heard, Heed, Interrupt, Line, Waits};
-use crate::control::webhook::{Lane, Retry};
+use crate::control::webhook::{Lane, Owner, Retry};
 use crate::sip::command::{Action, Leave, Order, Refused};
 use crate::sip::event::{CallSid, CallStatus, Direction, EndedBy, Event, ReferSid, ReferSnapshot};
 use serde_json::Value;
@@ -267,7 +267,8 @@ impl Driver {
     }
 
     pub(super) fn post(&self, hook: Hook, fields: Fields) -> Post {
-        Post::new(hook, fields, self.signs.clone(), self.engine.jambonz.options.timeout)
+        let owner = Owner::of(&self.call.record.account);
+        Post::new(owner, hook, fields, self.signs.clone(), self.engine.jambonz.options.timeout)
     }
 
     async fn execute(&mut self, verbs: Vec<Verb>) -> Result<Next, Interrupt> {

@@ -4,7 +4,7 @@
 use super::text::print;
 use crate::config::Secret;
 use crate::control::webhook::{
-    Answer, Content, Failure, Notification, Request, Webhooks, http_method, http_url,
+    Answer, Content, Failure, Notification, Owner, Request, Webhooks, http_method, http_url,
 };
 use crate::io::Clock;
 use axum::http::{HeaderName, HeaderValue, Method};
@@ -135,6 +135,7 @@ pub(super) type Signs = Option<Arc<Secret>>;
 /// One request of a hook, with its further attempts.
 #[derive(Clone, Debug)]
 pub(super) struct Post {
+    owner: Owner,
     hook: Hook,
     fields: Value,
     signs: Signs,
@@ -142,8 +143,14 @@ pub(super) struct Post {
 }
 
 impl Post {
-    pub(super) fn new(hook: Hook, fields: Map<String, Value>, signs: Signs, timeout: Duration) -> Post {
-        Post { hook, fields: Value::Object(fields), signs, timeout }
+    pub(super) fn new(
+        owner: Owner,
+        hook: Hook,
+        fields: Map<String, Value>,
+        signs: Signs,
+        timeout: Duration,
+    ) -> Post {
+        Post { owner, hook, fields: Value::Object(fields), signs, timeout }
     }
 }
 
@@ -169,15 +176,20 @@ impl Notification for Post {
         }
     }
 
+    fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
     fn url(&self, _: usize) -> Option<&Url> {
         Some(&self.hook.url)
     }
 
     fn request(&self, _: usize) -> Option<Request> {
         let (method, url) = (self.hook.method.clone(), self.hook.url.clone());
+        let owner = self.owner.clone();
         if method == Method::GET {
             // The vendor's sends nothing at all (2.3).
-            let request = Request::form(method, url, scalars(&self.fields));
+            let request = Request::form(owner, method, url, scalars(&self.fields));
             return Some(Request { redirects: 0, ..request });
         }
         let body = print(&self.fields);
@@ -188,7 +200,7 @@ impl Notification for Post {
         {
             headers.push((SIGNATURE, value));
         }
-        Some(Request { method, url, content: Content::Json(body.into()), headers, redirects: 0 })
+        Some(Request { owner, method, url, content: Content::Json(body.into()), headers, redirects: 0 })
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -295,7 +307,7 @@ mod tests {
         let all = Again { most: 1, unreachable: true, silent: true, refused: true, broken: true };
         assert_eq!((again("rp=all&rc=1"), again("rc=1&rp=ct,rt,4xx,5xx")), (all, all));
         let hook = Hook::at("http://h/x#rc=2&rp=5xx", Method::POST, None).expect("a hook");
-        let post = Post::new(hook, Map::new(), None, Duration::from_secs(1));
+        let post = Post::new(Owner::default(), hook, Map::new(), None, Duration::from_secs(1));
         let pauses: Vec<_> = (0..4).map(|n| post.pause(n).map(|pause| pause.as_millis())).collect();
         assert_eq!(pauses, [Some(0), Some(500), Some(1_000), None]);
         assert!(!post.is_tried_again(&Err(Failure::Unreachable)));

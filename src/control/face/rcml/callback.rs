@@ -3,7 +3,7 @@
 use super::Source;
 use super::parameters::{Facts, pair, rfc2822};
 use crate::control::engine::Engine;
-use crate::control::webhook::{Lane, Request, Retry};
+use crate::control::webhook::{Lane, Owner, Request, Retry};
 use crate::sip::event::CallStatus;
 use crate::sip::time::Time;
 
@@ -123,6 +123,7 @@ impl Callback {
                 self.source.clone()
             }
         };
-        self.lane.post(Request::form(source.method, source.url, call.callback(more)));
+        let owner = Owner::of(&call.record.account);
+        self.lane.post(Request::form(owner, source.method, source.url, call.callback(more)));
     }
 }

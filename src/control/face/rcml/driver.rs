@@ -14,6 +14,7 @@ use super::{Change, ChildMode, Program, Source};
 use crate::control::engine::Engine;
 use crate::control::orders::NotTaken;
 use crate::control::wait::{Heard, Heed, Interrupt, Line, Waits};
+use crate::control::webhook::Owner;
 use crate::sip::command::{Action, Order, Refused};
 use crate::sip::event::{CallSid, CallStatus, Direction, Event, ReferSid, ReferSnapshot};
 use std::sync::Arc;
@@ -286,10 +287,15 @@ impl Driver {
         }
     }
 
+    /// Out of whose share its documents are fetched.
+    fn owner(&self) -> Owner {
+        Owner::of(&self.call.record.account)
+    }
+
     async fn fetch(&mut self, source: Source, more: Form) -> Result<Result<Document, Failed>, Interrupt> {
         self.documents += 1;
         let form = self.call.request(more);
-        self.until(fetch(Arc::clone(&self.engine), source, form)).await
+        self.until(fetch(Arc::clone(&self.engine), self.owner(), source, form)).await
     }
 
     /// As `fetch`; the request goes out even when the call ends in this moment.
@@ -301,7 +307,7 @@ impl Driver {
         self.documents += 1;
         let form = self.call.request(more);
         let fallback = Failed::executing(&source.url);
-        let fetching = tokio::spawn(fetch(Arc::clone(&self.engine), source, form));
+        let fetching = tokio::spawn(fetch(Arc::clone(&self.engine), self.owner(), source, form));
         let fetched = self.until(fetching).await?;
         Ok(fetched.unwrap_or(Err(fallback)))
     }
@@ -443,7 +449,7 @@ impl Driver {
         };
         if self.ended {
             let form = self.call.request(result);
-            let telling = fetch(Arc::clone(&self.engine), source, form);
+            let telling = fetch(Arc::clone(&self.engine), self.owner(), source, form);
             let _ = self.wait(telling, Heed::Nothing).await;
             return Err(Interrupt::Gone);
         }

@@ -4,7 +4,7 @@ use super::Source;
 use super::document::{Verb, parse};
 use super::parameters::{Form, pair};
 use crate::control::engine::Engine;
-use crate::control::webhook::{Answer, Failure, Request};
+use crate::control::webhook::{Answer, Failure, Owner, Request};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use url::Url;
@@ -108,10 +108,15 @@ impl Results {
     }
 }
 
-/// Asks for a document.
-pub(super) async fn fetch(engine: Arc<Engine>, source: Source, form: Form) -> Result<Document, Failed> {
+/// Asks for a document, on an account's behalf.
+pub(super) async fn fetch(
+    engine: Arc<Engine>,
+    owner: Owner,
+    source: Source,
+    form: Form,
+) -> Result<Document, Failed> {
     let url = shown(&source.url);
-    let request = Request::form(source.method, source.url, form);
+    let request = Request::form(owner, source.method, source.url, form);
     let answer = engine.webhooks.fetch(request).await.map_err(What::Failure);
     let document = answer.and_then(document);
     engine.rcml.documents().count(document.as_ref().map(|_| ()).map_err(|what| *what));

@@ -12,7 +12,7 @@ use crate::control::engine::Engine;
 use crate::control::live::Watch;
 use crate::control::orders::NotTaken;
 use crate::control::reins::Reins;
-use crate::control::webhook::{Lane, Retry};
+use crate::control::webhook::{Lane, Owner, Retry};
 use crate::sip::command::{Action, Order};
 use crate::sip::event::{
     CallChanged, CallSid, CallStatus, EndedBy, Event, Offered, ReferReason, ReferSnapshot, ReferStatus,
@@ -381,6 +381,7 @@ impl Driver {
     fn tell(&self, event: &'static str, payload: Payload, at: Time) {
         let connection: &Connection = &self.leg.connection;
         self.lane.notify(Box::new(Webhook {
+            owner: Owner::of(&self.leg.account),
             signer: Arc::clone(&self.engine.telnyx.signer),
             event,
             id: uuid(),

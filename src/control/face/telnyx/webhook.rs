@@ -2,7 +2,7 @@
 
 use super::payload::timestamp;
 use super::sign::Signer;
-use crate::control::webhook::{Content, Notification, REDIRECTS, Request};
+use crate::control::webhook::{Content, Notification, Owner, REDIRECTS, Request};
 use crate::io::Clock;
 use crate::sip::time::Time;
 use axum::http::{HeaderName, HeaderValue, Method};
@@ -20,6 +20,7 @@ const TIMESTAMP: HeaderName = HeaderName::from_static("telnyx-timestamp");
 /// An event, and where it is told.
 #[derive(Debug)]
 pub(super) struct Webhook {
+    pub(super) owner: Owner,
     pub(super) signer: Arc<Signer>,
     pub(super) event: &'static str,
     pub(super) id: String,
@@ -72,6 +73,10 @@ impl Notification for Webhook {
         (place < self.targets.len()).then(|| PAUSES.get(number % PAUSES.len()).copied().unwrap_or_default())
     }
 
+    fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
     fn url(&self, number: usize) -> Option<&Url> {
         self.targets.get(number / PAUSES.len()).map(|(url, _)| url)
     }
@@ -89,7 +94,8 @@ impl Notification for Webhook {
         let signature = HeaderValue::try_from(self.signer.sign(now, &body)).ok();
         let headers = signature.map(|signature| (SIGNATURE, signature));
         let headers = headers.into_iter().chain([(TIMESTAMP, HeaderValue::from(now))]).collect();
-        Some(Request { method, url, content, headers, redirects: REDIRECTS })
+        let owner = self.owner.clone();
+        Some(Request { owner, method, url, content, headers, redirects: REDIRECTS })
     }
 
     fn timeout(&self) -> Option<Duration> {
