@@ -1,15 +1,23 @@
-//! Places for connections. When all are taken, the connection that has been silent for longest gives up its
-//! own: whoever opens connections and says nothing keeps nobody else out.
+//! Places for connections, and turns for what is asked on them. When all places are taken, the connection that has
+//! said nothing for longest gives up its own: whoever opens connections and says nothing keeps nobody else out.
+//!
+//! Who asks has a turn until the answer is written, and cannot be told to leave. There are fewer turns than places,
+//! so that there is always a connection that can, and a health probe, which needs no turn, is always heard. A client's
+//! address may have another turn while more are free than it has: half of all when it is alone, and something is
+//! left for an address that has none. Who finds none waits, and is refused if its place is needed meanwhile.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
 /// How long a connection may take to leave before another one has to, too: it may have begun to ask.
 const TO_LEAVE: Duration = Duration::from_secs(1);
+/// How long a request may wait for its turn.
+const TO_WAIT: Duration = Duration::from_secs(15);
 
 /// All of them.
 #[derive(Debug)]
@@ -19,20 +27,45 @@ pub(super) struct Places {
     silent: Mutex<BTreeMap<u64, Arc<Notify>>>,
     fell_silent: Notify,
     count: AtomicU64,
+    turns: Mutex<Turns>,
+}
+
+/// The turns, and who waits for one.
+#[derive(Debug)]
+struct Turns {
+    free: usize,
+    taken: HashMap<Client, usize>,
+    waiting: VecDeque<(Client, oneshot::Sender<Turn>)>,
+}
+
+/// Whose connections are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Client(IpAddr);
+
+impl Client {
+    /// An IPv6 host has a whole /64 to itself.
+    fn at(address: IpAddr) -> Client {
+        Client(match address.to_canonical() {
+            IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
+            v4 => v4,
+        })
+    }
 }
 
 impl Places {
-    pub(super) fn new(all: usize) -> Arc<Places> {
+    /// Places, and turns, of which there are fewer.
+    pub(super) fn new(all: usize, turns: usize) -> Arc<Places> {
         Arc::new(Places {
             room: Arc::new(Semaphore::new(all)),
             silent: Mutex::default(),
             fell_silent: Notify::new(),
             count: AtomicU64::new(0),
+            turns: Mutex::new(Turns { free: turns, taken: HashMap::new(), waiting: VecDeque::new() }),
         })
     }
 
     /// A place for a connection, which is silent at first; somebody else's, when there is no other.
-    pub(super) async fn take(self: &Arc<Places>) -> Arc<Seat> {
+    pub(super) async fn take(self: &Arc<Places>, from: IpAddr) -> Arc<Seat> {
         let permit = loop {
             tokio::select! {
                 biased;
@@ -45,8 +78,11 @@ impl Places {
         };
         let seat = Seat {
             places: Arc::clone(self),
+            client: Client::at(from),
             leave: Arc::default(),
             silent: AtomicU64::new(BUSY),
+            waits: AtomicBool::new(false),
+            refused: Notify::new(),
             _permit: permit,
         };
         seat.fall_silent();
@@ -71,6 +107,80 @@ impl Places {
     fn silent(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Notify>>> {
         self.silent.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn turns(&self) -> MutexGuard<'_, Turns> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A turn, or where it comes when the client may have one.
+    fn turn(self: &Arc<Places>, client: Client) -> Result<Turn, oneshot::Receiver<Turn>> {
+        let mut turns = self.turns();
+        if turns.take(client) {
+            return Ok(Turn { places: Arc::clone(self), client });
+        }
+        let (sender, turn) = oneshot::channel();
+        turns.waiting.retain(|(_, waiting)| !waiting.is_closed());
+        turns.waiting.push_back((client, sender));
+        Err(turn)
+    }
+}
+
+impl Turns {
+    fn take(&mut self, client: Client) -> bool {
+        let may = self.taken.get(&client).copied().unwrap_or(0) < self.free;
+        if may {
+            self.free -= 1;
+            *self.taken.entry(client).or_default() += 1;
+        }
+        may
+    }
+
+    fn give_back(&mut self, client: Client) {
+        self.free += 1;
+        if let Some(taken) = self.taken.get_mut(&client) {
+            *taken -= 1;
+            if *taken == 0 {
+                self.taken.remove(&client);
+            }
+        }
+    }
+
+    /// Those who waited, first come, and may have a turn now: no more than there are places.
+    fn serve(&mut self) -> Vec<(Client, oneshot::Sender<Turn>)> {
+        let mut served = Vec::new();
+        for (client, waiting) in std::mem::take(&mut self.waiting) {
+            if waiting.is_closed() {
+                continue;
+            }
+            if self.take(client) {
+                served.push((client, waiting));
+            } else {
+                self.waiting.push_back((client, waiting));
+            }
+        }
+        served
+    }
+}
+
+/// A turn, given back when it is dropped.
+#[derive(Debug)]
+struct Turn {
+    places: Arc<Places>,
+    client: Client,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let served = {
+            let mut turns = self.places.turns();
+            turns.give_back(self.client);
+            turns.serve()
+        };
+        for (client, waiting) in served {
+            // Who gave up in this moment does not take it; then it is given back at once.
+            let _ = waiting.send(Turn { places: Arc::clone(&self.places), client });
+        }
+    }
 }
 
 /// Stands where the number of a silent connection would.
@@ -80,21 +190,71 @@ const BUSY: u64 = u64::MAX;
 #[derive(Debug)]
 pub(super) struct Seat {
     places: Arc<Places>,
+    client: Client,
     leave: Arc<Notify>,
     /// Its number among those that are silent, or [`BUSY`].
     silent: AtomicU64,
+    /// Whether a request waits for its turn.
+    waits: AtomicBool,
+    refused: Notify,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
+/// What is done for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Nothing.
+    Silent,
+    /// Its request waits for a turn.
+    Waiting,
+    /// Its request is answered.
+    Busy,
+}
+
 impl Seat {
-    /// A request is being answered, until what is returned is dropped.
-    pub(super) fn busy(self: &Arc<Seat>) -> Busy {
+    /// A request is being answered, until what is returned is dropped. It may have to wait for its turn, and is one of
+    /// those meanwhile that can be told to leave; `None`: it is refused.
+    pub(super) async fn busy(self: &Arc<Seat>) -> Option<Busy> {
+        let turn = match self.places.turn(self.client) {
+            Ok(turn) => turn,
+            Err(turn) => self.wait(turn).await?,
+        };
         self.speak_up();
-        Busy(Arc::clone(self))
+        Some(Busy { seat: Arc::clone(self), _turn: turn })
     }
 
-    pub(super) fn is_busy(&self) -> bool {
-        self.silent.load(Relaxed) == BUSY
+    /// Something was asked that needs no turn.
+    pub(super) fn spoke(&self) {
+        if self.standing() == Standing::Busy {
+            return;
+        }
+        self.speak_up();
+        self.fall_silent();
+    }
+
+    async fn wait(&self, turn: oneshot::Receiver<Turn>) -> Option<Turn> {
+        self.spoke();
+        self.waits.store(true, Relaxed);
+        let turn = tokio::select! {
+            biased;
+            turn = timeout(TO_WAIT, turn) => turn.ok().and_then(Result::ok),
+            () = self.refused.notified() => None,
+        };
+        self.waits.store(false, Relaxed);
+        turn
+    }
+
+    /// Whoever waits for a turn has none.
+    pub(super) fn refuse(&self) {
+        self.refused.notify_one();
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        match (self.silent.load(Relaxed), self.waits.load(Relaxed)) {
+            (BUSY, _) => Standing::Busy,
+            (_, true) => Standing::Waiting,
+            (_, false) => Standing::Silent,
+        }
     }
 
     /// Returns when somebody else needs the place more.
@@ -123,10 +283,13 @@ impl Drop for Seat {
 
 /// While this is there, a request is being answered.
 #[derive(Debug)]
-pub(super) struct Busy(Arc<Seat>);
+pub(super) struct Busy {
+    seat: Arc<Seat>,
+    _turn: Turn,
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.fall_silent();
+        self.seat.fall_silent();
     }
 }

@@ -8,21 +8,24 @@ use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
 
 /// Connections that a test opens.
-struct Opened(mpsc::Receiver<DuplexStream>);
+struct Opened(mpsc::Receiver<(DuplexStream, IpAddr)>);
 
 impl Accept for Opened {
     type Stream = DuplexStream;
 
-    async fn accept(&mut self) -> io::Result<DuplexStream> {
+    async fn accept(&mut self) -> io::Result<(DuplexStream, IpAddr)> {
         match self.0.recv().await {
-            Some(stream) => Ok(stream),
+            Some(opened) => Ok(opened),
             None => std::future::pending().await,
         }
     }
 }
 
+/// Bytes of an answer that is longer than what the network holds.
+const LONG: usize = 300_000;
+
 /// The server, with answers that come at once, later, or when the body is there.
-struct Served(mpsc::Sender<DuplexStream>, watch::Sender<bool>);
+struct Served(mpsc::Sender<(DuplexStream, IpAddr)>, watch::Sender<bool>);
 
 impl Served {
     fn start() -> Served {
@@ -40,6 +43,7 @@ impl Served {
             .route("/healthz", get(|| async { "ok" }))
             .route("/slow", post(move || slowly(20)))
             .route("/endless", post(move || slowly(86_400)))
+            .route("/long", get(|| async { "x".repeat(LONG) }))
             .route("/body", post(body));
         let ((opened, listener), (stop, stopping)) = (mpsc::channel(1), watch::channel(false));
         tokio::spawn(run(Opened(listener), router, stopping));
@@ -47,9 +51,22 @@ impl Served {
     }
 
     async fn connect(&self) -> Client {
+        self.connect_from(0).await
+    }
+
+    /// From the client of this number.
+    async fn connect_from(&self, client: usize) -> Client {
         let (near, far) = duplex(64 * 1024);
-        self.0.send(far).await.expect("it is served");
+        let [.., high, low] = client.to_be_bytes();
+        self.0.send((far, [192, 0, high, low].into())).await.expect("it is served");
         Client(near, Instant::now())
+    }
+
+    /// Whether a probe is answered at once.
+    async fn lives(&self) -> bool {
+        let mut client = self.connect_from(60_000).await;
+        client.ask("GET /healthz").await;
+        client.answer().await.ends_with("ok") && client.1.elapsed().is_zero()
     }
 }
 
@@ -135,6 +152,48 @@ async fn stopping_answers_what_is_under_way() {
     assert!(answer.ends_with("\r\n\r\ndone") && at == 20, "{at} {answer}");
 }
 
+/// [telnyx 39] Stopping cuts no request under way, however old its connection is; and an answer that never comes does not
+/// keep the node from ending.
+#[tokio::test(start_paused = true)]
+async fn stopping_gives_the_last_answer_its_time() {
+    let served = Served::start();
+    let mut old = served.connect().await;
+    for _ in 0..29 {
+        sleep(Duration::from_secs(10)).await;
+        old.ask("GET /healthz").await;
+        old.answer().await;
+    }
+    sleep(Duration::from_secs(8)).await;
+    let mut young = served.connect().await;
+    young.ask("POST /endless").await;
+    old.ask("POST /slow").await;
+    sleep(Duration::from_secs(1)).await;
+    served.1.send(true).expect("it is served");
+    let (answer, at) = old.rest().await;
+    assert!(answer.ends_with("\r\n\r\ndone") && at == 298 + 20, "{at} {answer}");
+    assert_eq!(young.rest().await, (String::new(), 1 + 30));
+}
+
+/// An answer that a client still reads is not cut off when its place is needed, and one that it does not read is given
+/// up after 15 s.
+#[tokio::test(start_paused = true)]
+async fn answers_are_written_to_their_end() {
+    let served = Served::start();
+    let (mut reads, mut stops) = (served.connect_from(1).await, served.connect_from(2).await);
+    for client in [&mut reads, &mut stops] {
+        client.ask("GET /long").await;
+    }
+    let mut others = Vec::new();
+    for _ in 0..2 * CONNECTIONS {
+        others.push(served.connect().await);
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert!(reads.answer().await.ends_with('x'));
+    sleep(Duration::from_secs(6)).await;
+    let (text, _) = stops.rest().await;
+    assert!((1..LONG).contains(&text.len()), "{}", text.len());
+}
+
 /// [T-148] Who opens all connections and says nothing, or begins a request and goes no further, shuts nobody
 /// out: others are answered at once.
 #[tokio::test(start_paused = true)]
@@ -177,22 +236,99 @@ async fn the_longest_silent_one_goes() {
     assert_eq!(others[0].rest().await, (String::new(), 1));
     first.ask("GET /healthz").await;
     assert!(first.answer().await.ends_with("ok"));
-    // With all of them busy, one more waits until one is done.
+}
+
+/// A request whose body does not come, or not before 15 s.
+const UNFINISHED: &str = "POST /body HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n1234";
+
+/// [T-148] A client that begins a request on each connection it can have, and sends no body, shuts out nobody but itself:
+/// others are answered at once.
+#[tokio::test(start_paused = true)]
+async fn one_client_shuts_nobody_out() {
+    let served = Served::start();
+    let mut all = Vec::new();
+    for _ in 0..2 * CONNECTIONS {
+        let mut client = served.connect().await;
+        client.say(UNFINISHED).await;
+        all.push(client);
+        sleep(Duration::from_millis(3)).await;
+    }
+    assert!(served.lives().await);
+    for client in 1..10 {
+        let mut client = served.connect_from(client).await;
+        client.say(UNFINISHED).await;
+        client.say("56789").await;
+        assert!(client.answer().await.starts_with("HTTP/1.1 200 OK\r\n"));
+        assert_eq!(client.1.elapsed(), Duration::ZERO);
+    }
+    // Its own requests: those that have their turn are heard, whose place was needed was told so.
+    let mut told = Vec::new();
+    for client in &mut all {
+        let (text, _) = client.rest().await;
+        told.push(text.split(' ').nth(1).unwrap_or("").to_owned());
+    }
+    let count = |status| told.iter().filter(|told| *told == status).count();
+    assert!(count("408") >= REQUESTS / 2, "{}", count("408"));
+    assert_eq!(count("408") + count("503"), 2 * CONNECTIONS);
+}
+
+/// [T-148] With all turns taken, probes are answered at once, however many clients took them; another request has the
+/// next turn, or hears after 15 s that there was none.
+#[tokio::test(start_paused = true)]
+async fn probes_need_no_turn() {
     let served = Served::start();
     let mut busy = Vec::new();
-    for _ in 0..CONNECTIONS {
-        let mut client = served.connect().await;
+    for client in 0..REQUESTS {
+        let mut client = served.connect_from(client).await;
         client.ask("POST /slow").await;
         busy.push(client);
     }
-    sleep(Duration::from_secs(1)).await;
-    let mut client = served.connect().await;
-    client.ask("GET /healthz").await;
-    client.answer().await;
-    assert_eq!(client.1.elapsed(), Duration::from_secs(19));
+    let mut late = served.connect_from(500).await;
+    late.say(UNFINISHED).await;
+    sleep(Duration::from_secs(10)).await;
+    let mut next = served.connect_from(501).await;
+    next.ask("POST /slow").await;
+    assert!(served.lives().await);
+    // Silent ones take the other places; they can go.
+    let mut silent = Vec::new();
+    for _ in 0..CONNECTIONS {
+        silent.push(served.connect_from(502).await);
+        assert!(served.lives().await);
+    }
+    assert!(late.answer().await.starts_with("HTTP/1.1 503 "));
+    assert!(next.answer().await.starts_with("HTTP/1.1 503 "));
     for client in &mut busy {
         assert!(client.answer().await.ends_with("done"));
     }
+}
+
+/// Who waits for a turn is not cut off: it has one as soon as another's answer is written.
+#[tokio::test(start_paused = true)]
+async fn turns_go_on() {
+    let served = Served::start();
+    let mut all = Vec::new();
+    for client in 0..REQUESTS {
+        let mut client = served.connect_from(client).await;
+        client.ask("POST /slow").await;
+        all.push(client);
+    }
+    sleep(Duration::from_secs(10)).await;
+    let mut next = served.connect_from(0).await;
+    next.ask("POST /slow").await;
+    assert!(next.answer().await.ends_with("done"));
+    assert_eq!(next.1.elapsed(), Duration::from_secs(30));
+    // One client alone has half of them.
+    let served = Served::start();
+    let mut all = Vec::new();
+    for _ in 0..=REQUESTS / 2 {
+        let mut client = served.connect().await;
+        client.ask("POST /slow").await;
+        all.push(client);
+        sleep(Duration::from_millis(100)).await;
+    }
+    let mut last = all.pop().expect("the last");
+    assert!(last.answer().await.ends_with("done"));
+    assert_eq!(last.1.elapsed().as_secs(), 20 - 10 + 20);
 }
 
 /// Who begins a request and does not finish its header hears 408 after 15 s; who says nothing is just let go.
