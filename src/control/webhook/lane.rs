@@ -85,7 +85,8 @@ pub(in crate::control) struct Lane {
 /// What stands in a lane.
 #[derive(Debug)]
 enum Waiting {
-    Notification(Box<dyn Notification>, Place),
+    /// With the number of its first attempt.
+    Notification(Box<dyn Notification>, usize, Place),
     /// Somebody who wants to know when all before are sent.
     Milestone(oneshot::Sender<()>),
 }
@@ -113,22 +114,33 @@ impl Lane {
 
     /// Sends when all before are sent; without room it is dropped and counted.
     pub(in crate::control) fn notify(&self, notification: Box<dyn Notification>) {
-        let Some(url) = notification.url(0) else { return };
-        if let Some(place) = self.webhooks.room.enter(Charged::to(notification.owner(), url))
-            && self.sender.try_send(Waiting::Notification(notification, place)).is_ok()
+        if let Some((number, place)) = self.place(&*notification)
+            && self.sender.try_send(Waiting::Notification(notification, number, place)).is_ok()
         {
             return;
         }
         self.webhooks.stats.count(Outcome::Dropped);
         tracing::warn!(event = "webhook.dropped", "too many notifications wait; one was dropped");
     }
+
+    /// Where it can wait: for the first of those whom it asks that has a place left.
+    fn place(&self, notification: &dyn Notification) -> Option<(usize, Place)> {
+        let mut number = 0;
+        loop {
+            let charged = Charged::to(notification.owner(), notification.url(number)?);
+            match self.webhooks.room.enter(charged) {
+                Some(place) => return Some((number, place)),
+                None => number = elsewhere(notification, number)?,
+            }
+        }
+    }
 }
 
 async fn carry(webhooks: Arc<Webhooks>, mut waiting: mpsc::Receiver<Waiting>) {
     while let Some(next) = waiting.recv().await {
         match next {
-            Waiting::Notification(notification, _place) => {
-                let _ = attempts(&webhooks, Urgency::Patient, &*notification).await;
+            Waiting::Notification(notification, number, _place) => {
+                let _ = attempts(&webhooks, Urgency::Patient, &*notification, number).await;
             }
             Waiting::Milestone(reached) => {
                 let _ = reached.send(());
@@ -137,14 +149,26 @@ async fn carry(webhooks: Arc<Webhooks>, mut waiting: mpsc::Receiver<Waiting>) {
     }
 }
 
-/// Tries as often as may be; what came of the last attempt. The URL is not logged: it may hold credentials.
+/// The first attempt after this one that asks another server.
+fn elsewhere(notification: &dyn Notification, number: usize) -> Option<usize> {
+    let charged = |number| Some(Charged::to(notification.owner(), notification.url(number)?));
+    let this = charged(number);
+    let further = (number + 1..).take_while(|number| notification.pause(*number).is_some());
+    further
+        .map_while(|number| Some((number, charged(number)?)))
+        .find_map(|(number, charged)| (this.as_ref() != Some(&charged)).then_some(number))
+}
+
+/// Tries as often as may be, from this attempt on; what came of the last. The URL is not logged: it may hold
+/// credentials.
 pub(super) async fn attempts(
     webhooks: &Webhooks,
     urgency: Urgency,
     notification: &dyn Notification,
+    mut number: usize,
 ) -> Result<Answer, Failure> {
     let mut last = Err(Failure::Unreachable);
-    for number in 0.. {
+    loop {
         let Some(pause) = notification.pause(number) else { return last };
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
@@ -158,7 +182,20 @@ pub(super) async fn attempts(
                 (timeout_at(by, webhooks.fetches.take(&charged)).await.ok(), by)
             }
             Urgency::Patient => {
-                let turn = webhooks.deliveries.take(&charged).await;
+                let turn = match elsewhere(notification, number) {
+                    None => webhooks.deliveries.take(&charged).await,
+                    // A server that has used up its share for so long does not answer: the next is asked.
+                    Some(next) => {
+                        match timeout_at(Instant::now() + timeout, webhooks.deliveries.take(&charged)).await {
+                            Ok(turn) => turn,
+                            Err(_) => {
+                                last = webhooks.no_turn();
+                                number = next;
+                                continue;
+                            }
+                        }
+                    }
+                };
                 (Some(turn), Instant::now() + timeout)
             }
         };
@@ -180,8 +217,8 @@ pub(super) async fn attempts(
         if !notification.is_tried_again(&last) {
             return last;
         }
+        number += 1;
     }
-    last
 }
 
 fn log(host: &str, failure: Failure) {

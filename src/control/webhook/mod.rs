@@ -161,7 +161,7 @@ impl Webhooks {
     /// Asks as often as a notification's policy says, for its answer. A call waits meanwhile: waiting for a
     /// turn counts here, too.
     pub(super) async fn persist(&self, notification: &dyn Notification) -> Result<Answer, Failure> {
-        lane::attempts(self, Urgency::Awaited, notification).await
+        lane::attempts(self, Urgency::Awaited, notification, 0).await
     }
 
     async fn ask(&self, request: Request, by: Instant) -> Result<Answer, Failure> {
@@ -192,7 +192,8 @@ impl Webhooks {
 enum Urgency {
     /// A call does: its turn comes within an attempt's time, or it has failed.
     Awaited,
-    /// Nobody does: its time runs from its turn on, so that a dead server costs others no attempt.
+    /// Nobody does: its time runs from its turn on, so that a dead server costs others no attempt. Only while there
+    /// is another server to ask, it waits for its turn no longer than for an answer.
     Patient,
 }
 

@@ -22,7 +22,7 @@ pub(in crate::control) enum Outcome {
     TooLong,
     /// There was no room to wait.
     Dropped,
-    /// A call waited for a turn, in vain: its server's share was taken, or its account's.
+    /// A call waited for a turn, or a notification that may go elsewhere, in vain: its server's share was taken, or its account's.
     NoTurn,
 }
 

@@ -193,3 +193,71 @@ async fn an_account_alone_has_its_turns() {
     }
     assert!(webhooks.on_their_way().0 <= all * 3 / 4, "{}", webhooks.on_their_way().0);
 }
+
+/// An event that is told by one of two, as Telnyx' are: three attempts at each.
+#[derive(Debug)]
+struct Either(Owner, [Url; 2]);
+
+impl Notification for Either {
+    fn pause(&self, number: usize) -> Option<Duration> {
+        (number < 6).then(|| Duration::from_secs([0, 1, 3][number % 3]))
+    }
+
+    fn owner(&self) -> &Owner {
+        &self.0
+    }
+
+    fn url(&self, number: usize) -> Option<&Url> {
+        self.1.get(number / 3)
+    }
+
+    fn request(&self, number: usize) -> Option<Request> {
+        let url = self.url(number)?.clone();
+        Some(Request::form(self.0.clone(), Method::POST, url, Vec::new()))
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        Some(Duration::from_secs(5))
+    }
+}
+
+/// [telnyx 3.4] [telnyx 28] Of an application whose first URL takes connections and says nothing, 25 calls a second have four
+/// events each: all of them are told at the second URL, none is dropped.
+#[tokio::test(start_paused = true)]
+async fn events_go_where_somebody_answers() {
+    let (webhooks, asked) = slow();
+    let began = Instant::now();
+    let mut calls = 0;
+    while began.elapsed() < 4 * OUTAGE {
+        let lane = Lane::new(&webhooks, Retry::NEVER);
+        for event in 0..4 {
+            let urls = ["http://dead/never".to_owned(), format!("http://sound/{calls}/{event}")];
+            let urls = urls.map(|url| http_url(&url).expect("a URL"));
+            lane.notify(Box::new(Either(Owner::of("AC1"), urls)));
+        }
+        calls += 1;
+        sleep(8 * OFTEN).await;
+    }
+    until_idle(&webhooks).await;
+    assert_eq!(webhooks.stats().of(Outcome::Dropped), 0);
+    let asked = asked.lock().expect("nobody failed").clone();
+    let mut told: Vec<&String> =
+        asked.iter().map(|(_, path)| path).filter(|path| *path != "/never").collect();
+    told.sort();
+    told.dedup();
+    assert_eq!(told.len(), 4 * calls);
+    assert_eq!(webhooks.known(), 0);
+}
+
+/// [telnyx 3.4] A first URL that answers keeps its events, however many come at once.
+#[tokio::test(start_paused = true)]
+async fn a_crowd_is_no_outage() {
+    let (webhooks, asked) = slow();
+    for _ in 0..2 * webhooks.limits.deliveries {
+        let urls = ["http://sound/first", "http://other/second"].map(|url| http_url(url).expect("a URL"));
+        Lane::new(&webhooks, Retry::NEVER).notify(Box::new(Either(Owner::of("AC1"), urls)));
+    }
+    until_idle(&webhooks).await;
+    let asked = asked.lock().expect("nobody failed").clone();
+    assert!(asked.iter().all(|(_, path)| path == "/first") && asked.len() == 2 * webhooks.limits.deliveries);
+}
