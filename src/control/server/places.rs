@@ -12,10 +12,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 /// How long a connection may take to leave before another one has to, too: it may have begun to ask.
 const TO_LEAVE: Duration = Duration::from_secs(1);
+/// How long nobody who has just come, or waits for a turn, is told to leave for a new connection.
+const PATIENCE: Duration = Duration::from_millis(50);
 /// How long a request may wait for its turn.
 const TO_WAIT: Duration = Duration::from_secs(15);
 
@@ -24,11 +26,14 @@ const TO_WAIT: Duration = Duration::from_secs(15);
 pub(super) struct Places {
     room: Arc<Semaphore>,
     /// Connections for which nothing is being done, the longest silent one first.
-    silent: Mutex<BTreeMap<u64, Arc<Notify>>>,
+    silent: Mutex<BTreeMap<u64, Told>>,
     fell_silent: Notify,
     count: AtomicU64,
     turns: Mutex<Turns>,
 }
+
+/// Since when a connection is silent, and how it is told to leave.
+type Told = (Instant, Arc<Notify>);
 
 /// The turns, and who waits for one.
 #[derive(Debug)]
@@ -95,16 +100,36 @@ impl Places {
 
     /// Tells one connection to leave, as soon as one is silent.
     async fn dismiss(&self) {
+        let mut patient = true;
         loop {
-            let next = self.silent().pop_first();
-            match next {
-                Some((_, leave)) => return leave.notify_one(),
-                None => self.fell_silent.notified().await,
+            let (leaves, none) = {
+                let mut silent = self.silent();
+                let waiting = silent.last_key_value().is_some_and(|(number, _)| *number >= WAITING);
+                let idle = silent
+                    .first_key_value()
+                    .is_some_and(|(number, (since, _))| *number < WAITING && since.elapsed() >= PATIENCE);
+                let leaves = match (idle, waiting) {
+                    (true, _) => silent.pop_first(),
+                    (false, _) if patient => None,
+                    // Who came last would be served last.
+                    (false, true) => silent.pop_last(),
+                    (false, false) => silent.pop_first(),
+                };
+                (leaves, silent.is_empty())
+            };
+            match leaves {
+                Some((_, (_, leave))) => return leave.notify_one(),
+                None if none => self.fell_silent.notified().await,
+                // Who has just come may be about to ask, and turns may go on fast.
+                None => {
+                    patient = false;
+                    sleep(PATIENCE).await;
+                }
             }
         }
     }
 
-    fn silent(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Notify>>> {
+    fn silent(&self) -> MutexGuard<'_, BTreeMap<u64, Told>> {
         self.silent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -185,6 +210,8 @@ impl Drop for Turn {
 
 /// Stands where the number of a silent connection would.
 const BUSY: u64 = u64::MAX;
+/// Set in the number of one whose request waits for its turn: it is not told to leave before those that ask nothing.
+const WAITING: u64 = 1 << 63;
 
 /// A connection's place, free again when this is dropped.
 #[derive(Debug)]
@@ -233,14 +260,19 @@ impl Seat {
     }
 
     async fn wait(&self, turn: oneshot::Receiver<Turn>) -> Option<Turn> {
-        self.spoke();
+        self.speak_up();
         self.waits.store(true, Relaxed);
+        self.fall_silent();
         let turn = tokio::select! {
             biased;
-            turn = timeout(TO_WAIT, turn) => turn.ok().and_then(Result::ok),
+            // Its connection is closing already.
             () = self.refused.notified() => None,
+            turn = timeout(TO_WAIT, turn) => turn.ok().and_then(Result::ok),
         };
         self.waits.store(false, Relaxed);
+        if turn.is_none() {
+            self.spoke();
+        }
         turn
     }
 
@@ -269,8 +301,9 @@ impl Seat {
 
     fn fall_silent(&self) {
         let number = self.places.count.fetch_add(1, Relaxed);
+        let number = if self.waits.load(Relaxed) { number | WAITING } else { number };
         self.silent.store(number, Relaxed);
-        self.places.silent().insert(number, Arc::clone(&self.leave));
+        self.places.silent().insert(number, (Instant::now(), Arc::clone(&self.leave)));
         self.places.fell_silent.notify_one();
     }
 }

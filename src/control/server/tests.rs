@@ -21,6 +21,8 @@ impl Accept for Opened {
     }
 }
 
+/// For how long a new connection may have to wait until others have left.
+const A_MOMENT: Duration = Duration::from_millis(200);
 /// Bytes of an answer that is longer than what the network holds.
 const LONG: usize = 300_000;
 
@@ -30,7 +32,7 @@ struct Served(mpsc::Sender<(DuplexStream, IpAddr)>, watch::Sender<bool>);
 impl Served {
     fn start() -> Served {
         let slowly = |seconds| async move {
-            sleep(Duration::from_secs(seconds)).await;
+            sleep(Duration::from_secs_f64(seconds)).await;
             "done"
         };
         let body = |body: Body| async move {
@@ -41,8 +43,9 @@ impl Served {
         };
         let router = Router::new()
             .route("/healthz", get(|| async { "ok" }))
-            .route("/slow", post(move || slowly(20)))
-            .route("/endless", post(move || slowly(86_400)))
+            .route("/brief", post(move || slowly(0.01)))
+            .route("/slow", post(move || slowly(20.0)))
+            .route("/endless", post(move || slowly(86_400.0)))
             .route("/long", get(|| async { "x".repeat(LONG) }))
             .route("/body", post(body));
         let ((opened, listener), (stop, stopping)) = (mpsc::channel(1), watch::channel(false));
@@ -62,11 +65,11 @@ impl Served {
         Client(near, Instant::now())
     }
 
-    /// Whether a probe is answered at once.
+    /// Whether a probe is answered at once, or as soon as somebody who waits for a turn has left for it.
     async fn lives(&self) -> bool {
         let mut client = self.connect_from(60_000).await;
         client.ask("GET /healthz").await;
-        client.answer().await.ends_with("ok") && client.1.elapsed().is_zero()
+        client.answer().await.ends_with("ok") && client.1.elapsed() <= A_MOMENT
     }
 }
 
@@ -242,7 +245,7 @@ async fn the_longest_silent_one_goes() {
 const UNFINISHED: &str = "POST /body HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n1234";
 
 /// [T-148] A client that begins a request on each connection it can have, and sends no body, shuts out nobody but itself:
-/// others are answered at once.
+/// others are answered, a moment later at most.
 #[tokio::test(start_paused = true)]
 async fn one_client_shuts_nobody_out() {
     let served = Served::start();
@@ -259,7 +262,7 @@ async fn one_client_shuts_nobody_out() {
         client.say(UNFINISHED).await;
         client.say("56789").await;
         assert!(client.answer().await.starts_with("HTTP/1.1 200 OK\r\n"));
-        assert_eq!(client.1.elapsed(), Duration::ZERO);
+        assert!(client.1.elapsed() <= A_MOMENT);
     }
     // Its own requests: those that have their turn are heard, whose place was needed was told so.
     let mut told = Vec::new();
@@ -296,8 +299,7 @@ async fn probes_need_no_turn() {
         assert!(served.lives().await);
     }
     assert!(late.answer().await.starts_with("HTTP/1.1 503 "));
-    assert!(next.answer().await.starts_with("HTTP/1.1 503 "));
-    for client in &mut busy {
+    for client in busy.iter_mut().chain([&mut next]) {
         assert!(client.answer().await.ends_with("done"));
     }
 }
@@ -329,6 +331,24 @@ async fn turns_go_on() {
     let mut last = all.pop().expect("the last");
     assert!(last.answer().await.ends_with("done"));
     assert_eq!(last.1.elapsed().as_secs(), 20 - 10 + 20);
+}
+
+/// More requests at once than there are places, all of one address: nobody is refused what takes no time.
+#[tokio::test(start_paused = true)]
+async fn a_burst_is_served() {
+    let served = Arc::new(Served::start());
+    let mut all = tokio::task::JoinSet::new();
+    for _ in 0..CONNECTIONS + 60 {
+        let served = Arc::clone(&served);
+        all.spawn(async move {
+            let mut client = served.connect().await;
+            client.ask("POST /brief").await;
+            client.answer().await
+        });
+    }
+    while let Some(answer) = all.join_next().await {
+        assert!(answer.expect("an answer").ends_with("done"));
+    }
 }
 
 /// Who begins a request and does not finish its header hears 408 after 15 s; who says nothing is just let go.

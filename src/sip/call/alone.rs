@@ -64,11 +64,17 @@ impl Calls {
         if deserted { media::inactive(&told) } else { Some(told) }
     }
 
-    /// Both of two that talked stay, but not with each other: they are put on hold.
+    /// Both of two that talked stay, but not with each other: they are put on hold. The Dial that brought
+    /// them together is over, and from now on the control plane decides for either.
     pub(super) fn part(&mut self, cx: &mut Cx<'_>, sid: CallSid) {
         let Some(other) = self.unlink(cx, sid) else { return };
-        self.silence(cx, sid);
-        self.silence(cx, other);
+        for (one, with) in [(sid, other), (other, sid)] {
+            self.dial_over(cx, one, with);
+            if let Some(party) = self.party_mut(one) {
+                party.steered = true;
+            }
+            self.silence(cx, one);
+        }
     }
 
     /// A party that talks to nobody hears and says nothing.

@@ -255,7 +255,6 @@ pub(super) fn session_of(plan: &Plan, trunk: Option<TrunkIx>) -> SessionTimer {
     trunk.and_then(|ix| plan.trunk(ix)).map_or(SessionTimer::default(), |trunk| trunk.owned.session)
 }
 
-/// From or To as it came, without its parameters: the tag is the leg's own.
 /// The address of record that a Request-URI stands for (C-035).
 fn address_of(uri: &Uri<'_>) -> Box<[u8]> {
     let mut out = vec![b'<'];
@@ -264,6 +263,7 @@ fn address_of(uri: &Uri<'_>) -> Box<[u8]> {
     out.into()
 }
 
+/// From or To as it came, without its parameters: the tag is the leg's own.
 pub(super) fn bare_address(message: &Message, id: HeaderId) -> Box<[u8]> {
     let mut out = Vec::new();
     if let Some(address) = message.header(id).and_then(|value| NameAddr::parse(value).ok()) {

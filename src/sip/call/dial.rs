@@ -366,13 +366,9 @@ impl Calls {
     ) {
         self.own_dial_lost(cx, sid, cause);
         let Some(parent) = self.party(sid).and_then(|party| party.parent) else { return };
-        let Some(dialing) = self.dials.get(&parent) else { return };
-        if dialing.winner == Some(sid) {
-            let first = dialing.first;
-            self.dials.remove(&parent);
-            self.tell_dial(cx, parent, first, Some(sid), CallStatus::Completed, 200);
-        } else if dialing.children.contains(&sid) {
-            // It was called off by itself.
+        let called_off = self.dials.get(&parent).is_some_and(|dialing| dialing.children.contains(&sid));
+        if !self.dial_over(cx, parent, sid) && called_off {
+            // By itself.
             let code = if by == EndedBy::Control { 487 } else { 480 };
             self.child_failed(cx, sid, code, None);
         }
@@ -381,11 +377,21 @@ impl Calls {
     /// Who was called for a party and had answered has left while a transfer kept that to itself: now it is
     /// told.
     pub(super) fn winner_gone(&mut self, cx: &mut Cx<'_>, parent: CallSid) {
-        let dialing = self.dials.get(&parent).and_then(|dialing| Some((dialing.first, dialing.winner?)));
-        if let Some((first, winner)) = dialing.filter(|(_, winner)| self.phase(*winner).is_over()) {
-            self.dials.remove(&parent);
-            self.tell_dial(cx, parent, first, Some(winner), CallStatus::Completed, 200);
+        let winner = self.dials.get(&parent).and_then(|dialing| dialing.winner);
+        if let Some(winner) = winner.filter(|winner| self.phase(*winner).is_over()) {
+            self.dial_over(cx, parent, winner);
         }
+    }
+
+    /// A party talks no more to the one who had answered its dialling, if that is who `winner` is.
+    pub(super) fn dial_over(&mut self, cx: &mut Cx<'_>, parent: CallSid, winner: CallSid) -> bool {
+        let Some(dialing) = self.dials.get(&parent).filter(|dialing| dialing.winner == Some(winner)) else {
+            return false;
+        };
+        let first = dialing.first;
+        self.dials.remove(&parent);
+        self.tell_dial(cx, parent, first, Some(winner), CallStatus::Completed, 200);
+        true
     }
 
     /// What it means for the dialling it made.

@@ -140,13 +140,16 @@ impl Driver {
     pub(super) async fn run(mut self, program: Option<Program>) {
         self.steer(program).await;
         self.report_none();
-        // Words that came while it went are for the next driver.
-        let (words, sid, engine) = (self.line.close(), self.sid(), Arc::clone(&self.engine));
-        let ended = self.ended;
+        let (sid, engine, ended) = (self.sid(), Arc::clone(&self.engine), self.ended);
+        let (words, undone) = (self.line.close(), self.change.take());
         drop(self);
-        for word in words.into_iter().filter(|_| !ended) {
-            if super::change(&engine, sid, word).is_err() {
-                tracing::warn!(event = "rcml.unheard", call = %sid, "a new document came too late");
+        // Words that came while it went are for the next driver; a transfer that nobody takes over has failed.
+        let unheard =
+            words.into_iter().filter(|word| ended || super::change(&engine, sid, word.clone()).is_err());
+        for word in undone.into_iter().chain(unheard) {
+            match word.transfer {
+                Some(transfer) => transfer.report.done(&engine, 487),
+                None => tracing::debug!(event = "rcml.unheard", call = %sid, "a new document came too late"),
             }
         }
     }

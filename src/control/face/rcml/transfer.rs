@@ -73,6 +73,7 @@ impl Driver {
         if asked.call == own {
             // This call's document is over; it waits for its end.
             self.replace(Change::default());
+            self.engine.live.release(transferee.sid, own);
             move_to(&self.engine, transferee.sid, change);
         } else {
             self.replace(change);

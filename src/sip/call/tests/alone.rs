@@ -3,7 +3,7 @@
 use super::joins::{answered, dial, hangup, placed};
 use crate::sip::call::testing::*;
 use crate::sip::command::Action;
-use crate::sip::event::{CallSid, Event};
+use crate::sip::event::{CallSid, CallStatus, DialEnded, Event};
 use crate::sip::message::Method;
 use std::time::Duration;
 
@@ -281,4 +281,34 @@ fn a_reminder_is_owed_too() {
     bench.pass(MOMENT);
     held(&mut bench, &mut carol);
     all_hang_up(&mut bench, &[(two, &carol), (four, &anna)]);
+}
+
+/// [R-024] [rcml 7] [jambonz 7] Two that are parted are done with the Dial that joined them: either may be joined
+/// to somebody else, and stays when that one hangs up, until the program says otherwise.
+#[test]
+fn parted_for_good() {
+    let mut bench = Bench::new();
+    let (mut alice, mut bob) = (Phone::new(A, "alice"), Phone::new(B, "bob"));
+    let sid = answered(&mut bench, &mut alice, &sdp("alice", 4_000, "0"));
+    joined(&mut bench, sid, 21, &mut alice, &mut bob);
+    bench.act(sid, Action::Part).expect("taken");
+    held(&mut bench, &mut alice);
+    held(&mut bench, &mut bob);
+    let (winner, code) = (Some(CallSid(21)), 200);
+    let ended = DialEnded { sid, first: CallSid(21), winner, status: CallStatus::Completed, code };
+    assert!(bench.has(&Event::DialEnded(Box::new(ended))));
+    for party in [sid, CallSid(21)] {
+        let mut carol = Phone::new(C, "carol");
+        bench.act(party, dial(30 + party.0, "300")).expect("taken");
+        let invite = bench.invited(&mut carol);
+        bench.reply(&carol, &invite, 486, "", "");
+        assert_eq!(bench.at_phone(&carol).method(), Method::Ack);
+    }
+    bench.pass(MOMENT);
+    bench.silent();
+    for (party, phone) in [(sid, &alice), (CallSid(21), &bob)] {
+        bench.act(party, hangup()).expect("taken");
+        bench.hung_up(phone);
+    }
+    bench.end();
 }
