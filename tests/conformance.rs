@@ -168,7 +168,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
         for path in entries.flatten().map(|entry| entry.path()) {
             let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-            if path.is_dir() && !hidden && !path.ends_with("target") {
+            if path.is_dir() && !hidden && !path.ends_with("fuzz/target") {
                 folders.push(path);
             } else if path.is_file() {
                 found.push(path);
