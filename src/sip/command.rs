@@ -100,7 +100,8 @@ pub enum Action {
     Dial(Box<Dial>),
     /// Join it with another leg that is up: both leave whom they talked to.
     Join(CallSid),
-    /// Part it from whom it talks to; both stay up, inactive.
+    /// Part it from whom it talks to; both stay up, inactive, and are the control plane's to decide about. A Dial
+    /// that brought them together ends.
     Part,
     /// Send a REFER on it (role T).
     Refer(Box<ReferOrder>),

@@ -1,5 +1,6 @@
 //! Places for connections, and turns for what is asked on them. When all places are taken, the connection that has
-//! said nothing for longest gives up its own: whoever opens connections and says nothing keeps nobody else out.
+//! said nothing for longest gives up its own: whoever opens connections and says nothing keeps nobody else out. Those
+//! whose request waits for a turn leave last, the newest first.
 //!
 //! Who asks has a turn until the answer is written, and cannot be told to leave. There are fewer turns than places,
 //! so that there is always a connection that can, and a health probe, which needs no turn, is always heard. A client's
