@@ -40,6 +40,14 @@ impl Time {
     pub const fn since(self, earlier: Time) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
+
+    /// The first whole multiple of `step` since the epoch that is not before this moment.
+    pub const fn rounded_up(self, step: Duration) -> Time {
+        match self.0.checked_next_multiple_of(step.as_micros() as u64) {
+            Some(micros) => Time(micros),
+            None => self,
+        }
+    }
 }
 
 impl Add<Duration> for Time {

@@ -16,7 +16,7 @@ use crate::sip::message::{HeaderId, Message, Method};
 use crate::sip::plan::{Credentials, TrunkIx};
 use crate::sip::proxy::{Cx, Itself};
 use crate::sip::time::Time;
-use crate::sip::timer::TimerId;
+use crate::sip::timer::{TimerId, WAITS_END};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
@@ -355,7 +355,7 @@ impl Leg {
         self.session = None;
         self.sent = None;
         self.received = None;
-        self.state = State::Ended { until: cx.now + cx.plan.timings.t1 * 64 };
+        self.state = State::Ended { until: (cx.now + cx.plan.timings.t1 * 64).rounded_up(WAITS_END) };
         if let Some(by) = by {
             self.tell(desk, LegEvent::Ended { leg: self.id, by, message });
         }

@@ -49,7 +49,16 @@ pub enum Timer {
     Cancelled,
 }
 
+/// What only waits ends at whole multiples of this: nobody notices that it is later, and the ends of
+/// many calls cost one wake-up together.
+pub const WAITS_END: Duration = Duration::from_millis(100);
+
 impl Timer {
+    /// Whether the timer does nothing but keep a state for what may still be repeated.
+    pub const fn only_waits(self) -> bool {
+        matches!(self, Timer::D | Timer::I | Timer::J | Timer::K | Timer::L | Timer::M)
+    }
+
     /// How long the timer runs; for those that repeat, `nth` counts the times it has fired.
     /// `reliable` is whether the transport retransmits by itself (C-075).
     pub fn after(self, nth: u8, timings: &Timings, reliable: bool) -> Duration {

@@ -5,5 +5,5 @@
 mod kind;
 mod wheel;
 
-pub use kind::Timer;
+pub use kind::{Timer, WAITS_END};
 pub use wheel::{TICK, TimerId, Wheel};

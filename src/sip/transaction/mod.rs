@@ -41,7 +41,7 @@ use crate::shard::counters::{Counters, Dir, RetransmissionKind, TransactionKind}
 use crate::sip::plan::Timings;
 use crate::sip::pool::Pool;
 use crate::sip::time::Time;
-use crate::sip::timer::{TimerId, Wheel};
+use crate::sip::timer::{TimerId, WAITS_END, Wheel};
 use calling::{Client, Outgoing};
 use hashbrown::HashTable;
 use key::Keyring;
@@ -298,7 +298,10 @@ impl Alarm {
             }
             Action::Until(timer) => {
                 *reset = Reset { touched: true, again: None };
-                self.end = now + timer.after(0, timings, reliable);
+                let span = timer.after(0, timings, reliable);
+                // On streams there is nothing to wait for.
+                let waits = timer.only_waits() && !span.is_zero();
+                self.end = if waits { (now + span).rounded_up(WAITS_END) } else { now + span };
             }
             Action::Still => {
                 *reset = Reset { touched: true, again: None };

@@ -579,3 +579,26 @@ proptest! {
         fuzz::transaction(&data);
     }
 }
+
+/// What only waits for repetitions ends at whole tenths of a second, so that many end at one wake-up.
+#[test]
+fn what_only_waits_ends_together() {
+    let mut bench = Bench::new();
+    let begin = bench.now;
+    for n in 0..30 {
+        let id = new(bench.receive(&request("BYE", &format!("z9hG4bK{n}")), Transport::Udp));
+        bench.respond(id, 200);
+        bench.wait(Duration::from_millis(7));
+    }
+    let mut wakes = 0;
+    while let Some(at) = bench.table.next_deadline() {
+        bench.now = at;
+        wakes += usize::from(bench.table.expire(at, &mut bench.fx));
+        while bench.table.expire(at, &mut bench.fx) {}
+        let after = at.since(begin);
+        assert!(bench.table.len() == 30 || after >= Duration::from_secs(32), "{after:?}");
+    }
+    assert!(wakes <= 4, "{wakes} wake-ups for what ended within 210 ms");
+    assert!(bench.now.since(begin) <= Duration::from_millis(32_310));
+    bench.assert_empty();
+}
