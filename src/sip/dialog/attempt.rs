@@ -78,7 +78,7 @@ impl Leg {
                 Next::Wait => {
                     calling.progress = Progress::Locating;
                     calling.patience.get_or_insert(cx.now + DNS_PATIENCE);
-                    desk.resolving.push(self.id);
+                    self.await_dns(desk);
                     return self.put_calling(calling);
                 }
             }

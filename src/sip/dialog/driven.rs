@@ -147,7 +147,10 @@ impl Legs {
     /// DNS has answered something.
     pub fn resolved(&mut self, cx: &mut Cx<'_>) {
         for id in std::mem::take(&mut self.desk.resolving) {
-            self.with(cx, id, |leg, cx, desk| leg.advance(cx, desk));
+            self.with(cx, id, |leg, cx, desk| {
+                leg.resolving = false;
+                leg.advance(cx, desk);
+            });
         }
     }
 

@@ -221,7 +221,7 @@ impl Leg {
                 }
                 Next::Nowhere => return false,
                 Next::Wait => {
-                    desk.resolving.push(self.id);
+                    self.await_dns(desk);
                     if let Some(request) = self.requests.get_mut(at)
                         && stage == Stage::Queued
                     {

@@ -113,6 +113,8 @@ pub(super) struct Leg {
     pub(super) secure: bool,
     /// Whether our INVITE asked for an offer (C-174).
     pub(super) offerless: bool,
+    /// Whether it stands among those that wait for DNS.
+    pub(super) resolving: bool,
     pub(super) trunk: Option<TrunkIx>,
     pub(super) credentials: Option<Arc<Credentials>>,
     pub(super) nonces: crate::sip::auth::NonceCounts,
@@ -182,6 +184,7 @@ impl Leg {
             pinned: false,
             secure: false,
             offerless: false,
+            resolving: false,
             trunk: None,
             credentials: None,
             nonces: crate::sip::auth::NonceCounts::default(),
@@ -262,6 +265,14 @@ impl Leg {
     pub(super) fn tell(&self, desk: &mut Desk, event: LegEvent) {
         if !self.silent {
             desk.events.push_back(event);
+        }
+    }
+
+    /// Looks again when DNS has answered: one entry, however much of the leg's waits (C-127).
+    pub(super) fn await_dns(&mut self, desk: &mut Desk) {
+        if !self.resolving {
+            self.resolving = true;
+            desk.resolving.push(self.id);
         }
     }
 

@@ -392,6 +392,7 @@ impl Legs {
         }
         let mut leg = self.table.remove(leg.slot)?;
         leg.disarm(cx);
+        leg.resolving = false;
         leg.surplus.clear();
         self.unlist(&leg);
         Some(MovedLeg { leg })

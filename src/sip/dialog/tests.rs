@@ -4,6 +4,7 @@ mod answers;
 mod calls;
 mod forks;
 mod glare;
+mod names;
 mod reliable;
 mod reoffers;
 mod routing;

@@ -175,8 +175,8 @@ impl Leg {
                 Next::Found(places) => places.into_iter().next(),
                 Next::Nowhere => Some(self.flow.clone()),
                 Next::Wait => {
-                    desk.resolving.push(self.id);
-                    None
+                    self.await_dns(desk);
+                    continue;
                 }
             };
             let Some(place) = place else { continue };
