@@ -252,6 +252,8 @@ impl Leg {
             cx.counters.failover(Some(trunk), reason);
         }
         calling.client = None;
+        calling.forget_challenges();
+        self.credentials = None;
         self.next_attempt(calling, cx, desk);
     }
 

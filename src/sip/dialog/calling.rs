@@ -125,6 +125,13 @@ impl Calling {
         self.progress = self.progress.max(progress);
     }
 
+    /// What one server has asked for and was told is not the next one's (RFC 3261 §22.3, C-200).
+    pub(super) fn forget_challenges(&mut self) {
+        self.authorization.clear();
+        self.challenges.clear();
+        self.corrections = 0;
+    }
+
     pub(super) fn trunk(&self) -> Option<TrunkIx> {
         self.candidate.map(|candidate| candidate.trunk)
     }

@@ -4,7 +4,8 @@ use crate::sip::dialog::testing::*;
 use crate::sip::dialog::*;
 use crate::sip::flow::Transport;
 use crate::sip::message::{HeaderId, Method};
-use crate::sip::plan::{Secret, SessionTimer};
+use crate::sip::plan::{Secret, SessionTimer, TrunkIx};
+use crate::sip::proxy::target::Candidate;
 use std::time::Duration;
 
 const CHALLENGE: &str = "Proxy-Authenticate: Digest realm=\"biloxi\", nonce=\"n1\", qop=\"auth\", \
@@ -66,6 +67,76 @@ fn refused_credentials() {
     bench.reply(&third, 407, "x", CHALLENGE, "");
     assert_eq!(bench.starts().len(), 1, "the ACK only");
     assert_eq!(bench.events(), ["rejected 407", "gone"]);
+    bench.end();
+}
+
+/// [C-122] [C-200] [T-040] Another server's challenge is not the refusal of what the first was told: it is
+/// answered, and nothing that the first was told goes there before (RFC 3261 §22.3).
+#[test]
+fn another_server_challenges_anew() {
+    for silent in [false, true] {
+        let mut bench = Bench::new();
+        let leg = bench.invite(with_credentials());
+        let first = bench.next();
+        bench.reply(&first, 407, "x", CHALLENGE, "");
+        bench.next();
+        let second = bench.next();
+        if silent {
+            bench.pass_ms(3_100);
+            bench.sent.retain(|sent| sent.to != second.to);
+        } else {
+            bench.reply(&second, 503, "x", "", "");
+            bench.next();
+        }
+        let third = bench.next();
+        assert_eq!(third.start(), "INVITE sip:100@10.0.0.2");
+        assert_eq!(third.header(HeaderId::ProxyAuthorization), "");
+        bench.reply(&third, 407, "y", &CHALLENGE.replace("n1", "n9"), "");
+        bench.next();
+        let fourth = bench.next();
+        assert_eq!(fourth.to, third.to);
+        let answer = fourth.header(HeaderId::ProxyAuthorization);
+        assert!(answer.contains("nonce=\"n9\"") && answer.contains("nc=00000001"), "{answer}");
+        bench.reply(&fourth, 200, "bob", CONTACT, OTHER_SDP);
+        assert_eq!(bench.events(), ["answered by 0"]);
+        bench.with(|legs, cx| legs.bye(cx, leg, &Vec::new()));
+        bench.end();
+    }
+}
+
+/// [C-200] [C-122] The credentials of one trunk are not for the next.
+#[test]
+fn each_trunk_its_own_credentials() {
+    let of = |user: &str| {
+        Some(Arc::new(Credentials { user: user.into(), secret: Secret::Password("zanzibar".into()) }))
+    };
+    let mut plan = Bench::new().plan;
+    plan.trunks[0].owned.credentials = of("first");
+    plan.trunks[1].owned.credentials = of("second");
+    let mut bench = Bench::with_plan(plan);
+    let candidate = |trunk| Candidate { trunk: TrunkIx(trunk), target: 0, group: 0 };
+    let way = Way::Trunks([candidate(0), candidate(1)].into_iter().collect());
+    let leg = bench.invite(Outgoing { way, ..Bench::outgoing() });
+    let first = bench.next();
+    bench.reply(&first, 407, "x", CHALLENGE, "");
+    bench.next();
+    let second = bench.next();
+    assert!(second.header(HeaderId::ProxyAuthorization).contains("username=\"first\""));
+    bench.reply(&second, 503, "x", "", "");
+    bench.next();
+    let third = bench.next();
+    assert_eq!(
+        (third.start().as_str(), third.header(HeaderId::ProxyAuthorization)),
+        ("INVITE sip:100@10.0.1.1", String::new())
+    );
+    bench.reply(&third, 200, "bob", CONTACT, OTHER_SDP);
+    bench.with(|legs, cx| legs.ack(cx, leg, None));
+    bench.next();
+    bench.with(|legs, cx| legs.bye(cx, leg, &Vec::new()));
+    let bye = bench.next();
+    bench.reply(&bye, 407, "", CHALLENGE, "");
+    assert!(bench.next().header(HeaderId::ProxyAuthorization).contains("username=\"second\""));
+    bench.events();
     bench.end();
 }
 
