@@ -34,8 +34,10 @@ impl Shard {
     }
 
     fn request(&mut self, now: Time, flow: &Flow, message: &Message, ready: &Ready<'_>, out: &mut Outbox) {
-        // Without a call of our own, a proxied message pays nothing for there being such.
-        if !self.calls.is_empty() && self.owned(now, flow, message, ready, out) {
+        // Without a call of our own, a proxied message pays nothing for there being such; but a CANCEL may be for
+        // one that is over.
+        let concerned = !self.calls.is_empty() || message.method() == Method::Cancel;
+        if concerned && self.owned(now, flow, message, ready, out) {
             return;
         }
         if message.method() == Method::Register && !self.plan.calls.clients.is_empty() {
@@ -91,13 +93,15 @@ impl Shard {
             && matches!(message.method(), Method::Invite | Method::Ack | Method::Cancel)
         {
             let reply = crate::sip::proxy::reply_flow(flow, &ready.via);
-            let received = self.transactions.receive_request(now, message, ready, &reply, &mut self.fx);
-            if let Received::New(server) = received
-                && message.method() == Method::Cancel
-            {
-                self.with_calls(now, out, |calls, cx| calls.cancel_in(cx, server, invite, message, flow));
+            match self.transactions.receive_request(now, message, ready, &reply, &mut self.fx) {
+                Received::New(server) if message.method() == Method::Cancel => {
+                    self.with_calls(now, out, |calls, cx| calls.cancel_in(cx, server, invite, message, flow));
+                    return true;
+                }
+                // RFC 6026 §7.1: to a 2xx it is the user's, also where it repeats the INVITE's branch.
+                Received::Ack2xx if self.calls.owns(message, ready) => {}
+                Received::New(_) | Received::Absorbed | Received::Ack2xx | Received::Full => return true,
             }
-            return true;
         }
         if let Some(shard) = self.calls.redirect(ready.call_id) {
             // What this shard has answered it goes on answering; the rest follows the call, in order.

@@ -126,6 +126,55 @@ fn talking(stage: &mut Stage) -> (String, String) {
     (tag, contact)
 }
 
+/// [C-141] [C-070] An ACK to a 2xx that repeats the INVITE's branch is the user's like any other (RFC 6026
+/// §7.1): the answer is sent no more, and the call lives.
+#[test]
+fn an_ack_with_the_branch_of_its_invite() {
+    let mut stage = Stage::with(own);
+    let invited = requests(&stage.receive(ALICE, &with_sdp(&invite())), "INVITE")[0].text.clone();
+    let contact = "Contact: <sip:bob@10.0.1.1:5060>\n";
+    let sent = stage.receive(BOB, &with_sdp(&response(&invited, "200 OK", ";tag=bt", contact)));
+    let answer = sent.iter().find(|s| s.text.starts_with("SIP/2.0 200")).expect("an answer").text.clone();
+    let tag = header(&answer, "To")[0].split(";tag=").nth(1).expect("a tag").to_owned();
+    let uri = header(&answer, "Contact")[0].trim_matches(['<', '>']).to_owned();
+    let ack = request("ACK", &uri, "", &format!(";tag={tag}"), 1).replace("aACK1", "aINVITE1");
+    for _ in 0..2 {
+        assert!(stage.receive(ALICE, &ack).is_empty());
+    }
+    let sent = stage.pass(Duration::from_secs(40));
+    assert!(sent.is_empty(), "{}", sent[0].text);
+    let info = request("INFO", &uri, "", &format!(";tag={tag}"), 2);
+    assert_eq!(requests(&stage.receive(ALICE, &info), "INFO").len(), 1, "the call is up");
+    // One of nobody's dialog has no effect.
+    let strange = ack.replace(&tag, "0123456789abcdef");
+    assert!(stage.receive(ALICE, &strange).is_empty());
+}
+
+/// [C-083] A CANCEL that crosses the refusal of its INVITE is answered, with that one's tag; also when another
+/// call is there by then.
+#[test]
+fn a_cancel_crosses_a_refusal() {
+    for another in [false, true] {
+        let mut stage = Stage::with(own);
+        let invited = requests(&stage.receive(ALICE, &with_sdp(&invite())), "INVITE")[0].text.clone();
+        let sent = stage.receive(BOB, &response(&invited, "486 Busy Here", ";tag=bt", ""));
+        let refusal =
+            sent.iter().find(|s| s.text.starts_with("SIP/2.0 486")).expect("a refusal").text.clone();
+        if another {
+            let other = with_sdp(&invite()).replace("c1@", "c2@").replace("aINVITE1", "other");
+            assert_eq!(requests(&stage.receive(ALICE, &other), "INVITE").len(), 1);
+        }
+        let cancel = request("CANCEL", "sip:1000@127.0.0.1:5060", "", "", 1);
+        let cancel = cancel.replace("aCANCEL1", "aINVITE1");
+        let sent = stage.receive(ALICE, &cancel);
+        assert_eq!((status(&sent), sent.len()), (Some("200"), 1));
+        assert_eq!(header(&sent[0].text, "To"), header(&refusal, "To"));
+        assert_eq!(stage.receive(ALICE, &cancel).len(), 1, "and again");
+        stage.pass(Duration::from_secs(400));
+        assert_eq!(stage.shard.remains(), 0);
+    }
+}
+
 /// Alpha's transfers are performed here; what it may call is said by three routes.
 fn rules(plan: &mut Plan) {
     plan.trunks[0].refer = ReferMode::Terminate;

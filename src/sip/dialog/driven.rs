@@ -7,7 +7,8 @@ use super::outgoing::Headers;
 use super::{LegId, Legs, OWNER, write};
 use crate::shard::{Dir, Output, SendTag};
 use crate::sip::flow::Flow;
-use crate::sip::message::{Message, Method, Ready};
+use crate::sip::message::write::{Builder, response_head};
+use crate::sip::message::{HeaderId, Message, Method, Ready};
 use crate::sip::proxy::{Cx, reply_flow};
 use crate::sip::transaction::{ClientId, Received, ServerId};
 use std::net::SocketAddr;
@@ -65,12 +66,13 @@ impl Legs {
         flow: &Flow,
     ) {
         let Some(slot) = cx.transactions.server_owner(invite).and_then(super::table::slot_of) else { return };
-        let Some(id) = self.table.get(slot).map(|leg| leg.id) else {
-            // The leg is gone, its INVITE answered: the transaction still knows of it.
-            cx.transactions.forget_server(cancel, cx.fx);
-            return;
-        };
         let source = flow.remote;
+        let call_id = message.header(HeaderId::CallId).unwrap_or_default();
+        // Its place may be another's by now.
+        let leg = self.table.get(slot).filter(|leg| *leg.call_id == *call_id);
+        let Some(id) = leg.map(|leg| leg.id) else {
+            return self.cancelled_late(cx, cancel, invite, message, source);
+        };
         self.with(cx, id, |leg, cx, desk| {
             leg.answer_request(cx, desk, cancel, message, source, Fork(0), 200, &[]);
             // A re-INVITE's CANCEL changes nothing: its answer is on its way (§9.2).
@@ -78,6 +80,25 @@ impl Legs {
                 leg.cancelled(cx, desk, message);
             }
         });
+    }
+
+    /// The INVITE is refused and its leg gone: its transaction still knows the tag (C-083).
+    fn cancelled_late(
+        &mut self,
+        cx: &mut Cx<'_>,
+        cancel: ServerId,
+        invite: ServerId,
+        message: &Message,
+        source: SocketAddr,
+    ) {
+        let last = cx.transactions.last_response(invite).cloned();
+        let last = last.and_then(|bytes| Message::parse(bytes, &cx.plan.limits).ok());
+        let tag = last.as_ref().and_then(|last| last.to().ok()?.tag());
+        let mut bytes = Vec::with_capacity(512);
+        response_head(&mut bytes, message, Some(source), 200, "", tag);
+        Builder::resume(&mut bytes).finish();
+        cx.counters.response(Dir::Out, Method::Cancel, 200, None);
+        cx.transactions.respond(cx.now, cancel, 200, bytes.into(), cx.fx);
     }
 
     /// A response to a request of a leg's.

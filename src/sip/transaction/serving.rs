@@ -156,6 +156,11 @@ impl Transactions {
         }
     }
 
+    /// The user's last response, while it may have to be sent again.
+    pub fn last_response(&self, id: ServerId) -> Option<&Bytes> {
+        self.server(id).map(|server| &server.held).filter(|held| held.starts_with(b"SIP/"))
+    }
+
     /// What the user knows a transaction by; it stands in [`Effect::ServerEnded`].
     pub fn set_server_owner(&mut self, id: ServerId, owner: u32) {
         if let Some(server) = self.servers.get_mut(id.slot)
