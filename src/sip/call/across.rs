@@ -62,6 +62,9 @@ impl Calls {
         if negotiates && self.party(other).is_some_and(|party| party.join.is_some()) {
             return self.respond(cx, sid, asked, 491, &Headers::new(), None);
         }
+        if negotiates {
+            self.gives_way(cx, sid);
+        }
         let updates = self.facts(other).is_some_and(|facts| facts.allows(Method::Update) == Some(true));
         let (name, sent) = match method {
             Method::Invite if session => ("INVITE", Sent::Offer),
@@ -92,6 +95,21 @@ impl Calls {
         if self.send(cx, other, name, headers, body, None, purpose).is_err() {
             let code = if negotiates { 491 } else { 480 };
             self.respond(cx, sid, asked, code, &Headers::new(), None);
+        }
+    }
+
+    /// A party wants its session changed while a change that its other party wants has not reached it: that
+    /// one gives way. Each would wait for the other else, for ever (C-142, C-144).
+    fn gives_way(&mut self, cx: &mut Cx<'_>, sid: CallSid) {
+        let Some(leg) = self.leg_of(sid) else { return };
+        for request in self.legs.unsent(leg) {
+            let Some(Purpose::Across { from, asked, .. }) = self.open.get(&(leg, request)).copied() else {
+                continue;
+            };
+            if self.legs.forgo(cx, leg, request) {
+                self.open.remove(&(leg, request));
+                self.respond(cx, from, asked, 491, &Headers::new(), None);
+            }
         }
     }
 

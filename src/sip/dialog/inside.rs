@@ -49,6 +49,16 @@ pub(super) enum Stage {
     Accepted,
 }
 
+impl Stage {
+    /// Whether the party has the request, and no final answer of the party's says otherwise.
+    pub(super) const fn is_out(self) -> bool {
+        match self {
+            Stage::Sent(_) | Stage::Accepted => true,
+            Stage::Queued | Stage::Locating(_) | Stage::Glare(_) => false,
+        }
+    }
+}
+
 /// A request of ours.
 #[derive(Debug)]
 pub(super) struct Request {
@@ -68,7 +78,7 @@ pub(super) struct Request {
     pub(super) min_se: u32,
     pub(super) cseq: u32,
     pub(super) places: Places,
-    /// When an INVITE without final answer is cancelled.
+    /// When an INVITE without final answer is cancelled, and what waits for its turn has waited enough.
     pub(super) until: Option<Time>,
 }
 
@@ -76,13 +86,18 @@ impl Request {
     pub(super) fn next_deadline(&self) -> Option<Time> {
         match self.stage {
             Stage::Locating(at) | Stage::Glare(at) => Some(at),
-            Stage::Sent(_) => self.until,
-            Stage::Queued | Stage::Accepted => None,
+            Stage::Sent(_) | Stage::Queued => self.until,
+            Stage::Accepted => None,
         }
     }
 
     pub(super) fn offers(&self) -> bool {
         self.body.as_ref().is_some_and(Body::is_session)
+    }
+
+    /// Whether it would change the session: of these there can be one at a time.
+    pub(super) fn negotiates(&self) -> bool {
+        self.method == Method::Invite || self.method == Method::Update && self.offers()
     }
 
     pub(super) fn carrier(&self) -> Option<Carrier> {
@@ -155,6 +170,13 @@ impl Leg {
 
     /// Sends what may go now.
     pub(super) fn send_requests(&mut self, cx: &mut Cx<'_>, desk: &mut Desk) {
+        // What a change of the session waits for ends by itself, unless two wait for each other.
+        let patience = cx.plan.timings.c + cx.plan.timings.t1 * 64;
+        for request in &mut self.requests {
+            if request.stage == Stage::Queued && request.until.is_none() && request.negotiates() {
+                request.until = Some(cx.now + patience);
+            }
+        }
         let mut at = 0;
         while at < self.requests.len() {
             let waits = self.requests.get(at).is_some_and(|request| {
@@ -306,7 +328,8 @@ impl Leg {
                     request.until = None;
                     cx.transactions.cancel_client(now, client, None, cx.fx);
                 }
-                Stage::Glare(_) | Stage::Queued | Stage::Accepted => request.stage = Stage::Queued,
+                Stage::Queued => self.finish(at, cx, desk, 504, None),
+                Stage::Glare(_) | Stage::Accepted => request.stage = Stage::Queued,
             }
         }
         if !self.requests.is_empty() {

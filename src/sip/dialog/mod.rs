@@ -63,6 +63,7 @@ use hashbrown::HashMap;
 use leg::{Birth, Desk, Leg, Pending, State};
 use route_set::Dialog;
 use siphasher::sip::SipHasher13;
+use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -340,6 +341,12 @@ impl Legs {
             leg.advance(cx, desk);
         });
         never
+    }
+
+    /// The requests of the call's that would change the session and have not gone out, or met glare: they wait
+    /// for what the party wants.
+    pub fn unsent(&self, leg: LegId) -> SmallVec<[RequestId; 1]> {
+        self.table.get(leg.slot).filter(|found| found.id == leg).map(|leg| leg.unsent()).unwrap_or_default()
     }
 
     /// Acknowledges the 2xx to a re-INVITE of ours.

@@ -12,6 +12,7 @@ use crate::sip::event::EndedBy;
 use crate::sip::message::{Message, Method};
 use crate::sip::proxy::Cx;
 use crate::sip::transaction::ClientId;
+use smallvec::SmallVec;
 use std::time::Duration;
 
 /// Glare is met so often.
@@ -113,6 +114,7 @@ impl Leg {
             _ => return false,
         }
         request.challenges += 1;
+        request.until = None;
         request.stage = Stage::Queued;
         self.withdraw(at);
         true
@@ -139,6 +141,7 @@ impl Leg {
             _ => return false,
         };
         request.glares += 1;
+        request.until = None;
         request.stage = Stage::Glare(cx.now + wait);
         self.withdraw(at);
         true
@@ -151,7 +154,7 @@ impl Leg {
             return false;
         };
         match self.requests.get_mut(at) {
-            Some(Request { stage: Stage::Queued | Stage::Locating(_) | Stage::Glare(_), .. }) => {
+            Some(request) if !request.stage.is_out() => {
                 self.requests.remove(at);
                 true
             }
@@ -161,6 +164,15 @@ impl Leg {
             }
             None => false,
         }
+    }
+
+    /// What the call wants changed and the party has not heard of, or has refused for now.
+    pub(super) fn unsent(&self) -> SmallVec<[RequestId; 1]> {
+        let waits = |request: &Request| match request.purpose {
+            Purpose::Call(id) => (request.negotiates() && !request.stage.is_out()).then_some(id),
+            Purpose::Refresh | Purpose::Prack | Purpose::Bye => None,
+        };
+        self.requests.iter().filter_map(waits).collect()
     }
 
     /// The offer a request made is as if it had not been made.

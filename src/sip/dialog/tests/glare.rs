@@ -56,6 +56,24 @@ fn theirs_twice() {
     bench.end();
 }
 
+/// [C-088] What would change the session does not wait for ever for a request of the party's that nobody
+/// answers.
+#[test]
+fn patience() {
+    let mut bench = Bench::new();
+    let (leg, tag) = bench.incoming_up();
+    bench.receive(PEER, &request_text("INVITE", 2, &tag, "", OTHER_SDP));
+    let body = Some(Body::sdp(OTHER_SDP.as_bytes()));
+    bench.with(|legs, cx| legs.request(cx, leg, "INVITE", Vec::new(), body, None)).expect("taken");
+    bench.pass_ms(200_000);
+    assert_eq!(bench.events(), ["asked INVITE"]);
+    bench.pass_ms(60_000);
+    assert_eq!(bench.events(), ["responded 504"]);
+    assert!(!bench.sent.iter().any(|sent| sent.message.is_request()));
+    bench.receive(PEER, &request_text("BYE", 5, &tag, "", ""));
+    bench.end();
+}
+
 /// [C-144] On 491 the re-INVITE goes again: after 2.1 to 4 s for the owner of the Call-ID, within 2 s
 /// for the other; three times, then the call hears of it.
 #[test]
