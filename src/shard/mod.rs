@@ -169,6 +169,8 @@ impl Shard {
             }
             PeerMessage::Claim { .. }
             | PeerMessage::Moved { .. }
+            | PeerMessage::Rings { .. }
+            | PeerMessage::Unwanted { .. }
             | PeerMessage::Named { .. }
             | PeerMessage::Forget { .. } => {
                 self.with_calls(now, out, |calls, cx| calls.peer(cx, message));

@@ -4,8 +4,8 @@
 //! `io` carries these over the same rings as handed-over messages, in order.
 
 use crate::shard::owner::{HashKey, owner_of};
-use crate::sip::call::{MovedCall, Who};
-use crate::sip::event::ReferSid;
+use crate::sip::call::{Claimant, MovedCall, Who};
+use crate::sip::event::{CallSid, ReferSid};
 use crate::sip::flow::Flow;
 use crate::sip::refer::replaces::Named;
 use crate::sip::registrar::Contact;
@@ -79,6 +79,31 @@ pub enum PeerMessage {
         local_tag: Bytes,
         /// The tag on the party's side.
         remote_tag: Bytes,
+        /// Who wants it for a transfer.
+        claimant: Option<Box<Claimant>>,
+    },
+    /// The call that was claimed for a transfer still rings: who is called for it is called for the transfer's
+    /// survivor now, goes there with [`PeerMessage::Moved`] on answering, and this is how far it is.
+    Rings {
+        /// Who tells.
+        from: u16,
+        /// The claim's.
+        ticket: u64,
+        /// For whom.
+        survivor: CallSid,
+        /// The call that was claimed.
+        consultation: CallSid,
+        /// It rings, it has failed, or cannot be had.
+        code: u16,
+    },
+    /// The transfer is over, and has no use any more for who rings, nor for the call that was claimed for it.
+    Unwanted {
+        /// For whom it rang.
+        survivor: CallSid,
+        /// The call that was claimed.
+        consultation: CallSid,
+        /// How the transfer failed.
+        code: Option<u16>,
     },
     /// A REFER from this peer has named a dialog that belongs to the other shard: should it be a leg of the
     /// same peer's, it may be replaced.

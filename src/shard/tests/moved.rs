@@ -171,3 +171,136 @@ fn a_call_that_comes_back_takes_the_place_that_was_meant() {
     let [asked] = &requests(&sent, "INVITE")[..] else { panic!("one INVITE: {:?}", status(&sent)) };
     assert_eq!(header(&asked.text, "Call-ID"), header(&consulted, "Call-ID"));
 }
+
+/// Two calls of Alice's, one up on the first shard, one that rings on the second, and her REFER that names it:
+/// the INVITEs as their callees got them, and what the REFER has brought.
+fn ringing_elsewhere(shards: &mut [Stage; 2], target: &str) -> (String, String, Vec<Sent>) {
+    let first = call_id(0, "a");
+    let (bobs, ours, uri) = up(shards, 0, &first);
+    let (invited, named) = rings(shards);
+    let to = format!("Refer-To: <sip:1001@{target}?{named}>\n");
+    let refer = request("REFER", &uri, &to, &format!(";tag={ours}"), 2);
+    let sent = receives(shards, 0, ALICE, &refer.replace("c1@10.0.0.5", &first));
+    (bobs, invited, sent)
+}
+
+/// Alice calls on the second shard, and it rings: the INVITE as it arrived, and the Replaces that names her leg.
+fn rings(shards: &mut [Stage; 2]) -> (String, String) {
+    let sent = receives(shards, 1, ALICE, &consult(&with_sdp(&invite())));
+    let invited = requests(&sent, "INVITE")[0].text.clone();
+    let ringing = response(&invited, "180 Ringing", ";tag=ct", "Contact: <sip:carol@10.0.1.1:5060>\n");
+    let sent = receives(shards, 1, BOB, &ringing);
+    let told = sent.iter().find(|s| s.text.starts_with("SIP/2.0 180")).expect("180");
+    let (id, theirs) = (call_id(1, "b"), tag(&told.text, "To"));
+    (invited, format!("Replaces={id}%3Bto-tag%3D{theirs}%3Bfrom-tag%3Dat"))
+}
+
+/// A request of Bob's in the dialog of this INVITE.
+fn bobs_request(method: &str, invited: &str, extra: &str) -> String {
+    let of = |name| header(invited, name)[0];
+    request(method, of("Contact").trim_matches(['<', '>']), extra, "", 2)
+        .replace("\"Alice\" <sip:alice@10.0.0.5>;tag=at", &format!("{};tag=bt", of("To")))
+        .replace("To: <sip:1000@example.com>", &format!("To: {}", of("From")))
+        .replace("c1@10.0.0.5", of("Call-ID"))
+        .replace("z9hG4bKa", "z9hG4bKb")
+}
+
+/// Alice's message in her second call.
+fn consult(text: &str) -> String {
+    let id = call_id(1, "b");
+    text.replace("c1@10.0.0.5", &id).replace("z9hG4bKa", &format!("z9hG4bK{id}"))
+}
+
+fn terminate(plan: &mut Plan) {
+    own(plan);
+    plan.trunks[0].refer = ReferMode::Terminate;
+}
+
+/// Answers the NOTIFYs among those, and what comes of that; the last one's status line.
+fn heard(shards: &mut [Stage; 2], mut sent: Vec<Sent>) -> String {
+    let mut last = String::new();
+    loop {
+        shards.iter_mut().for_each(|stage| stage.now += Duration::from_secs(2));
+        let Some(notify) = requests(&sent, "NOTIFY").first().map(|notify| notify.text.clone()) else {
+            sent = shards[0].pass(Duration::from_millis(10));
+            if requests(&sent, "NOTIFY").is_empty() {
+                return last;
+            }
+            continue;
+        };
+        last = notify.lines().rfind(|line| line.starts_with("SIP/2.0 ")).unwrap_or_default().to_owned();
+        sent = receives(shards, 0, ALICE, &response(&notify, "200 OK", "", ""));
+    }
+}
+
+/// A consultation that still rings, on another shard: who rings for it becomes the target, though
+/// the referrer hangs it up at once, and goes to the survivor on answering; nobody is called anew, wherever
+/// the Refer-To leads.
+#[test]
+fn a_ringing_consultation_elsewhere() {
+    for target in ["127.0.0.1", "pbx.example"] {
+        let mut shards = pair_with(terminate);
+        let (bobs, invited, sent) = ringing_elsewhere(&mut shards, target);
+        assert!(sent.iter().any(|s| s.text.starts_with("SIP/2.0 202")), "{:?}", status(&sent));
+        assert!(requests(&sent, "INVITE").is_empty());
+        assert_eq!(heard(&mut shards, sent), "SIP/2.0 180 Ringing");
+
+        let cancel =
+            consult(&request("CANCEL", "sip:1000@127.0.0.1:5060", "", "", 1)).replace("CANCEL1", "INVITE1");
+        let sent = receives(&mut shards, 1, ALICE, &cancel);
+        assert!(sent.iter().any(|s| s.text.starts_with("SIP/2.0 487")));
+        assert!(requests(&sent, "CANCEL").is_empty());
+
+        let contact = "Contact: <sip:carol@10.0.1.1:5060>\n";
+        let ok = with_sdp(&response(&invited, "200 OK", ";tag=ct", contact));
+        let sent = receives(&mut shards, 1, BOB, &ok);
+        assert_eq!(requests(&sent, "ACK").len(), 1);
+        let [asked] = &requests(&sent, "INVITE")[..] else { panic!("one re-INVITE") };
+        assert_eq!(header(&asked.text, "Call-ID"), header(&invited, "Call-ID"));
+        let offers = with_sdp(&response(&asked.text, "200 OK", "", contact));
+        let sent = receives(&mut shards, 1, BOB, &offers);
+        let [told] = &requests(&sent, "INVITE")[..] else { panic!("one re-INVITE") };
+        assert_eq!(header(&told.text, "Call-ID"), header(&bobs, "Call-ID"));
+        let agrees = with_sdp(&response(&told.text, "200 OK", "", "Contact: <sip:bob@10.0.1.1:5060>\n"));
+        let sent = receives(&mut shards, 0, BOB, &agrees);
+        assert_eq!(requests(&sent, "ACK").len(), 2, "they talk");
+        assert_eq!(heard(&mut shards, sent), "SIP/2.0 200 OK");
+    }
+}
+
+/// [R-057] [R-089] [C-088] It comes to nothing: the referrer hears why, in its own INVITE, too. Who has no part
+/// in the consultation cannot have it.
+#[test]
+fn a_ringing_consultation_elsewhere_that_fails() {
+    let mut shards = pair_with(terminate);
+    let (_, invited, sent) = ringing_elsewhere(&mut shards, "127.0.0.1");
+    heard(&mut shards, sent);
+    let sent = receives(&mut shards, 1, BOB, &response(&invited, "486 Busy Here", ";tag=ct", ""));
+    let busy = sent.iter().find(|s| s.text.starts_with("SIP/2.0 486")).expect("its answer");
+    assert_eq!(header(&busy.text, "Call-ID"), [call_id(1, "b")]);
+    assert_eq!(heard(&mut shards, sent), "SIP/2.0 486 Busy Here");
+    for stage in &mut shards {
+        assert_eq!(stage.shard.calls.redirect(header(&invited, "Call-ID")[0].as_bytes()), None);
+    }
+
+    let mut shards = pair_with(|plan| {
+        terminate(plan);
+        plan.trunks[1].refer = ReferMode::Terminate;
+    });
+    let (bobs, _, _) = up(&mut shards, 0, &call_id(0, "a"));
+    let (_, named) = rings(&mut shards);
+    let refer = bobs_request("REFER", &bobs, &format!("Refer-To: <sip:1001@127.0.0.1?{named}>\n"));
+    assert_eq!(status(&receives(&mut shards, 0, BOB, &refer)), Some("403"), "it is Alice's");
+}
+
+/// The referrer's call ends while they ring: they are called off there.
+#[test]
+fn a_ringing_consultation_elsewhere_is_called_off() {
+    let mut shards = pair_with(terminate);
+    let (bobs, invited, sent) = ringing_elsewhere(&mut shards, "127.0.0.1");
+    heard(&mut shards, sent);
+    let bye = bobs_request("BYE", &bobs, "");
+    let sent = receives(&mut shards, 0, BOB, &bye);
+    let [cancel] = &requests(&sent, "CANCEL")[..] else { panic!("one CANCEL: {:?}", status(&sent)) };
+    assert_eq!(header(&cancel.text, "Call-ID"), header(&invited, "Call-ID"));
+}

@@ -86,6 +86,15 @@ pub(super) enum DialFor {
     },
     /// A transfer: it hears what comes of it, and joins.
     Transfer(TransferId),
+    /// A transfer on another shard, which has claimed them by this ticket: who answers goes there.
+    Afar {
+        /// The shard.
+        to: u16,
+        /// The claim's.
+        ticket: u64,
+        /// Whom they were called for before.
+        consultation: CallSid,
+    },
 }
 
 /// What a transfer hears of the target that it has called.
@@ -200,6 +209,9 @@ impl Calls {
         }
         match why {
             DialFor::Transfer(transfer) => self.on_dial(cx, transfer, DialNews::Progress { code }),
+            DialFor::Afar { to, ticket, consultation } => {
+                self.tell_afar(cx, to, ticket, parent, consultation, code);
+            }
             DialFor::Route | DialFor::Order { join: true } => {
                 let Some(leg) = self.leg_of(parent).filter(|_| self.phase(parent) == Phase::Offered) else {
                     return;
@@ -285,6 +297,10 @@ impl Calls {
                 self.dials.remove(&parent);
                 return self.on_dial(cx, transfer, DialNews::Answered { target: sid, start });
             }
+            DialFor::Afar { to, ticket, .. } => {
+                self.dials.remove(&parent);
+                return self.answered_for_afar(cx, to, ticket, sid, &start);
+            }
         }
         match self.phase(parent) {
             Phase::Offered => {
@@ -334,6 +350,9 @@ impl Calls {
                 self.tell_dial(cx, parent, dialing.first, None, status_of(code), code);
             }
             DialFor::Transfer(transfer) => self.on_dial(cx, transfer, DialNews::Failed { code }),
+            DialFor::Afar { to, ticket, consultation } => {
+                self.tell_afar(cx, to, ticket, parent, consultation, code);
+            }
         }
     }
 
@@ -428,47 +447,34 @@ impl Calls {
         self.rest_soon(cx, sid);
     }
 
-    /// A ringing leg that was called for one party now rings for another. False when it does
-    /// not ring.
-    pub(super) fn adopt(
-        &mut self,
-        cx: &mut Cx<'_>,
-        child: CallSid,
-        survivor: CallSid,
-        transfer: TransferId,
-    ) -> bool {
-        if self.phase(child) != Phase::Calling || self.dials.contains_key(&survivor) {
+    /// Those who were called for one party now ring for another: all of them, as whoever picks up is
+    /// whom that party was calling. False when nobody rings.
+    pub(super) fn adopt(&mut self, cx: &mut Cx<'_>, from: CallSid, survivor: CallSid, why: DialFor) -> bool {
+        if self.dials.contains_key(&survivor) || self.ringing_for(from).is_none() {
             return false;
         }
-        let Some(parent) = self.party(child).and_then(|party| party.parent) else { return false };
-        let Some(dialing) = self.dials.get_mut(&parent) else { return false };
-        dialing.children.retain(|one| *one != child);
-        let (why, first, offerless) = (dialing.why, dialing.first, dialing.offerless);
-        let bereft = dialing.children.is_empty();
-        if bereft {
-            self.dials.remove(&parent);
+        let Some(mut dialing) = self.dials.remove(&from) else { return false };
+        for child in &dialing.children {
+            if let Some(party) = self.party_mut(*child) {
+                party.parent = Some(survivor);
+            }
         }
-        if let Some(party) = self.party_mut(child) {
-            party.parent = Some(survivor);
-        }
-        let dialing = Dialing {
-            why: DialFor::Transfer(transfer),
-            first: child,
-            children: SmallVec::from_slice(&[child]),
-            winner: None,
-            offerless,
-            forks: SmallVec::new(),
-            best: None,
-            limit: None,
-        };
+        let (was, first) = (dialing.why, dialing.first);
+        dialing.why = why;
+        dialing.forks.clear();
+        dialing.limit = None;
         self.dials.insert(survivor, dialing);
-        if let DialFor::Order { .. } = why
-            && bereft
-        {
+        if let DialFor::Order { .. } = was {
             // Nobody rings for it any more: as if who was called had been called off.
-            self.tell_dial(cx, parent, first, None, CallStatus::Canceled, 487);
+            self.tell_dial(cx, from, first, None, CallStatus::Canceled, 487);
         }
         true
+    }
+
+    /// The first leg that rings for an unanswered one.
+    pub(super) fn ringing_for(&self, sid: CallSid) -> Option<CallSid> {
+        let dialing = self.dials.get(&sid)?;
+        dialing.children.iter().copied().find(|child| self.phase(*child) == Phase::Calling)
     }
 
     /// A call must be over after this long.

@@ -37,7 +37,7 @@ mod timers;
 mod transfer;
 
 pub use arrival::Arrival;
-pub use moving::MovedCall;
+pub use moving::{Claimant, MovedCall};
 pub use party::Who;
 
 #[cfg(test)]

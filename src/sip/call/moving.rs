@@ -6,22 +6,26 @@
 
 use super::Calls;
 use super::dial::Dialing;
-use super::party::{Party, Phase};
+use super::ending::End;
+use super::party::{Party, Phase, Who};
 use super::timers::{Timer, TimerKey};
-use super::transfer::TransferId;
+use super::transfer::{Afar, TransferId, give_back};
 use crate::shard::{Output, PeerMessage};
-use crate::sip::dialog::{LegId, MovedLeg};
-use crate::sip::event::CallSid;
+use crate::sip::dialog::{Headers, LegId, MovedLeg};
+use crate::sip::event::{CallSid, EndedBy};
 use crate::sip::proxy::Cx;
 use bytes::Bytes;
 use hashbrown::HashMap;
 use siphasher::sip::SipHasher13;
 use std::hash::BuildHasher;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// How often a claimed call that is not quiet is looked at again, and how many times: 4 s in all.
 const AGAIN: Duration = Duration::from_millis(50);
 const TIMES: u8 = 80;
+/// How many times for a transfer, whose REFER waits for its answer: 1.5 s in all.
+const TIMES_REFERRED: u8 = 30;
 /// How long the one who claims waits.
 const PATIENCE: Duration = Duration::from_secs(6);
 /// Parties that belong together at most.
@@ -34,6 +38,20 @@ pub struct MovedCall {
     dials: Vec<(CallSid, Dialing)>,
     /// The one whose dialog was named.
     wanted: CallSid,
+    /// It is the target of a transfer there, and nobody else's.
+    lent: bool,
+}
+
+/// Who claims a call for a transfer, and for whom: should it still ring, who is called for it rings for this
+/// survivor from then on.
+#[derive(Debug)]
+pub struct Claimant {
+    /// The party to be moved.
+    pub(super) survivor: CallSid,
+    /// The referrer, as far as Baton knows it.
+    pub(super) who: Option<Who>,
+    /// Where it is.
+    pub(super) address: Option<IpAddr>,
 }
 
 /// What is to happen when a claimed call is here.
@@ -54,11 +72,14 @@ pub(super) enum Then {
 
 /// A claim of another shard that waits for its call to become quiet.
 #[derive(Debug)]
-struct Claim {
-    from: u16,
-    ticket: u64,
-    sid: CallSid,
-    times: u8,
+pub(super) struct Claim {
+    pub(super) from: u16,
+    pub(super) ticket: u64,
+    pub(super) sid: CallSid,
+    pub(super) times: u8,
+    pub(super) claimant: Option<Box<Claimant>>,
+    /// It is the target of the claimant's transfer, which has answered.
+    pub(super) lent: bool,
 }
 
 /// Peers choose Call-IDs: their hash has a key.
@@ -124,6 +145,7 @@ impl Calls {
         local_tag: &[u8],
         remote_tag: &[u8],
         then: Then,
+        claimant: Option<Box<Claimant>>,
     ) {
         let ticket = self.fresh();
         let timer = self.wait(cx, PATIENCE, Timer::Asked(ticket));
@@ -136,6 +158,7 @@ impl Calls {
             call_id: copy(call_id),
             local_tag: copy(local_tag),
             remote_tag: copy(remote_tag),
+            claimant,
         };
         cx.out.push(Output::Peer(home, Box::new(claim)));
     }
@@ -145,21 +168,28 @@ impl Calls {
         match message {
             PeerMessage::Command(command) => self.command(cx, *command),
             PeerMessage::Bindings { ticket, contacts } => self.bindings(cx, ticket, contacts),
-            PeerMessage::Claim { from, ticket, call_id, local_tag, remote_tag } => {
+            PeerMessage::Claim { from, ticket, call_id, local_tag, remote_tag, claimant } => {
                 if let Some(shard) = self.redirect(&call_id) {
                     // It went on from here.
-                    let claim = PeerMessage::Claim { from, ticket, call_id, local_tag, remote_tag };
+                    let claim = PeerMessage::Claim { from, ticket, call_id, local_tag, remote_tag, claimant };
                     return cx.out.push(Output::Peer(shard, Box::new(claim)));
                 }
                 match self.find_dialog(&call_id, &local_tag, &remote_tag) {
-                    Some(sid) => self.try_to_move(cx, Claim { from, ticket, sid, times: 0 }),
+                    Some(sid) => {
+                        self.try_to_move(cx, Claim { from, ticket, sid, times: 0, claimant, lent: false })
+                    }
                     None => deny(cx, from, ticket),
                 }
             }
             PeerMessage::Named { who, dialog } => self.named_elsewhere(cx, who, dialog),
             PeerMessage::Moved { ticket, call } => {
+                let lent = call.as_ref().is_some_and(|call| call.lent);
                 let found = call.map(|call| self.moved_in(cx, *call));
-                self.claimed(cx, ticket, found);
+                match found.filter(|_| lent && !self.moving.asked.contains_key(&ticket)) {
+                    // The transfer was over when it answered.
+                    Some(target) => self.end(cx, target, End::bye(EndedBy::Baton, Headers::new())),
+                    None => self.claimed(cx, ticket, found),
+                }
             }
             PeerMessage::Forget { call_ids } => {
                 for call_id in call_ids {
@@ -167,6 +197,23 @@ impl Calls {
                         self.moving.went.remove(&sid);
                     }
                 }
+            }
+            PeerMessage::Rings { from, ticket, survivor, consultation, code } => {
+                let afar = Afar { shard: from, ticket, survivor, consultation };
+                match self.moving.asked.get(&ticket).copied() {
+                    Some((Then::Transfer(transfer), timer)) => {
+                        self.timers.cancel(cx, timer);
+                        self.rings_afar(cx, transfer, afar, code);
+                    }
+                    Some((Then::Replace { .. } | Then::Refer(_), _)) | None => {
+                        if code < 300 {
+                            give_back(cx, &afar, Some(480));
+                        }
+                    }
+                }
+            }
+            PeerMessage::Unwanted { survivor, consultation, code } => {
+                self.unwanted(cx, survivor, consultation, code);
             }
             PeerMessage::Sip { .. } | PeerMessage::Locate { .. } | PeerMessage::Returned(_) => {}
         }
@@ -183,6 +230,17 @@ impl Calls {
         }
     }
 
+    /// What was claimed is not waited for any more.
+    pub(super) fn unclaim(&mut self, ticket: u64) {
+        self.moving.asked.remove(&ticket);
+    }
+
+    /// Those called for a party on another shard who have answered, and are about to go there.
+    pub(super) fn leaving_for(&self, survivor: CallSid) -> Option<CallSid> {
+        let mut lent = self.moving.claims.values().filter(|claim| claim.lent).map(|claim| claim.sid);
+        lent.find(|sid| self.party(*sid).is_some_and(|party| party.parent == Some(survivor)))
+    }
+
     /// A claimed call is looked at again.
     pub(super) fn claim_again(&mut self, cx: &mut Cx<'_>, number: u64) {
         if let Some(claim) = self.moving.claims.remove(&number) {
@@ -190,12 +248,19 @@ impl Calls {
         }
     }
 
-    fn try_to_move(&mut self, cx: &mut Cx<'_>, claim: Claim) {
+    pub(super) fn try_to_move(&mut self, cx: &mut Cx<'_>, claim: Claim) {
+        if let Some(claimant) = &claim.claimant
+            && (!self.phase(claim.sid).is_answered() || claim.times >= TIMES_REFERRED)
+        {
+            return self.lend(cx, &claim, claimant);
+        }
         if self.phase(claim.sid).is_over() || claim.times >= TIMES {
+            self.end_lent(cx, &claim);
             return deny(cx, claim.from, claim.ticket);
         }
         match self.moved_out(cx, claim.sid, claim.from) {
-            Some(call) => {
+            Some(mut call) => {
+                call.lent = claim.lent;
                 let moved = PeerMessage::Moved { ticket: claim.ticket, call: Some(Box::new(call)) };
                 cx.out.push(Output::Peer(claim.from, Box::new(moved)));
             }
@@ -263,7 +328,7 @@ impl Calls {
                 }
             }
         }
-        let mut call = MovedCall { parties: Vec::new(), dials: Vec::new(), wanted };
+        let mut call = MovedCall { parties: Vec::new(), dials: Vec::new(), wanted, lent: false };
         for (sid, leg) in legs {
             if let Some(dialing) = self.dials.remove(&sid) {
                 call.dials.push((sid, dialing));

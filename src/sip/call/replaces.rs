@@ -54,7 +54,7 @@ impl Calls {
             Some(replaced) => self.take_place(cx, sid, replaced),
             None => {
                 let then = Then::Replace { with: sid, early_only: replaces.early_only };
-                self.claim(cx, replaces.call_id, replaces.to_tag, replaces.from_tag, then);
+                self.claim(cx, replaces.call_id, replaces.to_tag, replaces.from_tag, then, None);
             }
         }
         Ok(())

@@ -241,7 +241,14 @@ fn who_is_left_alone_moves() {
     shards[0].at_phone(&bob);
     let bytes = |text: &str| bytes::Bytes::copy_from_slice(text.as_bytes());
     let (call_id, local_tag) = (bytes(&alice.call_id), bytes(&alice.tag()));
-    let claim = PeerMessage::Claim { from: 1, ticket: 1, call_id, local_tag, remote_tag: bytes(alice.name) };
+    let claim = PeerMessage::Claim {
+        from: 1,
+        ticket: 1,
+        call_id,
+        local_tag,
+        remote_tag: bytes(alice.name),
+        claimant: None,
+    };
     shards[0].with(|calls, cx| calls.peer(cx, claim));
     talk(&mut shards);
     assert_eq!(shards[0].calls.redirect(alice.call_id.as_bytes()), Some(1));

@@ -17,7 +17,7 @@ use crate::sip::refer::policy::ReplacesMode;
 use crate::sip::refer::replaces::Named;
 
 /// What a transfer of a dialog that is no more is told.
-const GONE: u16 = 481;
+pub(super) const GONE: u16 = 481;
 
 impl Calls {
     /// What is to be done for a Refer-To with Replaces.
@@ -33,16 +33,20 @@ impl Calls {
         if home == cx.place.index {
             return self.not_here(cx, id);
         }
-        if let Some(role) = self.transfers.substitute(id) {
-            role.claiming = true;
-        }
-        self.claim(cx, &named.call_id, &named.to_tag, &named.from_tag, Then::Transfer(id));
+        let Some(role) = self.transfers.substitute(id) else { return Choice::Wait };
+        role.claiming = true;
+        let (referrer, survivor) = (role.referrer, role.survivor);
+        let claimant = Box::new(self.claimant(referrer, survivor));
+        self.claim(cx, &named.call_id, &named.to_tag, &named.from_tag, Then::Transfer(id), Some(claimant));
         Choice::Wait
     }
 
     /// Another shard has given the call away, or has none such.
     pub(super) fn consultation_found(&mut self, cx: &mut Cx<'_>, id: TransferId, found: Option<CallSid>) {
         let Some(role) = self.transfers.substitute(id) else { return };
+        if role.afar.is_some() {
+            return self.answered_afar(cx, id, found);
+        }
         // An answer that comes after the time for it changes nothing.
         if !std::mem::replace(&mut role.claiming, false) || role.asked.is_none() {
             return;
@@ -66,7 +70,7 @@ impl Calls {
         let Some(role) = self.transfers.substitute(id) else { return Choice::Wait };
         let referrer = role.referrer;
         // both calls must be the same peer's.
-        if !self.same_peer(referrer, consultation) {
+        if !self.claimant(referrer, referrer).has(self, consultation) {
             return Choice::Refuse(Refusal::code(403));
         }
         if consultation == referrer {
@@ -90,7 +94,7 @@ impl Calls {
                 }
             }
             Phase::Offered => match self.ringing_for(consultation) {
-                Some(child) => Deed::Adopt(child),
+                Some(_) => Deed::Adopt(consultation),
                 None => Deed::Fail(GONE),
             },
             // RFC 3891 §3: an early dialog that Baton's own INVITE made is not the referrer's to give.
@@ -110,18 +114,5 @@ impl Calls {
             return Choice::Do(Deed::Fail(GONE));
         }
         self.choose_call(cx, id)
-    }
-
-    /// The leg that rings for an unanswered one.
-    fn ringing_for(&self, sid: CallSid) -> Option<CallSid> {
-        let dialing = self.dials.get(&sid)?;
-        dialing.children.iter().copied().find(|child| self.phase(*child) == Phase::Calling)
-    }
-
-    /// Whether two legs are the same peer's: one trunk, one client, or one address where neither is known.
-    fn same_peer(&self, a: CallSid, b: CallSid) -> bool {
-        let (Some(one), Some(other)) = (self.party(a), self.party(b)) else { return false };
-        let remote = |sid: CallSid| self.facts(sid).map(|facts| facts.flow.remote.ip());
-        one.who() == other.who() && (one.who().is_some() || remote(a) == remote(b))
     }
 }

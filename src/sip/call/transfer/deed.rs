@@ -112,15 +112,22 @@ impl Calls {
         match std::mem::replace(&mut role.deed, Deed::Open) {
             Deed::Open => {}
             Deed::Call(places) => self.call_target(cx, id, places),
-            Deed::Adopt(child) => {
+            Deed::Adopt(consultation) => {
                 self.park(id, survivor);
-                if self.adopt(cx, child, survivor, id) {
+                let child = self.ringing_for(consultation);
+                let adopted = self.adopt(cx, consultation, survivor, DialFor::Transfer(id));
+                if let Some(child) = child.filter(|_| adopted) {
                     self.found(cx, id, child);
                     self.live(cx, id, |life, now| life.on(now, Event::Reported(180)));
                     self.progressed(cx, id, 180);
                 } else {
                     self.failed_with(cx, id, 481, Event::Reported(481));
                 }
+            }
+            Deed::Await => {
+                self.park(id, survivor);
+                self.live(cx, id, |life, now| life.on(now, Event::Reported(180)));
+                self.progressed(cx, id, 180);
             }
             Deed::Join(far) => {
                 self.found(cx, id, far);

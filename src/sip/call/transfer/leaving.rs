@@ -81,6 +81,7 @@ impl Calls {
     pub(super) fn substitute_done(&mut self, cx: &mut Cx<'_>, id: TransferId, success: bool) {
         self.stop_timer(cx, id, Kind::Start);
         let code = self.transfers.get(id).and_then(|t| t.life.notify_code()).unwrap_or(480);
+        self.done_afar(cx, id, (!success).then_some(code));
         let Some(role) = self.transfers.substitute(id) else { return };
         let (survivor, gone, closing) = (role.survivor, role.gone, role.closing);
         let (consultation, target) = (role.consultation, role.target);

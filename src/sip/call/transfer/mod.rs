@@ -7,7 +7,7 @@
 //! | role | file | whose REFER | who calls the target |
 //! |---|---|---|---|
 //! | T | [`transferor`] | an order's | the party it goes to |
-//! | S | [`substitute`], [`deed`], [`attended`], [`notify`], [`leaving`], [`outside`] | a party's | Baton, for the other party |
+//! | S | [`substitute`], [`deed`], [`attended`], [`afar`], [`notify`], [`leaving`], [`outside`] | a party's | Baton, for the other party |
 //! | R | [`relay`] | a party's | the other party |
 //!
 //! What transfers ask of calls comes back under their [`TransferId`]:
@@ -25,6 +25,7 @@
 //! | a leg by its dialog, here or elsewhere | `Calls::find_dialog`, `Calls::claim` | [`Calls::on_claimed`] |
 //! | waiting | `Calls::wait(after, Timer::Transfer(id, kind))` | [`Calls::on_transfer_timer`] |
 
+mod afar;
 mod attended;
 mod deed;
 mod leaving;
@@ -38,6 +39,7 @@ mod transferor;
 #[cfg(test)]
 mod tests;
 
+pub(super) use afar::{Afar, give_back};
 pub(super) use table::{TransferId, Transfers};
 
 use self::table::{Kind, Role};

@@ -50,7 +50,7 @@ impl Calls {
         self.transfers.asked_outside.insert(asked, leg);
         match found {
             Some(_) => self.referred_leg(cx, leg, found),
-            None => self.claim(cx, &named.call_id, &named.to_tag, &named.from_tag, Then::Refer(leg)),
+            None => self.claim(cx, &named.call_id, &named.to_tag, &named.from_tag, Then::Refer(leg), None),
         }
         Ok(())
     }

@@ -90,7 +90,7 @@ impl Calls {
             && let Some(role) = self.transfers.relay(id)
         {
             role.claiming = Some(Box::new(message.clone()));
-            return self.claim(cx, &named.call_id, &named.to_tag, &named.from_tag, Then::Transfer(id));
+            return self.claim(cx, &named.call_id, &named.to_tag, &named.from_tag, Then::Transfer(id), None);
         }
         self.pass_refer(cx, id, message);
     }

@@ -13,6 +13,7 @@ use super::super::Calls;
 use super::super::dial::Dialing;
 use super::super::headers::shown_with_agent;
 use super::super::place::Target as Place;
+use super::afar::Afar;
 use super::table::{Role, TransferId, policy_of};
 use crate::sip::command::{Decision, Refused};
 use crate::sip::dialog::{Asked, Headers, LegId, RequestId};
@@ -50,6 +51,8 @@ pub(super) struct Substitute {
     pub(super) notifying: Option<RequestId>,
     /// Whether another shard is asked for the consultation.
     pub(super) claiming: bool,
+    /// The ringing consultation on another shard that was taken over.
+    pub(super) afar: Option<Afar>,
     /// The referrer has left.
     pub(super) gone: bool,
     /// The referrer is ended as soon as the last NOTIFY is answered, as nobody is left to talk to.
@@ -69,8 +72,10 @@ pub(super) enum Deed {
     Open,
     /// The target is called.
     Call(Vec<Place>),
-    /// A ringing leg of the consultation is taken over.
+    /// Who rings for this consultation is taken over.
     Adopt(CallSid),
+    /// The same on another shard, where it has been done: an answer is waited for.
+    Await,
     /// The far half of the consultation is joined.
     Join(CallSid),
     /// It cannot be done, though the REFER is accepted.
@@ -179,6 +184,7 @@ impl Calls {
             notifier: Notifier::silent(cx.now),
             notifying: None,
             claiming: false,
+            afar: None,
             gone: false,
             closing: false,
             released: false,

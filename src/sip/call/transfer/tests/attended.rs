@@ -58,6 +58,37 @@ fn a_ringing_consultation() {
     stage.end();
 }
 
+/// The consultation rings at two at once: both become targets, and whoever picks up is joined,
+/// whatever becomes of the other, and of the consultation.
+#[test]
+fn a_consultation_that_rings_at_two() {
+    for leaves in [true, false] {
+        let (mut stage, _, bob) = Stage::talking();
+        let to =
+            RouteAction::Trunks { to: vec![TrunkIx(1), TrunkIx(2)], fork: Fork::Parallel, mode: Mode::B2bua };
+        let user = UserMatch::Prefix("4".into());
+        stage.plan.routes.push(Route { from: vec![Origin::Trunk(TrunkIx(0))], user, action: to });
+        stage.manner("bob").invite = None;
+        stage.manner("carol").invite = None;
+        stage.calls("consult", "400");
+        let to = replacing(&stage, "consult");
+        stage.refers("alice", &to);
+        stage.cancels("consult");
+        assert_eq!((stage.count("bob CANCEL"), stage.count("carol CANCEL")), (0, 0), "{:#?}", stage.log);
+        if leaves {
+            stage.refuses("bob", 486);
+            assert_eq!(stage.count("alice NOTIFY 486"), 0, "{:#?}", stage.log);
+        }
+        stage.picks_up("carol");
+        stage.pass_s(2);
+        let carol = stage.leg(&stage.dialog("carol").call_id);
+        assert!(stage.together(bob, carol), "{:#?}", stage.log);
+        assert_eq!(stage.count("bob CANCEL"), usize::from(!leaves));
+        assert_eq!(stage.ended().0, ReferStatus::Completed);
+        stage.end();
+    }
+}
+
 /// [R-057] [C-088] The branch that was taken over comes to nothing: the referrer is told, and its own INVITE,
 /// for which nobody rings any more, has its answer.
 #[test]
