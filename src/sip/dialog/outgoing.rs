@@ -30,9 +30,10 @@ impl Body {
         if body.is_empty() {
             return None;
         }
-        let named = message.header(HeaderId::ContentType).and_then(|value| std::str::from_utf8(value).ok());
+        // What cannot be read is no description: only what is not said at all counts as one.
+        let named = message.header(HeaderId::ContentType).map(String::from_utf8_lossy);
         Some(Body {
-            content_type: named.unwrap_or("application/sdp").into(),
+            content_type: named.as_deref().unwrap_or("application/sdp").into(),
             bytes: Bytes::copy_from_slice(body),
         })
     }
@@ -117,4 +118,29 @@ pub enum NotNow {
     Full,
     /// ACK, BYE, CANCEL and PRACK have functions of their own.
     Method,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::message::Limits;
+
+    /// [C-171] What does not say its type is a session description; what says something that cannot be read is
+    /// none.
+    #[test]
+    fn types_of_bodies() {
+        for (field, session) in [
+            (&b""[..], true),
+            (b"Content-Type: application/sdp\r\n", true),
+            (b"c: application/SDP; x=y\r\n", true),
+            (b"Content-Type: text/\xe9\r\n", false),
+            (b"Content-Type: \xff\xfe\r\n", false),
+            (b"Content-Type: application/dtmf-relay\r\n", false),
+        ] {
+            let text = [b"INFO sip:a@b SIP/2.0\r\n", field, b"Content-Length: 3\r\n\r\nv=0"].concat();
+            let message = Message::parse(text.into(), &Limits::default()).expect("a message");
+            let body = Body::of(&message).expect("a body");
+            assert_eq!(body.is_session(), session, "{}", body.content_type);
+        }
+    }
 }
