@@ -185,8 +185,7 @@ impl Legs {
         flow: &Flow,
         options: Incoming,
     ) -> Result<LegId, Full> {
-        let rseq = (cx.random() & 0xffff) as u32;
-        let offered = Offered::new(server, message.detached(), flow.remote, rseq);
+        let offered = Offered::new(server, message.detached(), flow.remote);
         let mut leg = Box::new(Leg::new(Birth {
             role: Role::Callee,
             call_id: ready.call_id.into(),

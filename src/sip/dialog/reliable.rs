@@ -24,6 +24,7 @@ pub(super) struct Reliable {
     pub(super) fork: Fork,
     pub(super) rseq: u32,
     pub(super) status: u16,
+    pub(super) headers: Headers,
     pub(super) bytes: Bytes,
     pub(super) next: Time,
     pub(super) pause: Duration,
@@ -158,8 +159,13 @@ impl Leg {
             }
             return;
         }
-        offered.rseq += 1;
-        let (rseq, offers) = (offered.rseq, offered.offers);
+        offered.kept = None;
+        let offers = offered.offers;
+        // RFC 3262 §3: from somewhere on, each early dialog for itself (C-130).
+        let first = (cx.random() & 0xffff) as u32 + 1;
+        let Some(dialog) = self.dialog_mut(answer.fork) else { return };
+        dialog.rseq = if dialog.rseq == 0 { first } else { dialog.rseq + 1 };
+        let rseq = dialog.rseq;
         let Waiting { fork, status, headers, body } = answer;
         let body = self.spoken(fork, body.as_ref());
         let own = [("Require", b"100rel".to_vec()), ("RSeq", rseq.to_string().into_bytes())];
@@ -173,7 +179,7 @@ impl Leg {
         let t1 = cx.plan.timings.t1;
         let (next, until) = (cx.now + t1, cx.now + t1 * 64);
         if let Some(offered) = self.offered_mut() {
-            offered.reliable = Some(Reliable { fork, rseq, status, bytes, next, pause: t1, until });
+            offered.reliable = Some(Reliable { fork, rseq, status, headers, bytes, next, pause: t1, until });
         }
     }
 
@@ -224,8 +230,11 @@ impl Leg {
         if !matches {
             return self.answer_request(cx, desk, server, message, source, fork, 481, &[]);
         }
-        if let Some(offered) = self.offered_mut() {
-            offered.reliable = None;
+        let now = cx.now;
+        if let Some(offered) = self.offered_mut()
+            && let Some(said) = offered.reliable.take()
+        {
+            offered.keep(now, said);
         }
         match Body::of(message).filter(Body::is_session) {
             Some(body) => {

@@ -21,6 +21,8 @@ use std::time::Duration;
 
 /// A provisional is repeated so often, or proxies on the way give up (RFC 3261 §13.3.1.1).
 const KEEP_RINGING: Duration = Duration::from_secs(60);
+/// And so often where each needs a PRACK (RFC 3262 §3).
+const KEEP_RELIABLY: Duration = Duration::from_secs(150);
 /// Early dialogs towards one caller.
 pub(crate) const MOST_FORKS: usize = 16;
 
@@ -36,10 +38,10 @@ pub(super) struct Offered {
     pub(super) reliable: Option<Reliable>,
     /// What is to be sent once it has come.
     pub(super) waiting: VecDeque<Waiting>,
-    /// The last number given to a reliable provisional.
-    pub(super) rseq: u32,
     /// The last unreliable provisional, to be sent again.
     ringing: Option<(Time, u16, Bytes)>,
+    /// The last reliable one, to be said again where nothing else is.
+    pub(super) kept: Option<(Time, Waiting)>,
 }
 
 /// An answer that waits for the PRACK of the one before (RFC 3262 §3).
@@ -67,7 +69,7 @@ pub(super) struct Accepted {
 }
 
 impl Offered {
-    pub(super) fn new(server: ServerId, request: Message, source: SocketAddr, rseq: u32) -> Offered {
+    pub(super) fn new(server: ServerId, request: Message, source: SocketAddr) -> Offered {
         let offers = Body::of(&request).is_some_and(|body| body.is_session());
         Offered {
             server,
@@ -76,15 +78,24 @@ impl Offered {
             offers,
             reliable: None,
             waiting: VecDeque::new(),
-            rseq,
             ringing: None,
         }
     }
+            kept: None,
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
         let reliable = self.reliable.as_ref().map(|reliable| reliable.next.min(reliable.until));
         let ringing = self.ringing.as_ref().map(|(at, ..)| *at);
-        reliable.into_iter().chain(ringing).min()
+        let kept = self.kept.as_ref().map(|(at, _)| *at);
+        reliable.into_iter().chain(ringing).chain(kept).min()
+    }
+
+    /// A reliable provisional has its PRACK. It is said again in time, unless an unreliable one is.
+    pub(super) fn keep(&mut self, now: Time, said: Reliable) {
+        let Reliable { fork, status, headers, .. } = said;
+        if self.ringing.is_none() {
+            self.kept = Some((now + KEEP_RELIABLY, Waiting { fork, status, headers, body: None }));
+        }
     }
 }
 
@@ -129,6 +140,7 @@ impl Leg {
             offered.ringing = Some((cx.now + KEEP_RINGING, status, bytes));
         }
     }
+            offered.kept = None;
 
     /// Gives a fork its dialog and tag; false when there is no room.
     pub(super) fn begin_fork(&mut self, cx: &mut Cx<'_>, desk: &mut Desk, fork: Fork) -> bool {
@@ -359,6 +371,11 @@ impl Leg {
     /// Whether a request's options are all understood; those that are not, as Unsupported lists them.
     pub(super) fn not_understood(message: &Message) -> Option<Vec<u8>> {
         let mut list: Vec<&[u8]> = Vec::new();
+        let now = cx.now;
+        let kept = self.offered_mut().and_then(|offered| offered.kept.take_if(|(at, _)| *at <= now));
+        if let Some((_, answer)) = kept {
+            self.send_reliable(cx, desk, answer);
+        }
         for tag in message.values(HeaderId::Require) {
             if !write::UNDERSTOOD.iter().any(|known| tag.eq_ignore_ascii_case(known.as_bytes())) {
                 list.push(tag);

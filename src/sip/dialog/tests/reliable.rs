@@ -184,3 +184,51 @@ fn keeps_ringing() {
     bench.with(|legs, cx| legs.reject(cx, leg, 486, "", &Vec::new()));
     bench.end();
 }
+
+/// [C-130] [C-177] [C-155] Each early dialog towards a caller has numbers of its own: to one who keeps the forks
+/// apart, as it must, there is no gap in any of them.
+#[test]
+fn each_fork_counts_its_own() {
+    let mut bench = Bench::new();
+    let leg = bench.receive(PEER, &invite_text("Require: 100rel\n")).expect("a leg");
+    let mut last = [0, 0];
+    for (n, fork) in [0, 1, 0, 1, 1, 0].into_iter().enumerate() {
+        bench.with(|legs, cx| legs.ring(cx, leg, Fork(fork), 180, &Vec::new(), None));
+        let ringing = bench.next();
+        let rseq: u32 = ringing.header(HeaderId::RSeq).parse().expect("a number");
+        let last = &mut last[usize::from(fork)];
+        assert!(*last == 0 && rseq > 0 || rseq == *last + 1, "{rseq} after {last}");
+        *last = rseq;
+        let tag = Sent::tag_of(&ringing.header(HeaderId::To));
+        let rack = format!("RAck: {rseq} 1 INVITE\n");
+        bench.receive(PEER, &request_text("PRACK", 2 + n as u32, &tag, &rack, ""));
+        assert_eq!(bench.starts(), ["200 OK"]);
+    }
+    bench.with(|legs, cx| legs.reject(cx, leg, 486, "", &Vec::new()));
+    bench.end();
+}
+
+/// [C-178] Reliable ones, too, are repeated while it rings, as news each time: proxies on the way would give up
+/// (RFC 3262 §3, RFC 3261 §13.3.1.1).
+#[test]
+fn keeps_ringing_reliably() {
+    let mut bench = Bench::new();
+    let leg = bench.receive(PEER, &invite_text("Require: 100rel\n")).expect("a leg");
+    bench.with(|legs, cx| legs.ring(cx, leg, Fork(0), 180, &Vec::new(), None));
+    let mut last = 0;
+    for cseq in 2..6 {
+        let ringing = bench.next();
+        assert_eq!(ringing.start(), "180 Ringing");
+        let rseq: u32 = ringing.header(HeaderId::RSeq).parse().expect("a number");
+        assert!(last == 0 || rseq == last + 1, "{rseq} after {last}");
+        last = rseq;
+        let tag = Sent::tag_of(&ringing.header(HeaderId::To));
+        let rack = format!("RAck: {rseq} 1 INVITE\n");
+        bench.receive(PEER, &request_text("PRACK", cseq, &tag, &rack, ""));
+        assert_eq!(bench.starts(), ["200 OK"]);
+        bench.pass(Duration::from_secs(150));
+    }
+    bench.sent.clear();
+    bench.with(|legs, cx| legs.reject(cx, leg, 486, "", &Vec::new()));
+    bench.end();
+}
