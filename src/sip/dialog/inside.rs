@@ -198,7 +198,7 @@ impl Leg {
             Purpose::Call(_) | Purpose::Refresh | Purpose::Prack | Purpose::Bye => Some(request.fork),
         };
         let Some(dialog) = fork.and_then(|fork| self.dialog(fork)) else { return false };
-        let confirmed = matches!(self.state, State::Up) && !self.unacknowledged();
+        let confirmed = matches!(self.state, State::Up) && self.accepted.is_empty();
         let acknowledged = self.acks.iter().all(|ack| ack.sent.is_some());
         let other = |method| {
             self.requests.iter().any(|other| other.method == method && matches!(other.stage, Stage::Sent(_)))

@@ -3,7 +3,7 @@
 
 use super::event::{Fork, LegEvent};
 use super::leg::{Desk, Leg, State};
-use super::offer::{Carrier, Side};
+use super::offer::{Carrier, Exchange, Side};
 use super::outgoing::{Body, Headers};
 use super::reliable::Reliable;
 use super::route_set::Dialog;
@@ -62,6 +62,8 @@ pub(super) struct Accepted {
     pub(super) cseq: u32,
     /// It answers a refresh: nobody waits for its ACK.
     pub(super) quiet: bool,
+    /// It has our offer: the answer is in the ACK.
+    pub(super) offered: bool,
     pub(super) bytes: Bytes,
     pub(super) next: Time,
     pub(super) pause: Duration,
@@ -79,9 +81,9 @@ impl Offered {
             reliable: None,
             waiting: VecDeque::new(),
             ringing: None,
+            kept: None,
         }
     }
-            kept: None,
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
         let reliable = self.reliable.as_ref().map(|reliable| reliable.next.min(reliable.until));
@@ -138,9 +140,9 @@ impl Leg {
         self.send_answer(cx, status, bytes.clone());
         if let Some(offered) = self.offered_mut() {
             offered.ringing = Some((cx.now + KEEP_RINGING, status, bytes));
+            offered.kept = None;
         }
     }
-            offered.kept = None;
 
     /// Gives a fork its dialog and tag; false when there is no room.
     pub(super) fn begin_fork(&mut self, cx: &mut Cx<'_>, desk: &mut Desk, fork: Fork) -> bool {
@@ -235,10 +237,10 @@ impl Leg {
         let Some(bytes) = self.write_answer(desk, fork, 200, "", headers, &own, body) else { return };
         self.send_answer(cx, 200, bytes.clone());
         let cseq = request.cseq().map_or(0, |cseq| cseq.number);
-        self.await_ack(cx, server, None, cseq, bytes);
         self.state = State::Up;
         self.drop_forks(cx, desk, Some(fork));
         self.answered_with(fork, offers, body);
+        self.await_ack(cx, server, None, cseq, bytes);
     }
 
     /// A description in our 2xx to INVITE: the answer, or the offer when there was none.
@@ -267,11 +269,14 @@ impl Leg {
         bytes: Bytes,
     ) {
         let t1 = cx.plan.timings.t1;
+        let ours = Exchange::Open(Side::Ours, Carrier::Invite);
+        let offered = self.dialogs.first().is_some_and(|dialog| dialog.exchange == ours);
         self.accepted.push(Accepted {
             server,
             asked,
             cseq,
             quiet: false,
+            offered,
             bytes,
             next: cx.now + t1,
             pause: t1,
@@ -304,15 +309,15 @@ impl Leg {
     pub(super) fn ack_in(&mut self, cx: &mut Cx<'_>, desk: &mut Desk, message: &Message, cseq: u32) {
         let Some(at) = self.accepted.iter().position(|accepted| accepted.cseq == cseq) else { return };
         let accepted = self.accepted.remove(at);
-        if let Some(body) = Body::of(message).filter(Body::is_session)
-            && let Some(dialog) = self.dialogs.first_mut()
-            && dialog.exchange.is_ours()
-        {
-            dialog.carried(Side::Theirs, Carrier::Invite);
-            self.received = Some(body);
-        } else if let Some(dialog) = self.dialogs.first_mut() {
-            // Our offer in the 2xx stays without an answer.
-            dialog.refused(Carrier::Invite);
+        if let Some(dialog) = self.dialogs.first_mut().filter(|_| accepted.offered) {
+            match Body::of(message).filter(Body::is_session) {
+                Some(body) => {
+                    dialog.carried(Side::Theirs, Carrier::Invite);
+                    self.received = Some(body);
+                }
+                // Our offer in the 2xx stays without an answer.
+                None => dialog.refused(Carrier::Invite),
+            }
         }
         if !self.has_ended() && !accepted.quiet {
             self.tell(
@@ -366,16 +371,16 @@ impl Leg {
             let (status, bytes) = (*status, bytes.clone());
             self.send_answer(cx, status, bytes);
         }
-    }
-
-    /// Whether a request's options are all understood; those that are not, as Unsupported lists them.
-    pub(super) fn not_understood(message: &Message) -> Option<Vec<u8>> {
-        let mut list: Vec<&[u8]> = Vec::new();
         let now = cx.now;
         let kept = self.offered_mut().and_then(|offered| offered.kept.take_if(|(at, _)| *at <= now));
         if let Some((_, answer)) = kept {
             self.send_reliable(cx, desk, answer);
         }
+    }
+
+    /// Whether a request's options are all understood; those that are not, as Unsupported lists them.
+    pub(super) fn not_understood(message: &Message) -> Option<Vec<u8>> {
+        let mut list: Vec<&[u8]> = Vec::new();
         for tag in message.values(HeaderId::Require) {
             if !write::UNDERSTOOD.iter().any(|known| tag.eq_ignore_ascii_case(known.as_bytes())) {
                 list.push(tag);

@@ -277,3 +277,34 @@ fn one_session_whoever_speaks() {
     bench.with(|legs, cx| legs.bye(cx, leg, &Vec::new()));
     bench.end();
 }
+
+/// [C-171] The ACK to the party's own re-INVITE, or to a refresh of its, leaves an offer of ours as
+/// it is: the answer to that is what counts.
+#[test]
+fn an_ack_of_theirs_and_an_offer_of_ours() {
+    for offer in [NEWER, SDP] {
+        let mut bench = Bench::new();
+        let (leg, tag) = bench.incoming_up();
+        bench.receive(PEER, &request_text("INVITE", 2, &tag, "", offer));
+        let asked = match bench.legs.next_event() {
+            Some(LegEvent::Requested { asked, .. }) => Some(asked),
+            _ => None,
+        };
+        request(&mut bench, leg, "INVITE", Some(OTHER_SDP));
+        if let Some(asked) = asked {
+            let body = Body::sdp(OTHER_SDP.as_bytes());
+            bench.with(|legs, cx| legs.respond(cx, leg, asked, 200, &Vec::new(), Some(&body)));
+        }
+        bench.receive(PEER, &request_text("ACK", 2, &tag, "", ""));
+        let invite =
+            bench.sent.iter().find(|sent| sent.method() == Method::Invite && sent.message.is_request());
+        let invite = invite.expect("ours").clone();
+        assert!(bench.legs.facts(leg).expect("facts").offer_open);
+        let latest = NEWER.replace("4002", "4444");
+        bench.reply(&invite, 200, "", CONTACT, &latest);
+        let facts = bench.legs.facts(leg).expect("facts");
+        assert_eq!(facts.last_sdp_received.map(|body| &body.bytes[..]), Some(latest.as_bytes()));
+        bench.with(|legs, cx| legs.bye(cx, leg, &Vec::new()));
+        bench.end();
+    }
+}
