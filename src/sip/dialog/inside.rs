@@ -11,6 +11,7 @@ use super::outgoing::{Body, Headers, NotNow};
 use super::write::{self, Branch, Parts};
 use crate::shard::Dir;
 use crate::sip::auth::Challenge;
+use crate::sip::flow::Destination;
 use crate::sip::message::Method;
 use crate::sip::plan::Credentials;
 use crate::sip::proxy::Cx;
@@ -78,6 +79,10 @@ pub(super) struct Request {
     pub(super) min_se: u32,
     pub(super) cseq: u32,
     pub(super) places: Places,
+    /// Where it went last, whether anything was heard from there, and how often it went anywhere.
+    pub(super) place: Option<Destination>,
+    pub(super) heard: bool,
+    pub(super) tries: usize,
     /// When an INVITE without final answer is cancelled, and what waits for its turn has waited enough.
     pub(super) until: Option<Time>,
 }
@@ -164,6 +169,9 @@ impl Leg {
             min_se: 0,
             cseq: 0,
             places: Places::new(),
+            place: None,
+            heard: false,
+            tries: 0,
             until: None,
         });
     }
@@ -270,6 +278,15 @@ impl Leg {
         request.until = (method == Method::Invite).then_some(cx.now + cx.plan.timings.c);
         request.cseq = dialog.next_cseq();
         request.stage = Stage::Sent(client);
+        request.place = Some(place.clone());
+        request.heard = false;
+        request.tries += 1;
+        if request.purpose == Purpose::Bye
+            && let State::Ended { until } = &mut self.state
+        {
+            // The leg is there yet when this address turns out to be silent.
+            *until = (*until).max(cx.now + cx.plan.timings.t1 * 65);
+        }
         if request.offers()
             && let Some(carrier) = request.carrier()
         {

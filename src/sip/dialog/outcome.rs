@@ -29,10 +29,16 @@ impl Leg {
     pub(super) fn response_inside(&mut self, at: usize, cx: &mut Cx<'_>, desk: &mut Desk, message: &Message) {
         let status = message.status();
         if status < 200 {
+            if let Some(request) = self.requests.get_mut(at) {
+                request.heard = true;
+            }
             return;
         }
         if status < 300 {
             return self.succeeded(at, cx, desk, message);
+        }
+        if status == 503 && self.try_next_place(at, cx, desk) {
+            return;
         }
         if self.challenged(at, cx, desk, message) || self.glared(at, cx, message) {
             return self.advance(cx, desk);
@@ -117,7 +123,21 @@ impl Leg {
         request.until = None;
         request.stage = Stage::Queued;
         self.withdraw(at);
+        self.keep_place(at);
         true
+    }
+
+    /// What is repeated goes to who asked for that: another of a name's servers may know neither the nonce nor
+    /// the dialog.
+    fn keep_place(&mut self, at: usize) {
+        let Some(request) = self.requests.get_mut(at) else { return };
+        let Some(place) = request.place.take() else { return };
+        let fork = request.fork;
+        let dialog = self.dialogs.iter().find(|dialog| dialog.fork == fork);
+        // The party's own connection may be another one by then.
+        if !self.pinned || dialog.is_some_and(|dialog| !dialog.routes.is_empty()) {
+            request.places.insert(0, place);
+        }
     }
 
     /// 491, or 500 with Retry-After: both sides wanted the same at once (C-142, C-144).
@@ -144,6 +164,7 @@ impl Leg {
         request.until = None;
         request.stage = Stage::Glare(cx.now + wait);
         self.withdraw(at);
+        self.keep_place(at);
         true
     }
 
@@ -256,13 +277,20 @@ impl Leg {
 
     /// A request's transaction ended without an answer: another address, or the end.
     pub(super) fn request_failed(&mut self, at: usize, cx: &mut Cx<'_>, desk: &mut Desk, status: u16) {
-        let Some(request) = self.requests.get(at) else { return };
-        if !request.places.is_empty() && status == 503 {
-            self.withdraw(at);
-            if self.transmit(at, cx, desk) {
-                return;
-            }
+        let heard = self.requests.get(at).is_some_and(|request| request.heard);
+        if heard || !self.try_next_place(at, cx, desk) {
+            self.finish(at, cx, desk, status, None);
         }
-        self.finish(at, cx, desk, status, None);
+    }
+
+    /// C-122: the next address, unless somebody has the request already.
+    fn try_next_place(&mut self, at: usize, cx: &mut Cx<'_>, desk: &mut Desk) -> bool {
+        let Some(request) = self.requests.get(at) else { return false };
+        let may = !request.places.is_empty() && request.tries < cx.plan.routing.max_attempts;
+        if !may {
+            return false;
+        }
+        self.withdraw(at);
+        self.transmit(at, cx, desk)
     }
 }

@@ -2,7 +2,9 @@
 
 use crate::sip::dialog::testing::*;
 use crate::sip::dialog::*;
-use crate::sip::message::HeaderId;
+use crate::sip::message::{HeaderId, Method};
+use crate::sip::plan::Secret;
+use std::time::Duration;
 
 /// [C-087] [C-127] [C-219] However many requests of a leg wait for DNS, and whoever's answer comes, the leg
 /// stands in the list once.
@@ -50,5 +52,104 @@ fn an_invite_waits_once() {
     }
     assert_eq!(bench.starts().len(), 1);
     bench.with(|legs, cx| legs.cancel(cx, leg, None));
+    bench.end();
+}
+
+/// A leg whose requests go to a name with two addresses; the ACK has gone to the first.
+fn routed(bench: &mut Bench) -> LegId {
+    let secret = Secret::Password("zanzibar".into());
+    let credentials = Some(Arc::new(Credentials { user: "alice".into(), secret }));
+    let leg = bench.invite(Outgoing { credentials, ..Bench::outgoing() });
+    let invite = bench.next();
+    let route = "Record-Route: <sip:proxy.example;lr;transport=udp>\n";
+    bench.reply(&invite, 200, "bob", &format!("{CONTACT}{route}"), OTHER_SDP);
+    bench.with(|legs, cx| legs.ack(cx, leg, None));
+    while !bench.asked.is_empty() {
+        addresses(bench, &[FIRST, SECOND]);
+    }
+    assert_eq!(bench.next().to.ip().to_string(), FIRST);
+    bench.events();
+    leg
+}
+
+const FIRST: &str = "10.0.9.1";
+const SECOND: &str = "10.0.9.2";
+
+/// [C-122] [C-154] [C-144] [C-182] What a server asked for goes to that server: the next one knows neither the
+/// nonce nor, maybe, the dialog.
+#[test]
+fn back_to_who_asked() {
+    let challenge = "Proxy-Authenticate: Digest realm=\"biloxi\", nonce=\"n1\", qop=\"auth\"\n";
+    for (method, status, headers) in [
+        ("INFO", 407, challenge),
+        ("INVITE", 407, challenge),
+        ("INVITE", 491, ""),
+        ("INVITE", 500, "Retry-After: 2\n"),
+        ("UPDATE", 422, "Min-SE: 900\n"),
+        ("BYE", 407, challenge),
+    ] {
+        let mut bench = Bench::new();
+        let leg = routed(&mut bench);
+        if method == "BYE" {
+            bench.with(|legs, cx| legs.bye(cx, leg, &Vec::new()));
+        } else {
+            let body = (method == "INVITE").then(|| Body::sdp(SDP.as_bytes()));
+            bench.with(|legs, cx| legs.request(cx, leg, method, Vec::new(), body, None)).expect("taken");
+        }
+        let first = bench.next();
+        assert_eq!(first.to.ip().to_string(), FIRST);
+        bench.reply(&first, status, "", headers, "");
+        bench.pass_ms(4_500);
+        let again = bench.sent.iter().find(|sent| sent.method() == first.method()).expect("once more");
+        assert_eq!(again.to.ip().to_string(), FIRST, "{method} after {status}");
+        bench.with(|legs, cx| legs.bye(cx, leg, &Vec::new()));
+        bench.end();
+    }
+}
+
+/// [C-122] A server that says nothing, or 503, has another beside it: the request goes there, and the call lives.
+#[test]
+fn the_next_address() {
+    for (method, silent) in [("INFO", true), ("INVITE", true), ("INFO", false), ("BYE", true), ("BYE", false)]
+    {
+        let mut bench = Bench::new();
+        let leg = routed(&mut bench);
+        bench.deaf = format!("{FIRST}:5060").parse().ok().filter(|_| silent);
+        if method == "BYE" {
+            bench.with(|legs, cx| legs.bye(cx, leg, &Vec::new()));
+        } else {
+            let body = (method == "INVITE").then(|| Body::sdp(SDP.as_bytes()));
+            bench.with(|legs, cx| legs.request(cx, leg, method, Vec::new(), body, None)).expect("taken");
+        }
+        if silent {
+            bench.pass(Duration::from_secs(33));
+        } else {
+            let first = bench.next();
+            assert_eq!(first.to.ip().to_string(), FIRST);
+            bench.reply(&first, 503, "", "", "");
+        }
+        let second = bench.sent.pop_front().unwrap_or_else(|| panic!("{method} ends with the first address"));
+        assert_eq!((second.to.ip().to_string().as_str(), second.method().as_str()), (SECOND, method));
+        assert!(bench.events().is_empty());
+        bench.reply(&second, 200, "", CONTACT, if method == "INVITE" { OTHER_SDP } else { "" });
+        if method != "BYE" {
+            assert_eq!(bench.events(), ["responded 200"]);
+            bench.with(|legs, cx| legs.bye(cx, leg, &Vec::new()));
+        }
+        bench.end();
+    }
+}
+
+/// [C-122] Who has said anything has the request; and there is an end to it.
+#[test]
+fn no_next_address() {
+    let mut bench = Bench::new();
+    let leg = routed(&mut bench);
+    bench.with(|legs, cx| legs.request(cx, leg, "INFO", Vec::new(), None, None)).expect("taken");
+    let info = bench.next();
+    bench.reply(&info, 100, "", "", "");
+    bench.pass(Duration::from_secs(33));
+    assert_eq!(bench.events(), ["responded 408", "ended by Baton"]);
+    assert!(bench.sent.iter().all(|sent| sent.method() != Method::Info || sent.to == info.to));
     bench.end();
 }
