@@ -253,6 +253,9 @@ impl Leg {
                 _ => self.send_bye(cx, desk, Some(by), None),
             };
         }
+        if purpose == Purpose::Refresh && status >= 300 && self.is_up() {
+            self.refresh_refused(cx, desk, method, status);
+        }
         self.advance(cx, desk);
     }
 

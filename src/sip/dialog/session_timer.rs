@@ -18,6 +18,9 @@ const FLOOR: u32 = 90;
 /// The longest that is kept; what peers write beyond is cut.
 const CEILING: u32 = 86_400;
 
+/// A refusal this near to the end is the last word.
+const SHORTEST_RETRY: Duration = Duration::from_secs(4);
+
 /// A session that must be refreshed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Session {
@@ -54,6 +57,14 @@ impl Session {
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
         Some(self.refresh_at.map_or(self.end_at, |at| at.min(self.end_at)))
+    }
+
+    /// A refresh was refused: once more, at half of the time that is left.
+    fn retry(&mut self, now: Time) {
+        let left = self.end_at.since(now);
+        if left > SHORTEST_RETRY {
+            self.refresh_at = Some(now + left / 2);
+        }
     }
 
     /// Says once what is due.
@@ -196,6 +207,18 @@ impl Leg {
                     Box::from(&b"SIP;cause=408;text=\"Session timer expired\""[..]),
                 )]),
             ),
+        }
+    }
+
+    /// A refresh was refused (RFC 4028 §10: only 408 and 481 end the session). Where UPDATE does not pass,
+    /// INVITE will.
+    pub(super) fn refresh_refused(&mut self, cx: &mut Cx<'_>, desk: &mut Desk, method: Method, status: u16) {
+        if method == Method::Update && matches!(status, 405 | 501) {
+            self.allow &= !(1 << Method::Update.index());
+            return self.refresh_session(cx, desk);
+        }
+        if let Some(session) = &mut self.session {
+            session.retry(cx.now);
         }
     }
 

@@ -113,3 +113,53 @@ fn ignorant_peer() {
     bench.with(|legs, cx| legs.bye(cx, leg, &Vec::new()));
     bench.end();
 }
+
+/// [C-181] [C-184] A refresh that is refused is tried again before the session is over: one overloaded proxy does
+/// not end a call (RFC 4028 §10).
+#[test]
+fn a_refused_refresh_is_repeated() {
+    for status in [503, 500, 488] {
+        let mut bench = Bench::new();
+        let leg = up(&mut bench, &format!("{EXPIRES}Allow: INVITE, UPDATE, BYE\n"));
+        bench.pass(Duration::from_secs(300));
+        let update = bench.next();
+        bench.reply(&update, status, "", "", "");
+        bench.pass(Duration::from_secs(130));
+        assert!(bench.sent.is_empty(), "not at once");
+        bench.pass(Duration::from_secs(10));
+        let update = bench.next();
+        assert_eq!(update.method(), Method::Update);
+        bench.reply(&update, 200, "", EXPIRES, "");
+        bench.pass(Duration::from_secs(200));
+        assert!(bench.events().is_empty(), "{status}");
+        bench.with(|legs, cx| legs.bye(cx, leg, &Vec::new()));
+        bench.end();
+    }
+}
+
+/// [C-184] [C-181] An UPDATE that does not pass is followed by a re-INVITE at once, and the next time, too. A
+/// session that nobody refreshes ends all the same.
+#[test]
+fn refreshes_by_invite_after_update() {
+    for status in [405, 501] {
+        let mut bench = Bench::new();
+        up(&mut bench, &format!("{EXPIRES}Allow: INVITE, UPDATE, BYE\n"));
+        bench.pass(Duration::from_secs(300));
+        let update = bench.next();
+        bench.reply(&update, status, "", "", "");
+        for _ in 0..2 {
+            let invite = bench.next();
+            assert_eq!(invite.method(), Method::Invite);
+            bench.reply(&invite, 200, "", &format!("{CONTACT}{EXPIRES}"), OTHER_SDP);
+            assert_eq!(bench.next().method(), Method::Ack);
+            bench.pass(Duration::from_secs(300));
+        }
+        while let Some(invite) = bench.sent.pop_front().filter(|sent| sent.method() == Method::Invite) {
+            bench.reply(&invite, 500, "", "", "");
+            bench.next();
+            bench.pass(Duration::from_secs(140));
+        }
+        assert_eq!(bench.events().first().map(String::as_str), Some("ended by Baton"));
+        bench.end();
+    }
+}
