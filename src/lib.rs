@@ -15,15 +15,22 @@
 //! `sip` and `shard` are pure: bytes, time and entropy go in, effects come out. `io` alone touches
 //! sockets, the clock and threads on a message's way. `control` holds the only async runtime.
 
+#[cfg(feature = "server")]
 pub mod io;
 pub mod shard;
 pub mod sip;
 
+#[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
 pub mod control;
+#[cfg(feature = "server")]
 pub mod observe;
+#[cfg(feature = "server")]
 pub mod record;
 
+#[cfg(feature = "server")]
 pub mod demo;
 
+#[cfg(feature = "server")]
 pub mod command;
