@@ -177,7 +177,11 @@ fn read_policy(refer: &mut Reader<'_>) -> Policy {
         out_of_dialog: word(
             refer,
             "out_of_dialog",
-            &[("reject", OutOfDialog::Reject), ("target-dialog", OutOfDialog::TargetDialog)],
+            &[
+                ("reject", OutOfDialog::Reject),
+                ("target-dialog", OutOfDialog::TargetDialog),
+                ("relay", OutOfDialog::Relay),
+            ],
         ),
     }
 }

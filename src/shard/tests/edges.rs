@@ -4,6 +4,7 @@ use super::*;
 use crate::shard::counters::tests::seen;
 use crate::sip::flow::ConnectionId;
 use crate::sip::proxy::testing::listener;
+use crate::sip::refer::policy::OutOfDialog;
 
 /// Alice's and Bob's connections, to the second listener of [`over_streams`].
 const BY_ALICE: u64 = 1;
@@ -187,8 +188,76 @@ fn a_refused_transfer_outside_a_dialog() {
         let allowed = header(&sent[0].text, "Allow").concat();
         assert_eq!((allowed.is_empty(), allowed.contains("REFER")), (code != 405, false), "{allowed}");
     }
-    let mut stage = Stage::new();
-    assert_eq!(requests(&stage.receive(ALICE, &refer), "REFER").len(), 1, "relayed where it may be");
+}
+
+/// Who is in no call moves nobody, by default and from a client: 403. Where the trunk wants such
+/// REFERs relayed they go by its rules, and those that form a dialog come back this way.
+#[test]
+fn a_transfer_outside_a_dialog() {
+    let extra = "Refer-To: <sip:carol@10.0.1.7>\nTarget-Dialog: c1;local-tag=1;remote-tag=2\n";
+    let refer = |uri| request("REFER", uri, extra, "", 1);
+    for outside in [OutOfDialog::Reject, OutOfDialog::TargetDialog, OutOfDialog::Relay] {
+        let mut stage = Stage::with(|plan| plan.trunks[0].owned.policy.out_of_dialog = outside);
+        let sent = stage.receive(ALICE, &refer("sip:1000@127.0.0.1:5060"));
+        let passed = requests(&sent, "REFER");
+        if outside == OutOfDialog::Relay {
+            assert_eq!(passed.len(), 1);
+            assert!(header(&passed[0].text, "Record-Route")[0].contains(";b="), "{}", passed[0].text);
+            let sent = stage.receive(ALICE, &refer("sip:9000@127.0.0.1:5060").replace("REFER1", "REFER2"));
+            assert_eq!((status(&sent), sent.len()), (Some("404"), 1), "no route leads there");
+        } else {
+            assert_eq!((status(&sent), sent.len()), (Some("403"), 1), "{outside:?}");
+        }
+    }
+}
+
+/// Relayed Refers are counted by the trunk that sent them, whichever side of the call it is: those in
+/// progress, their results, and those that policy refuses, in a call or outside.
+#[test]
+fn relayed_transfers_are_counted() {
+    let count = |stage: &Stage| {
+        let samples = seen(&[&stage.counters]).samples;
+        let refers = samples.iter().filter(|(name, n)| name.contains("role=relay") && **n > 0);
+        let mut refers: Vec<_> = refers.map(|(name, n)| format!("{name} {n}")).collect();
+        refers.retain(|line| !line.starts_with("baton_refer_seconds"));
+        refers.sort();
+        refers
+    };
+    let by_bob = |text: String| {
+        let text = text
+            .replace("From: \"Alice\" <sip:alice@10.0.0.5>;tag=at", "From: <sip:1000@example.com>;tag=bt");
+        text.replace("To: <sip:1000@example.com>;tag=at", "To: <sip:alice@10.0.0.5>;tag=at")
+    };
+    let account = |plan: &mut Plan| plan.trunks[0].account = Some("AC1".into());
+    let mut stage = Stage::with(account);
+    let (invite, _) = answered(&mut stage);
+    let extra = format!("Route: {}\nRefer-To: <sip:c@x>\n", header(&invite, "Record-Route")[0]);
+    let refer = request("REFER", "sip:alice@10.0.0.5", &extra, ";tag=at", 2);
+    let passed = one(&stage.receive(BOB, &by_bob(refer)), "REFER");
+    assert_eq!(count(&stage), ["baton_refer_active trunk=1 role=relay 1"]);
+    stage.receive("10.0.0.5:5060", &response(&passed, "486 Busy Here", "", ""));
+    let rejected = "baton_refer_total trunk=1 role=relay result=failed reason=refer-rejected 1";
+    assert_eq!(count(&stage), [rejected]);
+
+    let mut stage = Stage::with(|plan| {
+        account(plan);
+        plan.trunks[0].refer = ReferMode::Reject(603);
+    });
+    let (invite, _) = answered(&mut stage);
+    let extra = format!("Route: {}\nRefer-To: <sip:c@x>\n", header(&invite, "Record-Route")[0]);
+    assert_eq!(
+        status(&stage.receive(ALICE, &request("REFER", "sip:bob@10.0.1.1", &extra, ";tag=bt", 2))),
+        Some("603")
+    );
+    let denied = |n| [format!("baton_refer_total trunk=0 role=relay result=failed reason=policy {n}")];
+    assert_eq!(count(&stage), denied(1));
+    stage.receive(ALICE, &request("REFER", "sip:1000@127.0.0.1:5060", "Refer-To: <sip:c@x>\n", "", 3));
+    assert_eq!(count(&stage), denied(2));
+}
+
+fn one(sent: &[Sent], method: &str) -> String {
+    let [only] = &requests(sent, method)[..] else { panic!("one {method}: {:?}", status(sent)) };
+    only.text.clone()
 }
 
 /// [C-043] [C-095] Two listeners on one address and port are told apart by the transport in Record-Route: the

@@ -3,6 +3,7 @@
 use super::edges::{requests, status};
 use super::*;
 use crate::shard::owner::HashKey;
+use crate::sip::refer::policy::OutOfDialog;
 
 /// Alpha wants the calls of its transfers back; bravo may call numbers with 2, which are alpha's.
 fn returning(plan: &mut Plan) {
@@ -187,7 +188,10 @@ fn not_unless_it_is_wanted() {
 /// and one token is good for one call.
 #[test]
 fn not_outside_a_dialog() {
-    let mut stage = Stage::with(returning);
+    let mut stage = Stage::with(|plan| {
+        returning(plan);
+        plan.trunks[0].owned.policy.out_of_dialog = OutOfDialog::Relay;
+    });
     let refer = request("REFER", "sip:1000@127.0.0.1:5060", &format!("Refer-To: {TARGET}\n"), "", 1);
     let refer = one(&stage.receive(ALICE, &refer), "REFER");
     assert_eq!(header(&refer, "Refer-To"), [TARGET]);

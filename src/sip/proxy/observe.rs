@@ -3,7 +3,8 @@
 
 use crate::shard::{CallResult, Output, Phase};
 use crate::sip::event::{
-    CallChanged, CallSid, CallStarted, CallStatus, Direction, Event, ReferSid, ReferStatus,
+    CallChanged, CallSid, CallStarted, CallStatus, Direction, Event, ReferReason, ReferRole, ReferSid,
+    ReferStatus,
 };
 use crate::sip::message::{HeaderId, Message, Method, NameAddr, Ready, Uri, unquote, uri};
 use crate::sip::plan::{Plan, TrunkIx};
@@ -41,7 +42,10 @@ impl Proxy {
                 Subject::Bye(Box::new(Bye { token, account, key, callee, dialog }))
             }
             (Method::Refer, Some(token)) => match self.account_of(cx.plan, &token) {
-                Some(account) if recorded(cx.plan, &token) => refer_begins(cx, message, &token, account),
+                Some(account) if recorded(cx.plan, &token) => {
+                    let trunk = self.sender(cx.plan, &token, ready);
+                    refer_begins(cx, message, &token, account, trunk)
+                }
                 _ => Subject::None,
             },
             (Method::Notify, Some(token)) if recorded(cx.plan, &token) => {
@@ -89,6 +93,7 @@ impl Proxy {
         &self,
         cx: &mut Cx<'_>,
         message: &Message,
+        ready: &Ready<'_>,
         token: &DialogToken,
         code: u16,
     ) {
@@ -97,6 +102,7 @@ impl Proxy {
         };
         let sid = ReferSid(cx.new_sid());
         if let Some(facts) = ReferFacts::read(message, sid, token.call, account) {
+            let facts = ReferFacts { trunk: self.sender(cx.plan, token, ready), ..facts };
             cx.refers(|observer, now, fx| observer.refer_denied(now, facts, code, fx));
         }
     }
@@ -180,6 +186,12 @@ impl Proxy {
         }
     }
 
+    /// The trunk that a request within a dialog comes by.
+    pub(super) fn sender(&self, plan: &Plan, token: &DialogToken, ready: &Ready<'_>) -> Option<TrunkIx> {
+        let sender = if token.from_caller(ready.from_tag) { token.trunk_in } else { token.trunk_out };
+        self.trunk_named(plan, sender)
+    }
+
     /// The account of a dialog: of the trunk it came from, else of the one it went to.
     fn account_of(&self, plan: &Plan, token: &DialogToken) -> Option<Arc<str>> {
         [token.trunk_in, token.trunk_out]
@@ -189,12 +201,25 @@ impl Proxy {
     }
 }
 
+/// A REFER outside any call was refused: that belongs to no record, and is counted.
+pub(super) fn saw_refer_denied_outside(cx: &mut Cx<'_>, trunk: Option<TrunkIx>) {
+    let policy = Some(ReferReason::Policy);
+    cx.counters.refer(trunk, ReferRole::Relay, ReferStatus::Failed, policy);
+}
+
 /// A REFER within a recorded call: watched until its one result is known.
-fn refer_begins(cx: &mut Cx<'_>, message: &Message, token: &DialogToken, account: Arc<str>) -> Subject {
+fn refer_begins(
+    cx: &mut Cx<'_>,
+    message: &Message,
+    token: &DialogToken,
+    account: Arc<str>,
+    trunk: Option<TrunkIx>,
+) -> Subject {
     let sid = ReferSid(cx.new_sid());
     let Some(facts) = ReferFacts::read(message, sid, token.call, account) else {
         return Subject::None;
     };
+    let facts = ReferFacts { trunk, ..facts };
     let mut handle = None;
     cx.refers(|observer, now, fx| handle = observer.refer_sent(now, facts, fx));
     handle.map_or(Subject::None, Subject::Refer)
@@ -215,9 +240,12 @@ impl Cx<'_> {
         tell(self.observer, self.now, &mut fx);
         for effect in fx {
             match effect {
-                ReferEffect::Emit(snapshot) => {
+                ReferEffect::Active(trunk, delta) => {
+                    self.counters.refer_active(trunk, ReferRole::Relay, delta);
+                }
+                ReferEffect::Emit(snapshot, trunk) => {
                     if snapshot.status != ReferStatus::InProgress {
-                        self.counters.refer(None, snapshot.role, snapshot.status, snapshot.reason);
+                        self.counters.refer(trunk, snapshot.role, snapshot.status, snapshot.reason);
                         let took = snapshot.at.since(snapshot.created);
                         self.counters.refer_seconds(snapshot.role, snapshot.status, took);
                     }

@@ -8,6 +8,7 @@ use crate::sip::plan::{Action, Origin, Plan, ReferMode, TrunkIx, UnknownSource};
 use crate::sip::proxy::answer::{ALLOW, Extra};
 use crate::sip::proxy::context::{Best, Branch, Context};
 use crate::sip::proxy::handed::{Decided, Handed, Owned, owns, trunk_of_origin};
+use crate::sip::proxy::observe::saw_refer_denied_outside;
 use crate::sip::proxy::route::{Path, preprocess};
 use crate::sip::proxy::target;
 use crate::sip::proxy::token::DialogToken;
@@ -149,8 +150,11 @@ impl Proxy {
             }
             Ok(Decided::Own { origin, to }) => return Some(Handed { server, origin, to, restored: None }),
             Err(refusal) => {
-                if let (Refusal::Refer(code), Some(token)) = (&refusal, &path.token) {
-                    self.saw_refer_denied(cx, message, token, *code);
+                if let Refusal::Refer(code) = refusal {
+                    match &path.token {
+                        Some(token) => self.saw_refer_denied(cx, message, ready, token, code),
+                        None => saw_refer_denied_outside(cx, trunk_in),
+                    }
                 }
                 self.refuse(cx, server, message, flow, trunk_in, refusal);
             }
@@ -169,8 +173,7 @@ impl Proxy {
         // C-137: without our token the dialog is none that we carry.
         let Some(token) = path.token else { return Err(Refusal::NoDialog) };
         if message.method() == Method::Refer {
-            let sender = if token.from_caller(ready.from_tag) { token.trunk_in } else { token.trunk_out };
-            let mode = self.trunk_named(cx.plan, sender).and_then(|ix| cx.plan.trunk(ix)).map(|t| t.refer);
+            let mode = self.sender(cx.plan, &token, ready).and_then(|ix| cx.plan.trunk(ix)).map(|t| t.refer);
             if let Some(ReferMode::Reject(code)) = mode {
                 return Err(Refusal::Refer(code));
             }
@@ -197,18 +200,23 @@ impl Proxy {
         }
         if message.method() == Method::Refer
             && let Some(origin) = origin
-            && let Some(trunk) = trunk_of_origin(Some(origin)).and_then(|ix| cx.plan.trunk(ix))
         {
-            let named = trunk.owned.policy.out_of_dialog == OutOfDialog::TargetDialog
+            let trunk = trunk_of_origin(Some(origin)).and_then(|ix| cx.plan.trunk(ix));
+            let (mode, outside) =
+                trunk.map_or_else(Default::default, |trunk| (trunk.refer, trunk.owned.policy.out_of_dialog));
+            let named = outside == OutOfDialog::TargetDialog
                 && message.has(HeaderId::TargetDialog)
                 && self.itself.is(&uri);
-            match trunk.refer {
-                ReferMode::Reject(code) => return Err(Refusal::Refer(code)),
+            match (mode, outside) {
+                (ReferMode::Reject(code), _) => return Err(Refusal::Refer(code)),
                 //
-                ReferMode::Terminate if named => return Ok(Decided::Own { origin, to: Owned::TargetDialog }),
-                // what Baton performs itself belongs to a dialog of its own.
-                ReferMode::Terminate => return Err(Refusal::Refer(403)),
-                ReferMode::Relay => {}
+                (ReferMode::Terminate, _) if named => {
+                    return Ok(Decided::Own { origin, to: Owned::TargetDialog });
+                }
+                (ReferMode::Relay, OutOfDialog::Relay) => {}
+                // who is in no call has nobody to move, and what Baton performs itself belongs to a
+                // dialog of its own.
+                (ReferMode::Relay | ReferMode::Terminate, _) => return Err(Refusal::Refer(403)),
             }
         }
         if user.is_none() && self.itself.is(&uri) {

@@ -5,6 +5,7 @@
 
 use crate::sip::event::{CallSid, ReferSid};
 use crate::sip::message::{HeaderId, Message, NameAddr, sipfrag};
+use crate::sip::plan::TrunkIx;
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -60,6 +61,8 @@ pub struct ReferFacts {
     pub dialog: Dialog,
     /// The account of the call.
     pub account: Arc<str>,
+    /// The trunk it came by, for counters; not in the message.
+    pub trunk: Option<TrunkIx>,
     /// The number of its CSeq.
     pub cseq: u32,
     /// Referred-By's URI, else From's.
@@ -79,6 +82,7 @@ impl ReferFacts {
             sid,
             dialog: Dialog::of(refer, call),
             account,
+            trunk: None,
             cseq: refer.cseq().ok()?.number,
             from: from.map_or_else(|| raw(HeaderId::From), |from| without_headers(&from)),
             to: to.unwrap_or_else(|| raw(HeaderId::ReferTo)),

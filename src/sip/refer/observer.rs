@@ -18,6 +18,7 @@ use super::returning::Returns;
 use super::state::{Event, State};
 use super::waits::Waits;
 use crate::sip::event::{CallSid, ReferReason, ReferRole, ReferSid, ReferSnapshot, ReferStatus};
+use crate::sip::plan::TrunkIx;
 use crate::sip::proxy::token::TokenKey;
 use crate::sip::time::Time;
 use hashbrown::HashMap;
@@ -59,8 +60,10 @@ impl ReferHandle {
 /// What the observer wants done.
 #[derive(Clone, Debug)]
 pub enum ReferEffect {
-    /// Tell the control plane.
-    Emit(Box<ReferSnapshot>),
+    /// Tell the control plane; for the counters, the trunk that the REFER came by.
+    Emit(Box<ReferSnapshot>, Option<TrunkIx>),
+    /// One of that trunk's begins (1), or has its result (-1).
+    Active(Option<TrunkIx>, i64),
     /// Call [`Observer::expire`] with this handle at this time.
     Timer {
         /// The Refer.
@@ -148,6 +151,7 @@ impl Observer {
         let slot = entry.key();
         refer.arm(slot, fx);
         let handle = refer.handle(slot);
+        fx.push(ReferEffect::Active(refer.trunk, 1));
         self.calls.entry(refer.dialog.call).or_default().push(slot);
         entry.insert(refer);
         Some(handle)
@@ -155,7 +159,8 @@ impl Observer {
 
     /// A REFER was refused here, by policy, and never forwarded: its only snapshot.
     pub fn refer_denied(&mut self, now: Time, facts: ReferFacts, code: u16, fx: &mut Vec<ReferEffect>) {
-        fx.push(ReferEffect::Emit(Box::new(ReferSnapshot {
+        let trunk = facts.trunk;
+        let snapshot = Box::new(ReferSnapshot {
             sid: facts.sid,
             call: facts.dialog.call,
             account: facts.account,
@@ -169,7 +174,8 @@ impl Observer {
             notify_code: None,
             status: ReferStatus::Failed,
             reason: Some(ReferReason::Policy),
-        })));
+        });
+        fx.push(ReferEffect::Emit(snapshot, trunk));
     }
 
     /// The Refer whose REFER had this CSeq in this dialog, seen from the referrer.
@@ -262,8 +268,12 @@ impl Observer {
         let slots: Vec<usize> = self.refers.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             let Some(refer) = self.refers.get_mut(slot) else { continue };
+            if !refer.is_done() {
+                fx.push(ReferEffect::Active(refer.trunk, -1));
+            }
             refer.apply(now, &self.waits, Event::Abandoned);
-            fx.extend(refer.snapshot(now).map(ReferEffect::Emit));
+            let trunk = refer.trunk;
+            fx.extend(refer.snapshot(now).map(|snapshot| ReferEffect::Emit(snapshot, trunk)));
         }
         self.refers.clear();
         self.calls.clear();
@@ -344,8 +354,9 @@ impl Observer {
         if let Some(snapshot) = refer.snapshot(now) {
             if snapshot.status != ReferStatus::InProgress {
                 refer.deadline = now + linger;
+                fx.push(ReferEffect::Active(refer.trunk, -1));
             }
-            fx.push(ReferEffect::Emit(snapshot));
+            fx.push(ReferEffect::Emit(snapshot, refer.trunk));
         }
         refer.arm(slot, fx);
     }

@@ -124,6 +124,8 @@ pub enum OutOfDialog {
     Reject,
     /// Taken when Target-Dialog names a dialog of its sender.
     TargetDialog,
+    /// Passed on by the routes, unwatched, where the trunk's REFERs are relayed.
+    Relay,
 }
 
 impl Default for Policy {

@@ -2,6 +2,7 @@
 
 use super::{ReferEffect, ReferHandle};
 use crate::sip::event::{ReferReason, ReferRole, ReferSid, ReferSnapshot, ReferStatus};
+use crate::sip::plan::TrunkIx;
 use crate::sip::refer::facts::{Dialog, ReferFacts};
 use crate::sip::refer::outcome::Outcome;
 use crate::sip::refer::state::{Event, State};
@@ -16,6 +17,7 @@ pub(super) struct Refer {
     pub(super) sid: ReferSid,
     pub(super) dialog: Dialog,
     pub(super) account: Arc<str>,
+    pub(super) trunk: Option<TrunkIx>,
     pub(super) from: String,
     pub(super) to: String,
     pub(super) created: Time,
@@ -45,6 +47,7 @@ impl Refer {
             sid: facts.sid,
             dialog: facts.dialog,
             account: facts.account,
+            trunk: facts.trunk,
             from: facts.from,
             to: facts.to,
             created: now,

@@ -13,6 +13,7 @@ struct Bench {
     now: Time,
     timers: Vec<(Time, ReferHandle)>,
     told: Vec<ReferSnapshot>,
+    active: i64,
     next_sid: u128,
 }
 
@@ -27,6 +28,7 @@ impl Bench {
             now: Time::from_millis(1_000_000),
             timers: Vec::new(),
             told: Vec::new(),
+            active: 0,
             next_sid: 1,
         }
     }
@@ -34,7 +36,8 @@ impl Bench {
     fn take(&mut self, fx: Vec<ReferEffect>) {
         for effect in fx {
             match effect {
-                ReferEffect::Emit(snapshot) => self.told.push(*snapshot),
+                ReferEffect::Emit(snapshot, _) => self.told.push(*snapshot),
+                ReferEffect::Active(_, delta) => self.active += delta,
                 ReferEffect::Timer { refer, at } => self.timers.push((at, refer)),
             }
         }
@@ -47,6 +50,7 @@ impl Bench {
             sid,
             dialog,
             account: Arc::from("AC00000000000000000000000000000001"),
+            trunk: None,
             cseq,
             from: "sip:alice@atlanta.example.com".into(),
             to: "sip:carol@chicago.example.com".into(),
@@ -106,6 +110,7 @@ impl Bench {
     fn finish(&mut self) {
         self.pass(Duration::from_secs(1_000));
         assert!(self.observer.is_empty(), "a Refer was left behind");
+        assert_eq!(self.active, 0, "[R-120] the gauge is what it was");
         assert!(self.observer.calls.is_empty(), "an index entry was left behind");
         assert!(self.timers.is_empty(), "a timer was left behind");
         for sid in 1..self.next_sid {
