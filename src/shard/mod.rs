@@ -116,6 +116,7 @@ impl Shard {
                     self.transactions.connection_lost(now, tag, &mut self.fx);
                 }
                 self.registrar.closed(connection);
+                self.with_calls(now, out, |calls, cx| calls.closed(cx, connection));
             }
             Input::Resolved { query, answer } => {
                 self.resolver.answer(now, query, answer);

@@ -2,6 +2,8 @@
 
 use super::edges::{requests, status};
 use super::*;
+use crate::sip::auth::{Challenge, NonceCounts, answer};
+use crate::sip::flow::ConnectionId;
 use crate::sip::plan::{Client, Credentials, Secret};
 use crate::sip::refer::policy::OutOfDialog;
 
@@ -171,6 +173,55 @@ fn a_cancel_crosses_a_refusal() {
         assert_eq!(header(&sent[0].text, "To"), header(&refusal, "To"));
         assert_eq!(stage.receive(ALICE, &cancel).len(), 1, "and again");
         stage.pass(Duration::from_secs(400));
+        assert_eq!(stage.shard.remains(), 0);
+    }
+}
+
+/// [C-088] [C-084] A browser's connection ends while its call rings: nothing can be told it any more, and whoever
+/// rings for it stops ringing. Another connection's end, and one after the answer, change nothing.
+#[test]
+fn the_connection_of_a_caller_ends() {
+    let flow = |n| Flow {
+        listener: ListenerId(0),
+        transport: Transport::Ws,
+        remote: "10.7.7.7:40000".parse().expect("an address"),
+        connection: Some(ConnectionId::new(0, n)),
+    };
+    for answered in [false, true] {
+        let mut stage = Stage::with(|plan| {
+            clients(plan);
+            let action = Action::Trunks { to: vec![TrunkIx(1)], fork: Fork::Serial, mode: Mode::B2bua };
+            plan.routes = vec![Route { from: vec![Origin::Clients], user: UserMatch::Any, action }];
+        });
+        let call = with_sdp(&invite()).replace("\"Alice\" <sip:alice@10.0.0.5>", "<sip:carol@127.0.0.1>");
+        let sent = stage.receive_by(flow(7), &call);
+        let challenge = header(&sent[0].text, "Proxy-Authenticate")[0];
+        let challenge = Challenge::parse(challenge.as_bytes(), true).expect("a challenge");
+        let secret = Secret::Password("secret".into());
+        let credentials = Credentials { user: "carol".into(), secret };
+        let uri = b"sip:1000@127.0.0.1:5060";
+        let mut counts = NonceCounts::default();
+        let answer =
+            answer(&[challenge], &credentials, b"INVITE", uri, b"", 1, &mut counts).expect("an answer");
+        let answer = String::from_utf8_lossy(&answer[0].1).into_owned();
+        let call = call.replace("Max-Forwards", &format!("Proxy-Authorization: {answer}\nMax-Forwards"));
+        let sent = stage.receive_by(flow(7), &call.replace("aINVITE1", "again"));
+        let invited = requests(&sent, "INVITE")[0].text.clone();
+        stage.receive(BOB, &response(&invited, "180 Ringing", ";tag=bt", ""));
+        let closed = |stage: &mut Stage, n| {
+            let input = Input::Closed { connection: ConnectionId::new(0, n), sent: Vec::new() };
+            stage.shard.handle(stage.now, input, &mut stage.out);
+            stage.sent()
+        };
+        assert!(closed(&mut stage, 8).is_empty());
+        if answered {
+            let contact = "Contact: <sip:bob@10.0.1.1:5060>\n";
+            stage.receive(BOB, &with_sdp(&response(&invited, "200 OK", ";tag=bt", contact)));
+        }
+        let sent = closed(&mut stage, 7);
+        assert_eq!(requests(&sent, "CANCEL").len(), usize::from(!answered));
+        assert!(closed(&mut stage, 7).is_empty());
+        stage.pass(Duration::from_secs(600));
         assert_eq!(stage.shard.remains(), 0);
     }
 }

@@ -48,7 +48,7 @@ mod tests;
 use crate::sip::command::Refused;
 use crate::sip::dialog::{Asked, Body, Headers, LegEvent, LegFacts, LegId, Legs, NotNow, RequestId};
 use crate::sip::event::CallSid;
-use crate::sip::flow::Flow;
+use crate::sip::flow::{ConnectionId, Flow};
 use crate::sip::message::{Message, Ready};
 use crate::sip::plan::{Credentials, Plan};
 use crate::sip::proxy::Cx;
@@ -381,6 +381,11 @@ impl Calls {
         flow: &Flow,
     ) {
         self.legs.cancel_in(cx, server, invite, message, flow);
+    }
+
+    /// A connection has ended.
+    pub fn closed(&mut self, cx: &mut Cx<'_>, connection: ConnectionId) {
+        self.legs.closed(cx, connection);
     }
 
     /// A response to a request of ours.

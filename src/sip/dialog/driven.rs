@@ -6,7 +6,7 @@ use super::leg::State;
 use super::outgoing::Headers;
 use super::{LegId, Legs, OWNER, write};
 use crate::shard::{Dir, Output, SendTag};
-use crate::sip::flow::Flow;
+use crate::sip::flow::{ConnectionId, Flow, Transport};
 use crate::sip::message::write::{Builder, response_head};
 use crate::sip::message::{HeaderId, Message, Method, Ready};
 use crate::sip::proxy::{Cx, reply_flow};
@@ -99,6 +99,28 @@ impl Legs {
         Builder::resume(&mut bytes).finish();
         cx.counters.response(Dir::Out, Method::Cancel, 200, None);
         cx.transactions.respond(cx.now, cancel, 200, bytes.into(), cx.fx);
+    }
+
+    /// A connection has ended. No WebSocket can be opened from here (RFC 7118 §5): a caller behind it cannot be
+    /// told anything any more, and has not the means to cancel.
+    pub fn closed(&mut self, cx: &mut Cx<'_>, connection: ConnectionId) {
+        for id in self.bound.remove(&connection).unwrap_or_default() {
+            self.with(cx, id, |leg, cx, desk| {
+                if let Some(invite) = leg.offered().map(|offered| offered.request.clone()) {
+                    leg.cancelled(cx, desk, &invite);
+                }
+            });
+        }
+    }
+
+    /// Notes that an INVITE can be answered along the way it came only.
+    pub(super) fn bind(&mut self, id: LegId, flow: &Flow) {
+        let web = matches!(flow.transport, Transport::Ws | Transport::Wss);
+        let Some(connection) = flow.connection.filter(|_| web) else { return };
+        let bound = self.bound.entry(connection).or_default();
+        let table = &self.table;
+        bound.retain(|id| table.get(id.slot).is_some_and(|leg| leg.id == *id && leg.offered().is_some()));
+        bound.push(id);
     }
 
     /// A response to a request of a leg's.

@@ -51,7 +51,7 @@ pub use moving::MovedLeg;
 pub use outgoing::{Body, Full, Headers, Incoming, NotNow, Outgoing, Way};
 pub(crate) use uas::MOST_FORKS;
 
-use crate::sip::flow::{Destination, Flow, ListenerId};
+use crate::sip::flow::{ConnectionId, Destination, Flow, ListenerId};
 use crate::sip::message::write::put_name_addr;
 use crate::sip::message::{Message, Ready, Scheme};
 use crate::sip::plan::{Credentials, Plan};
@@ -100,6 +100,8 @@ pub struct Legs {
     generation: u32,
     /// Legs that a party's INVITE made, by what all its copies share (C-082).
     invited: HashMap<u64, u32>,
+    /// Legs whose INVITE can be answered over its own connection only.
+    bound: HashMap<ConnectionId, Vec<LegId>>,
     key: [u8; 16],
 }
 
@@ -120,6 +122,7 @@ impl Legs {
             },
             generation: 0,
             invited: HashMap::new(),
+            bound: HashMap::new(),
             key,
         }
     }
@@ -221,6 +224,7 @@ impl Legs {
             return Err(Full);
         }
         let id = self.insert(leg);
+        self.bind(id, flow);
         cx.transactions.set_server_owner(server, OWNER | id.slot);
         Ok(id)
     }
