@@ -13,3 +13,8 @@ pub use client::{Challenge, NonceCounts, answer, refused};
 pub use digest::Algorithm;
 pub use fields::DigestError;
 pub use server::{Realm, Verdict};
+
+/// The realm that a value of Authorization or Proxy-Authorization is for, if it is a digest.
+pub fn realm_of(value: &[u8]) -> Option<&[u8]> {
+    fields::Fields::parse(value).ok()?.realm
+}

@@ -1,6 +1,6 @@
 //! Requests inside a dialog, passed to the other party, with the answer from there (C-151).
 
-use super::headers::passing;
+use super::headers::{credentials, passing};
 use super::media;
 use super::party::{Phase, Turn};
 use super::{Calls, Purpose};
@@ -90,7 +90,8 @@ impl Calls {
                 (std::str::from_utf8(message.method_bytes()).unwrap_or("OPTIONS"), Sent::Plain)
             }
         };
-        let headers = self.seen_by(other, sid, message);
+        let mut headers = self.seen_by(other, sid, message);
+        headers.append(&mut credentials(message, &cx.plan.calls.registrar.realm));
         let purpose = Purpose::Across { from: sid, asked, sent };
         if self.send(cx, other, name, headers, body, None, purpose).is_err() {
             let code = if negotiates { 491 } else { 480 };

@@ -2,7 +2,7 @@
 
 use super::Calls;
 use super::dial::{Ask, DialFor, Offer, Template, Wanted};
-use super::headers::passing;
+use super::headers::{credentials, passing};
 use super::news::Shown;
 use super::party::{Party, Phase, Turn, Who};
 use super::place::Target;
@@ -105,6 +105,7 @@ impl Calls {
         let believed = matches!(arrival.origin, Origin::Trunk(_));
         let trusted = matches!(arrival.to, Owned::Trunks(_));
         let mut headers = passing(message, believed, trusted);
+        headers.append(&mut credentials(message, &cx.plan.calls.registrar.realm));
         self.translate_replaces(message, &mut headers);
         let mut parties = Vec::with_capacity(targets.len());
         for target in targets {

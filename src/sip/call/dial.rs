@@ -12,6 +12,7 @@ use super::media;
 use super::news::status_of;
 use super::party::{Party, Phase, Turn};
 use super::place::Target;
+use super::refusal::Refusal;
 use super::timers::Timer;
 use super::transfer::TransferId;
 use crate::sip::dialog::{Body, Fork, Headers, MOST_FORKS};
@@ -20,7 +21,6 @@ use crate::sip::flow::ListenerId;
 use crate::sip::message::Message;
 use crate::sip::plan::Credentials;
 use crate::sip::proxy::Cx;
-use crate::sip::proxy::context::rank;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::Duration;
@@ -132,8 +132,7 @@ pub(super) struct Dialing {
     pub(super) offerless: bool,
     /// Early dialogs by their place: what the n-th is for the party itself (C-155).
     forks: SmallVec<[(CallSid, Fork); 1]>,
-    /// The best final answer so far: code, and Reason and its kin.
-    best: Option<(u16, Headers)>,
+    best: Option<Refusal>,
     limit: Option<Duration>,
 }
 
@@ -151,13 +150,6 @@ impl Dialing {
     /// Which dialog of ours answers for theirs: one of its own beside all the early ones, if need be.
     fn confirmed(&mut self, child: CallSid, fork: Fork) -> Fork {
         self.early(child, fork).unwrap_or(Fork(MOST_FORKS as u8))
-    }
-
-    /// RFC 3261 §16.7 step 6 serves a back-to-back call as well.
-    fn offer(&mut self, code: u16, headers: Headers) {
-        if self.best.as_ref().is_none_or(|(best, _)| rank(code) < rank(*best)) {
-            self.best = Some((code, headers));
-        }
     }
 }
 
@@ -331,19 +323,35 @@ impl Calls {
     ) {
         let Some(parent) = self.party(sid).and_then(|party| party.parent) else { return };
         let headers = message.map(|message| self.seen_by(parent, sid, message)).unwrap_or_default();
+        let route = self.dials.get(&parent).is_some_and(|dialing| dialing.why == DialFor::Route);
+        let party = self.party(sid).filter(|_| route);
+        let refusal = Refusal::new(cx, party, code, headers, message.is_some());
         let Some(dialing) = self.dials.get_mut(&parent) else { return };
         dialing.children.retain(|child| *child != sid);
-        dialing.offer(code, headers);
-        if dialing.children.is_empty() && dialing.winner.is_none() {
+        dialing.best = Some(match dialing.best.take() {
+            Some(best) => best.or(refusal),
+            None => refusal,
+        });
+        // C-105: who declines for everybody does so for all that the caller's one INVITE has reached.
+        let declined = route && matches!(code, 600..=699);
+        let others = if declined { std::mem::take(&mut dialing.children) } else { SmallVec::new() };
+        let over = dialing.children.is_empty() && dialing.winner.is_none();
+        for other in others {
+            self.end(cx, other, End::canceled(EndedBy::OtherLeg, None));
+        }
+        if over {
             self.nobody_answered(cx, parent);
         }
     }
 
     fn nobody_answered(&mut self, cx: &mut Cx<'_>, parent: CallSid) {
         let Some(dialing) = self.dials.remove(&parent) else { return };
-        let (code, headers) = dialing.best.unwrap_or((480, Headers::new()));
+        let nobody = Refusal { code: 480, headers: Headers::new(), heard: false };
+        let best = dialing.best.unwrap_or(nobody);
+        let code = best.code;
         match dialing.why {
             DialFor::Route => {
+                let (code, headers) = best.told(cx);
                 self.end(cx, parent, End { reason: headers, ..End::refused(code) });
             }
             DialFor::Order { .. } => {

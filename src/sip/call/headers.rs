@@ -3,6 +3,7 @@
 //! What names a dialog, its way or its transactions never passes; what says something about the call
 //! does. Fields that legs write themselves (Allow, Supported, Contact, timers) are left to them.
 
+use crate::sip::auth::realm_of;
 use crate::sip::command::Refused;
 use crate::sip::dialog::Headers;
 use crate::sip::message::{HeaderId, Message, Method};
@@ -64,6 +65,20 @@ const fn pass_of(id: HeaderId) -> Option<Pass> {
     })
 }
 
+/// Fields without which a refusal with this code says too little (RFC 3261 §21).
+pub(super) const fn explains(id: HeaderId, code: u16) -> bool {
+    use HeaderId as H;
+    match id {
+        H::Contact => matches!(code, 300..=399 | 485),
+        H::WwwAuthenticate | H::ProxyAuthenticate => matches!(code, 401 | 407),
+        H::Accept | H::AcceptEncoding => matches!(code, 406 | 415),
+        H::Unsupported => code == 420,
+        H::Require => code == 421,
+        H::MinSe => code == 422,
+        _ => false,
+    }
+}
+
 /// Names outside [`HeaderId`] that pass; beside them all that begin with `X-`.
 const PASSING_OTHERS: &[&str] = &[
     "Session-ID",
@@ -94,6 +109,7 @@ pub(super) fn passing(message: &Message, believed: bool, trusted: bool) -> Heade
             {
                 false
             }
+            id if !message.is_request() && explains(id, message.status()) => true,
             id => pass_of(id).is_some_and(|pass| match pass {
                 Pass::Both => true,
                 Pass::Requests => message.is_request(),
@@ -102,6 +118,18 @@ pub(super) fn passing(message: &Message, believed: bool, trusted: bool) -> Heade
             }),
         })
         .filter_map(|line| Some((std::str::from_utf8(line.name).ok()?.into(), unfolded(line.value))))
+        .collect()
+}
+
+/// What a request holds to answer the challenges of those further on: everything but what is for `own`, the realm
+/// of Baton.
+pub(super) fn credentials(message: &Message, own: &str) -> Headers {
+    let names = [HeaderId::Authorization, HeaderId::ProxyAuthorization];
+    message
+        .headers()
+        .filter(|line| names.contains(&line.id))
+        .filter(|line| realm_of(line.value).is_some_and(|realm| realm != own.as_bytes()))
+        .map(|line| (line.id.as_str().into(), unfolded(line.value)))
         .collect()
 }
 

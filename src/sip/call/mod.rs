@@ -32,6 +32,7 @@ mod orders;
 mod party;
 mod place;
 mod presented;
+mod refusal;
 mod replaces;
 mod timers;
 mod transfer;

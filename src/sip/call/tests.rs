@@ -7,3 +7,4 @@ mod glare;
 mod joins;
 mod moves;
 mod ordered;
+mod refused;
