@@ -361,6 +361,12 @@ fn call() -> Value {
                 "sip_response_code",
                 matching("^[3-6][0-9]{2}$", "The final response to its INVITE; only when it was refused."),
             ),
+            ("refer_sid", matching("^RF[0-9a-f]{32}$", "The transfer that has brought it about.")),
+            (
+                "refers",
+                json!({ "type": "array", "items": refer_of_call(),
+            "description": "The transfers it takes part in; where one call is read, and has any." }),
+            ),
         ],
         &[
             "sid",
@@ -380,26 +386,59 @@ fn call() -> Value {
     )
 }
 
+/// What was decided about a transfer, and the calls that it ties together.
+fn ties() -> [(&'static str, Value); 3] {
+    let decision = object(
+        &[
+            ("allowed", json!({ "type": "boolean", "description": "Whether it was let pass." })),
+            ("rule", string("The key of the configuration that says so, or a word for what no key changes.")),
+            ("role", json!({ "type": "string", "enum": ["relay", "transferor", "substitute"] })),
+        ],
+        &["allowed", "rule", "role"],
+    );
+    [
+        ("decision", decision),
+        (
+            "moved_call_sid",
+            string("The call of the party that is to talk to the target, where it is another."),
+        ),
+        ("target_call_sid", string("The call of the target, where Baton has one.")),
+    ]
+}
+
+fn refer_of_call() -> Value {
+    let own = [
+        ("sid", matching("^RF[0-9a-f]{32}$", "The transfer.")),
+        ("call_sid", string("The call on whose dialog the REFER went.")),
+        ("to", string("The target, a SIP URI.")),
+    ];
+    object(&[&own[..], &ties()].concat(), &["sid", "call_sid", "to"])
+}
+
 fn refer() -> Value {
     object(
         &[
-            ("sid", matching("^RF[0-9a-f]{32}$", "The transfer.")),
-            ("date_created", string("As `2021-03-09T12:03:00.787Z`.")),
-            ("account_sid", string("Its account.")),
-            ("org_sid", matching("^OR[0-9a-fA-F]{32}$", "The account's organisation.")),
-            ("call_sid", string("The call on whose dialog the REFER went.")),
-            ("to", string("The target, a SIP URI.")),
-            ("from", string("The referrer, a SIP URI.")),
-            (
-                "call_status",
-                json!({ "type": "string", "enum": REFER_STATUSES,
+            &[
+                ("sid", matching("^RF[0-9a-f]{32}$", "The transfer.")),
+                ("date_created", string("As `2021-03-09T12:03:00.787Z`.")),
+                ("account_sid", string("Its account.")),
+                ("org_sid", matching("^OR[0-9a-fA-F]{32}$", "The account's organisation.")),
+                ("call_sid", string("The call on whose dialog the REFER went.")),
+                ("to", string("The target, a SIP URI.")),
+                ("from", string("The referrer, a SIP URI.")),
+                (
+                    "call_status",
+                    json!({ "type": "string", "enum": REFER_STATUSES,
             "description": "What NOTIFYs told; absent when none did." }),
-            ),
-            ("refer_sip_response_code", string("Final response to the REFER.")),
-            ("notify_sip_response_code", string("Last code in a NOTIFY; absent when there was none.")),
-            ("api_version", json!({ "const": "2012-04-24" })),
-            ("uri", string("Its path.")),
-        ],
+                ),
+                ("refer_sip_response_code", string("Final response to the REFER.")),
+                ("notify_sip_response_code", string("Last code in a NOTIFY; absent when there was none.")),
+                ("api_version", json!({ "const": "2012-04-24" })),
+                ("uri", string("Its path.")),
+            ][..],
+            &ties(),
+        ]
+        .concat(),
         &[
             "sid",
             "date_created",

@@ -229,6 +229,7 @@ mod tests {
             direction: Direction::Inbound,
             call_id: "id".into(),
             parent: None,
+            cause: None,
         }));
         let first = event(1, CallStatus::Ringing);
         let awaited = [

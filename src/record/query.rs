@@ -10,12 +10,15 @@ use super::writer::Order;
 use super::{Stats, ask, schema};
 use crossbeam::channel::Sender;
 use rusqlite::types::Value;
-use rusqlite::{Connection, InterruptHandle, OptionalExtension, Row, params_from_iter};
+use rusqlite::{Connection, InterruptHandle, OptionalExtension, Row, params, params_from_iter};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Connections kept open for the next reader.
 const KEPT: usize = 4;
+
+/// Refers shown with one call at most; the rest is in the list of Refers.
+const MOST_REFERS: usize = 100;
 
 /// Why records could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +138,23 @@ impl Session {
         let sql = format!("{REFER} WHERE refer.sid = ?1");
         let mut statement = self.connection()?.prepare_cached(&sql)?;
         Ok(statement.query_row([&bits.0.to_be_bytes()[..]], refer_from_row).optional()?)
+    }
+
+    /// The Refers that a call takes part in, as the one that is transferred, moved, or reached, oldest first.
+    pub fn refers_of(&self, call: &CallRecord) -> Result<Vec<ReferRecord>, QueryError> {
+        // Each of the three has an index of its own, which one condition would not use.
+        let sql = format!(
+            "{REFER} WHERE refer.sid IN (SELECT sid FROM refer WHERE call = ?1
+               UNION SELECT sid FROM refer WHERE moved = ?1
+               UNION SELECT sid FROM refer WHERE target_call = ?1
+               UNION SELECT refer FROM call WHERE sid = ?1 AND refer IS NOT NULL)
+             AND refer.account = (SELECT id FROM account WHERE sid = ?2)
+             ORDER BY refer.created, refer.sid LIMIT {MOST_REFERS}"
+        );
+        let mut statement = self.connection()?.prepare_cached(&sql)?;
+        let sid = call.sid.0.to_be_bytes();
+        let rows = statement.query_map(params![&sid[..], call.account], refer_from_row)?;
+        Ok(rows.collect::<rusqlite::Result<Vec<ReferRecord>>>()?)
     }
 
     /// Calls of an account.

@@ -46,6 +46,8 @@ pub struct CallRecord {
     pub forwarded_from: Option<String>,
     /// The SIP Call-ID.
     pub call_id: String,
+    /// The Refer that has brought it about.
+    pub refer: Option<ReferSid>,
 }
 
 /// The record of a Refer.
@@ -77,6 +79,19 @@ pub struct ReferRecord {
     pub from: String,
     /// To whom.
     pub to: String,
+    /// By which rule it was allowed or denied.
+    pub rule: Option<String>,
+    /// The call of the party that was to be moved, where it is another.
+    pub moved: Option<CallSid>,
+    /// The call of the target.
+    pub target: Option<CallSid>,
+}
+
+impl ReferRecord {
+    /// Whether a rule let it pass.
+    pub fn is_allowed(&self) -> bool {
+        self.reason != Some(ReferReason::Policy)
+    }
 }
 
 impl CallRecord {
@@ -105,6 +120,7 @@ impl CallRecord {
             caller_name: None,
             forwarded_from: None,
             call_id: String::new(),
+            refer: None,
         }
     }
 
@@ -193,17 +209,24 @@ impl Direction {
 /// What [`call_from_row`] reads.
 pub(super) const CALL: &str =
     "SELECT call.sid, node.bits, account.sid, parent, direction, status, code, created,
-  updated, ringing, answered, ended, duration, caller, callee, caller_name, forwarded_from, call_id
+  updated, ringing, answered, ended, duration, caller, callee, caller_name, forwarded_from, call_id, call.refer
 FROM call JOIN account ON account.id = call.account JOIN node ON node.id = call.node";
 
-/// What [`refer_from_row`] reads.
+/// What [`refer_from_row`] reads. A target that called itself, by the Refer-To that led it back, is known by
+/// its own record alone; that of another account is nobody else's business.
 pub(super) const REFER: &str =
     "SELECT refer.sid, node.bits, account.sid, call, role, status, reason, refer_code,
-  notify_code, created, updated, referrer, target
+  notify_code, created, updated, referrer, target, rule, moved,
+  coalesce(target_call, (SELECT came.sid FROM call AS came
+    WHERE came.refer = refer.sid AND came.account = refer.account ORDER BY came.created LIMIT 1))
 FROM refer JOIN account ON account.id = refer.account JOIN node ON node.id = refer.node";
 
 fn bits(row: &Row<'_>, column: usize) -> rusqlite::Result<u128> {
     row.get::<_, [u8; 16]>(column).map(u128::from_be_bytes)
+}
+
+fn call_sid(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<CallSid>> {
+    Ok(row.get::<_, Option<[u8; 16]>>(column)?.map(|sid| CallSid(u128::from_be_bytes(sid))))
 }
 
 fn moment(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Time>> {
@@ -221,7 +244,7 @@ pub(super) fn call_from_row(row: &Row<'_>) -> rusqlite::Result<CallRecord> {
         sid: CallSid(bits(row, 0)?),
         node: bits(row, 1)?,
         account: row.get(2)?,
-        parent: row.get::<_, Option<[u8; 16]>>(3)?.map(|sid| CallSid(u128::from_be_bytes(sid))),
+        parent: call_sid(row, 3)?,
         direction: coded(row, 4)?,
         status: coded(row, 5)?,
         code: row.get(6)?,
@@ -236,6 +259,7 @@ pub(super) fn call_from_row(row: &Row<'_>) -> rusqlite::Result<CallRecord> {
         caller_name: row.get(15)?,
         forwarded_from: row.get(16)?,
         call_id: row.get(17)?,
+        refer: row.get::<_, Option<[u8; 16]>>(18)?.map(|sid| ReferSid(u128::from_be_bytes(sid))),
     })
 }
 
@@ -256,5 +280,8 @@ pub(super) fn refer_from_row(row: &Row<'_>) -> rusqlite::Result<ReferRecord> {
         updated: time(row.get(10)?),
         from: row.get(11)?,
         to: row.get(12)?,
+        rule: row.get(13)?,
+        moved: call_sid(row, 14)?,
+        target: call_sid(row, 15)?,
     })
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The format this version writes.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE account (id INTEGER PRIMARY KEY, sid TEXT NOT NULL UNIQUE) STRICT;
@@ -23,7 +23,7 @@ CREATE TABLE call (
   direction INTEGER NOT NULL, status INTEGER NOT NULL, code INTEGER NOT NULL,
   updated INTEGER NOT NULL, ringing INTEGER, answered INTEGER, ended INTEGER, duration INTEGER,
   caller TEXT NOT NULL, callee TEXT NOT NULL, caller_name TEXT, forwarded_from TEXT,
-  call_id TEXT NOT NULL, parent BLOB,
+  call_id TEXT NOT NULL, parent BLOB, refer BLOB,
   PRIMARY KEY (account, created, sid)) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX call_sid ON call (sid);
 CREATE INDEX call_ended ON call (ended) WHERE ended IS NOT NULL;
@@ -34,11 +34,27 @@ CREATE TABLE refer (
   call BLOB NOT NULL, role INTEGER NOT NULL, seq INTEGER NOT NULL, status INTEGER NOT NULL,
   reason INTEGER, refer_code INTEGER NOT NULL, notify_code INTEGER, updated INTEGER NOT NULL,
   ended INTEGER, referrer TEXT NOT NULL, target TEXT NOT NULL,
+  rule TEXT, moved BLOB, target_call BLOB,
   PRIMARY KEY (account, created, sid)) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX refer_sid ON refer (sid);
 CREATE INDEX refer_call ON refer (call);
 CREATE INDEX refer_ended ON refer (ended) WHERE ended IS NOT NULL;
 CREATE INDEX refer_open ON refer (node) WHERE ended IS NULL;
+";
+
+/// What links calls and the transfers that they come of, or take part in.
+const LINKS: &str = "
+CREATE INDEX call_refer ON call (refer) WHERE refer IS NOT NULL;
+CREATE INDEX refer_moved ON refer (moved) WHERE moved IS NOT NULL;
+CREATE INDEX refer_target ON refer (target_call) WHERE target_call IS NOT NULL;
+";
+
+/// What makes the second format of the first.
+const TO_SECOND: &str = "
+ALTER TABLE call ADD COLUMN refer BLOB;
+ALTER TABLE refer ADD COLUMN rule TEXT;
+ALTER TABLE refer ADD COLUMN moved BLOB;
+ALTER TABLE refer ADD COLUMN target_call BLOB;
 ";
 
 /// Opens the database for writing, making its tables when it is new.
@@ -49,7 +65,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     prepare(&connection).map_err(failed)?;
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
     match found {
-        0 => make(&connection).map_err(failed)?,
+        0 => make(&connection, TABLES).map_err(failed)?,
+        1 => make(&connection, TO_SECOND).map_err(failed)?,
         FORMAT => {}
         _ => return Err(StoreError::Newer { path: path.to_owned(), found, known: FORMAT }),
     }
@@ -85,8 +102,9 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     )
 }
 
-fn make(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;"))
+/// Brings the database to the present format, as a whole or not at all.
+fn make(connection: &Connection, tables: &str) -> rusqlite::Result<()> {
+    connection.execute_batch(&format!("BEGIN; {tables} {LINKS} PRAGMA user_version = {FORMAT}; COMMIT;"))
 }
 
 /// A moment as it stands in a row: microseconds.

@@ -94,6 +94,7 @@ fn started(sid: u128, seconds: u64) -> Event {
         direction: Direction::Inbound,
         call_id: "a84b4c76e66710".into(),
         parent: None,
+        cause: None,
     }))
 }
 
@@ -123,6 +124,9 @@ fn refer(sid: u128, seq: u32, status: ReferStatus, codes: (Option<u16>, Option<u
         notify_code: codes.1,
         status,
         reason: (status == ReferStatus::Failed).then_some(ReferReason::TargetRejected),
+        rule: None,
+        moved: None,
+        target: None,
     }))
 }
 
@@ -365,4 +369,76 @@ fn records_are_for_their_owner_only() {
     let bench = Bench::new(|_| ());
     let file = std::fs::metadata(bench.folder.join("deep/baton.db")).expect("the file is there");
     assert_eq!(file.permissions().mode() & 0o777, 0o600);
+}
+
+fn blank_refer(sid: u128) -> Box<ReferSnapshot> {
+    match refer(sid, 1, ReferStatus::Completed, (Some(202), Some(200))) {
+        Event::Refer(refer) => refer,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn caused(sid: u128, parent: Option<u128>, account: &str) -> Event {
+    let Event::CallStarted(plain) = started(sid, 2) else { panic!("it begins") };
+    let cause = Some(crate::sip::event::Cause { refer: ReferSid(9), call: CallSid(1) });
+    let parent = parent.map(CallSid);
+    Event::CallStarted(Arc::new(CallStarted { cause, parent, account: account.into(), ..(*plain).clone() }))
+}
+
+/// [R-114] A Refer says by which rule it was decided and whom it ties together; a call, which Refer has brought
+/// it about. A leg keeps its parent; a call that came back has the one that was transferred in its place, and
+/// is the target of its Refer, unless it is another account's.
+#[test]
+fn transfers_and_calls_name_each_other() {
+    let bench = Bench::new(|_| {});
+    let (moved, target) = (Some(CallSid(2)), Some(CallSid(3)));
+    let rule = Some(crate::sip::refer::ReferRule::Deny(1));
+    let snapshot = ReferSnapshot { rule, moved, target, ..*blank_refer(8) };
+    bench.send([started(1, 0), started(2, 0), caused(3, Some(2), ACCOUNT), Event::Refer(Box::new(snapshot))]);
+    let refer = bench.refer(8).expect("a Refer");
+    assert_eq!((refer.rule.as_deref(), refer.moved, refer.target), (Some("refer.deny[1]"), moved, target));
+    let leg = bench.call(3).expect("a call");
+    assert_eq!((leg.parent, leg.refer), (Some(CallSid(2)), Some(ReferSid(9))));
+
+    let back = Bench::new(|_| {});
+    back.send([started(1, 0), caused(5, None, "AC2"), Event::Refer(blank_refer(9))]);
+    assert_eq!(back.refer(9).expect("a Refer").target, None);
+    back.send([caused(6, None, ACCOUNT), started(7, 0)]);
+    assert_eq!(back.refer(9).expect("a Refer").target, Some(CallSid(6)));
+    let came = back.call(6).expect("a call");
+    assert_eq!((came.parent, came.refer), (Some(CallSid(1)), Some(ReferSid(9))));
+    let ordinary = back.call(7).expect("a call");
+    assert_eq!((ordinary.parent, ordinary.refer), (None, None));
+    let session = back.store().reader().session().expect("a connection");
+    for (call, refers) in [(1, vec![ReferSid(9)]), (6, vec![ReferSid(9)]), (5, vec![]), (7, vec![])] {
+        let call = back.call(call).expect("a call");
+        let of: Vec<ReferSid> =
+            session.refers_of(&call).expect("they are read").iter().map(|refer| refer.sid).collect();
+        assert_eq!(of, refers, "{}", call.sid);
+    }
+}
+
+/// A store of the format before this one is taken over with what it holds.
+#[test]
+fn an_older_store_is_brought_up_to_date() {
+    let mut bench = Bench::new(|_| {});
+    bench.send([started(1, 0), refer(4, 1, ReferStatus::Completed, (Some(202), Some(200)))]);
+    bench.close();
+    let path = bench.folder.join("deep/baton.db");
+    let connection = rusqlite::Connection::open(&path).expect("a database");
+    connection
+        .execute_batch(
+            "DROP INDEX call_refer; DROP INDEX refer_moved; DROP INDEX refer_target;
+             ALTER TABLE call DROP COLUMN refer; ALTER TABLE refer DROP COLUMN rule;
+             ALTER TABLE refer DROP COLUMN moved; ALTER TABLE refer DROP COLUMN target_call;
+             PRAGMA user_version = 1;",
+        )
+        .expect("the first format");
+    drop(connection);
+    bench.open(|_| {});
+    let refer = bench.refer(4).expect("a Refer");
+    assert_eq!((refer.refer_code, refer.rule, refer.moved, refer.target), (202, None, None, None));
+    bench.send([caused(6, None, ACCOUNT)]);
+    assert_eq!(bench.call(6).expect("a call").refer, Some(ReferSid(9)));
+    assert_eq!(bench.call(1).expect("a call").refer, None);
 }

@@ -2,7 +2,7 @@
 
 use super::pending::{Batch, PendingCall, PendingRefer};
 use super::schema::{Coded, micros};
-use crate::sip::event::{Direction, ReferSnapshot, ReferStatus};
+use crate::sip::event::{CallSid, Direction, ReferSnapshot, ReferStatus};
 use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension, params};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ const TEXT: usize = 1_024;
 
 const INSERT_CALL: &str = "
 INSERT INTO call (account, created, sid, node, direction, status, code, updated, ringing, answered,
-  ended, duration, caller, callee, caller_name, forwarded_from, call_id, parent)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
+  ended, duration, caller, callee, caller_name, forwarded_from, call_id, parent, refer)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
 ON CONFLICT (sid) DO NOTHING";
 
 /// What the row knows of the answer counts together with what the change knows.
@@ -30,12 +30,13 @@ WHERE sid = ?1 AND status < 3";
 
 const UPSERT_REFER: &str = "
 INSERT INTO refer (account, created, sid, node, call, role, seq, status, reason, refer_code,
-  notify_code, updated, ended, referrer, target)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+  notify_code, updated, ended, referrer, target, rule, moved, target_call)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
 ON CONFLICT (sid) DO UPDATE SET seq = excluded.seq, status = excluded.status,
   reason = excluded.reason, refer_code = excluded.refer_code, notify_code = excluded.notify_code,
   updated = excluded.updated, ended = excluded.ended, referrer = excluded.referrer,
-  target = excluded.target
+  target = excluded.target, rule = excluded.rule, moved = excluded.moved,
+  target_call = excluded.target_call
 WHERE refer.status = 0 AND excluded.seq > refer.seq";
 
 /// Writes a batch in one transaction.
@@ -165,6 +166,7 @@ impl CallRow<'_> {
     fn insert(&self, insert: &mut CachedStatement<'_>) -> rusqlite::Result<bool> {
         let call = self.call;
         let started = call.started.as_deref();
+        let cause = started.and_then(|s| s.cause);
         let text = |value: Option<&String>| value.map(|v| clip(v).to_owned());
         let inserted = insert.execute(params![
             self.account,
@@ -184,7 +186,9 @@ impl CallRow<'_> {
             text(started.and_then(|s| s.caller_name.as_ref())),
             text(started.and_then(|s| s.forwarded_from.as_ref())),
             started.map_or("", |s| clip(&s.call_id)),
-            started.and_then(|s| s.parent).map(|parent| parent.0.to_be_bytes().to_vec()),
+            // One that came back is nobody's leg: the call that it comes of stands in for that.
+            started.and_then(|s| s.parent.or(cause.map(|cause| cause.call))).map(bits),
+            cause.map(|cause| cause.refer.0.to_be_bytes()),
         ])?;
         Ok(inserted > 0)
     }
@@ -221,6 +225,9 @@ impl ReferRow<'_> {
             is_final.then(|| micros(refer.at)),
             clip(&refer.from),
             clip(&refer.to),
+            refer.rule.map(|rule| rule.to_string()),
+            refer.moved.map(bits),
+            refer.target.map(bits),
         ])?;
         Ok(if written > 0 { Written::Changed } else { Written::Nothing })
     }
@@ -255,6 +262,11 @@ impl Accounts {
     pub(super) fn forget(&mut self) {
         self.0.clear();
     }
+}
+
+/// A call's identifier as it stands in a row.
+fn bits(sid: CallSid) -> [u8; 16] {
+    sid.0.to_be_bytes()
 }
 
 /// The beginning of a text, cut between characters.

@@ -61,11 +61,12 @@ impl Shard {
         let Some(handed) = handed else { return };
         let (server, origin) = (handed.server, handed.origin);
         // One that came back by a Refer-To of ours is meant for somebody else.
-        let again = handed.restored.as_ref().and_then(|message| Some((message, message.ready().ok()?)));
+        let again = handed.restored.as_ref().and_then(|(message, _)| Some((message, message.ready().ok()?)));
         let (message, ready) = again.as_ref().map_or((message, ready), |(message, ready)| (message, ready));
         let mut refused = None;
         self.with_calls(now, out, |calls, cx| {
-            let (client, to, returned) = (client.as_deref(), handed.to, handed.restored.is_some());
+            let returned = handed.restored.as_ref().map(|(_, cause)| *cause);
+            let (client, to) = (client.as_deref(), handed.to);
             let arrival = Arrival { server, message, ready, flow, origin, client, to, returned };
             refused = calls.incoming(cx, arrival).err();
         });

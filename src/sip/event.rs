@@ -5,6 +5,7 @@
 //! others are dropped, and counted, when the queue is full.
 
 use crate::sip::command::Refused;
+use crate::sip::refer::ReferRule;
 use crate::sip::time::Time;
 use bytes::Bytes;
 use std::fmt;
@@ -112,6 +113,25 @@ pub struct CallStarted {
     pub call_id: String,
     /// The leg it belongs to, for owned calls.
     pub parent: Option<CallSid>,
+    /// The transfer that it comes of.
+    pub cause: Option<Cause>,
+}
+
+/// The transfer that has brought a call about: Baton's call to its target, or one that came back by its
+/// Refer-To.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// The Refer.
+    pub refer: ReferSid,
+    /// The call on whose dialog the REFER went.
+    pub call: CallSid,
+}
+
+impl Cause {
+    /// Whether there are records of the two.
+    pub fn is_recorded(&self) -> bool {
+        self.call != CallSid(0)
+    }
 }
 
 /// A change in a call's life.
@@ -217,6 +237,12 @@ pub struct ReferSnapshot {
     pub status: ReferStatus,
     /// Why, once it is final.
     pub reason: Option<ReferReason>,
+    /// By which rule it was allowed, or denied, which [`ReferReason::Policy`] says.
+    pub rule: Option<ReferRule>,
+    /// The party that is to talk to the target: its leg, where that is another than `call`.
+    pub moved: Option<CallSid>,
+    /// The target: its leg, where Baton has one.
+    pub target: Option<CallSid>,
 }
 
 /// An inbound call that waits for what its application says.

@@ -311,6 +311,7 @@ pub fn start(n: u128, millis: u64) -> CallStarted {
         direction: Direction::Inbound,
         call_id: format!("{n}@127.0.0.1"),
         parent: None,
+        cause: None,
     }
 }
 
@@ -352,6 +353,9 @@ pub fn refer(n: u128, status: ReferStatus, refer_code: u16, notify_code: Option<
         notify_code,
         status,
         reason: (status == ReferStatus::Failed).then_some(ReferReason::TargetRejected),
+        rule: None,
+        moved: None,
+        target: None,
     }
 }
 

@@ -1,7 +1,10 @@
 //! The Refer resource: what became of a transfer, and how transfers are found.
 
 use crate::harness::*;
-use baton::sip::event::{CallSid, ReferSnapshot, ReferStatus};
+use baton::sip::event::{
+    CallSid, CallStarted, Cause, ReferReason, ReferRole, ReferSid, ReferSnapshot, ReferStatus,
+};
+use baton::sip::refer::ReferRule;
 use serde_json::{Value, json};
 
 /// [restcomm-refers 2] [restcomm-refers 3] [restcomm-refers 4] [restcomm-refers 5] [restcomm-refers 6] [restcomm-refers 7]
@@ -172,4 +175,55 @@ fn the_day_and_second_of_creation_filter() {
         assert_eq!(answer.status, 400, "{wrong}");
         assert_eq!(answer.message(), "DateCreated is not a valid ISO 8601 date.");
     }
+}
+
+/// What was decided, by which rule, and the calls that a transfer ties together, in the record of the
+/// transfer and in that of each call that takes part in it.
+#[test]
+fn decisions_and_ties_are_shown() {
+    let server = Server::start();
+    let of_refer = Some(Cause { refer: ReferSid(9), call: CallSid(1) });
+    let target = CallStarted { cause: of_refer, parent: Some(CallSid(2)), ..start(3, 0) };
+    server.send([started(start(1, 0)), started(start(2, 0)), started(target), started(start(4, 0))]);
+    let allowed = ReferSnapshot {
+        rule: Some(ReferRule::Allow(0)),
+        role: ReferRole::Substitute,
+        moved: Some(CallSid(2)),
+        target: Some(CallSid(3)),
+        ..refer(9, ReferStatus::Completed, 202, Some(200))
+    };
+    let denied = ReferSnapshot {
+        rule: Some(ReferRule::MaxRate),
+        reason: Some(ReferReason::Policy),
+        call: CallSid(4),
+        ..refer(10, ReferStatus::Failed, 503, None)
+    };
+    server.send([referred(allowed), referred(denied)]);
+
+    let decision = json!({ "allowed": true, "rule": "refer.allow[0]", "role": "substitute" });
+    let record = server.json(&format!("Refers/{}", refer_sid(9)));
+    assert_eq!(record["decision"], decision);
+    assert_eq!(
+        (&record["moved_call_sid"], &record["target_call_sid"]),
+        (&json!(call_sid(2)), &json!(call_sid(3)))
+    );
+    let record = server.json(&format!("Refers/{}", refer_sid(10)));
+    assert_eq!(record["decision"], json!({ "allowed": false, "rule": "refer.max_rate", "role": "relay" }));
+    assert_eq!((record.get("moved_call_sid"), record.get("target_call_sid")), (None, None));
+
+    for n in 1..=3 {
+        let call = server.json(&format!("Calls/{}.json", call_sid(n)));
+        let expected = json!([{
+            "sid": refer_sid(9), "call_sid": call_sid(1), "to": "sip:desk2@pbx.example.org",
+            "decision": decision, "moved_call_sid": call_sid(2), "target_call_sid": call_sid(3),
+        }]);
+        assert_eq!(call["refers"], expected, "{n}");
+        assert_eq!(call.get("refer_sid"), (n == 3).then(|| json!(refer_sid(9))).as_ref());
+    }
+    let leg = server.json(&format!("Calls/{}.json", call_sid(3)));
+    assert_eq!(leg["parent_call_sid"], call_sid(2));
+    let refused = server.json(&format!("Calls/{}.json", call_sid(4)));
+    assert_eq!(refused["refers"][0]["decision"]["allowed"], false);
+    // In a list, a call says no more than which transfer it comes of.
+    assert_eq!(server.json("Calls.json")["calls"][0].get("refers"), None);
 }

@@ -234,6 +234,9 @@ impl FakeShards {
             notify_code,
             status,
             reason: (status == ReferStatus::Failed).then_some(ReferReason::TargetRejected),
+            rule: None,
+            moved: None,
+            target: None,
         })));
     }
 }
@@ -272,5 +275,6 @@ fn started(sid: CallSid, direction: Direction, parent: Option<CallSid>) -> CallS
         direction,
         call_id: "id@b".into(),
         parent,
+        cause: None,
     }
 }

@@ -43,6 +43,9 @@ fn tell(
         notify_code: codes.1,
         status: end.0,
         reason: end.1,
+        rule: None,
+        moved: None,
+        target: None,
     })));
 }
 

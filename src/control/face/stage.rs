@@ -138,6 +138,7 @@ impl World {
             direction,
             call_id: "x".into(),
             parent,
+            cause: None,
         })))
         .await;
     }
@@ -173,6 +174,9 @@ impl World {
             notify_code,
             status,
             reason: None,
+            rule: None,
+            moved: None,
+            target: None,
         })))
         .await;
     }

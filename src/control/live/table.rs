@@ -285,6 +285,7 @@ mod tests {
             direction: Direction::Inbound,
             call_id: "id".into(),
             parent: parent.map(CallSid),
+            cause: None,
         }))
     }
 

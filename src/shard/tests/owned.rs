@@ -378,7 +378,7 @@ fn a_refer_names_its_dialog() {
     assert_eq!(stage.shard.remains(), 0);
 }
 
-/// A REFER outside any dialog is refused unless it names one by call and both tags, the
+/// A REFER outside any dialog is refused unless it names one by call and both tags, the
 /// right way round, and comes from the peer of that one; and where the trunk does not want it.
 #[test]
 fn a_refer_outside_is_refused() {
@@ -401,5 +401,15 @@ fn a_refer_outside_is_refused() {
         assert_eq!((status(&sent), sent.len()), (Some(code), 1), "{name} from {from}");
         let info = request("INFO", &contact, "", &format!(";tag={tag}"), 3);
         assert_eq!(requests(&stage.receive(ALICE, &info), "INFO").len(), 1, "the call is up");
+        // Only what is about a call that there is stands in its record.
+        let rules: Vec<String> = stage
+            .out
+            .drain()
+            .filter_map(|output| match output {
+                Output::Control(Event::Refer(refer)) => Some(refer.rule.expect("a rule").to_string()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(rules, if from == BOB { vec!["peer"] } else { vec![] }, "{name} from {from}");
     }
 }

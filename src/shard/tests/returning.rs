@@ -97,6 +97,37 @@ fn the_call_comes_back() {
     }
 }
 
+/// What a returned call is told to begin with says which Refer it comes of, and which call
+/// was transferred; a call that nobody was referred to says nothing of the kind.
+#[test]
+fn the_call_names_its_refer() {
+    for change in [returning as fn(&mut Plan), owning] {
+        let mut stage = Stage::with(change);
+        let told = referred(&mut stage, TARGET);
+        one(&calls(&mut stage, 1, &told), "INVITE");
+        one(&calls(&mut stage, 2, "<sip:2000@127.0.0.1:5060>"), "INVITE");
+        stage.pass(Duration::from_secs(1_000));
+        let (mut refers, mut began) = (Vec::new(), Vec::new());
+        for output in stage.out.drain() {
+            match output {
+                Output::Event(Event::Refer(refer)) | Output::Control(Event::Refer(refer)) => {
+                    refers.push(refer)
+                }
+                Output::Event(Event::CallStarted(call)) | Output::Control(Event::CallStarted(call)) => {
+                    began.push(call);
+                }
+                _ => {}
+            }
+        }
+        let (first, refer) = (&began[0], &refers[0]);
+        assert_eq!((refer.call, refer.rule), (first.sid, Some(crate::sip::refer::ReferRule::Mode)));
+        let causes: Vec<_> =
+            began.iter().filter_map(|call| Some((call.call_id.as_str(), call.parent, call.cause?))).collect();
+        let cause = crate::sip::event::Cause { refer: refer.sid, call: first.sid };
+        assert_eq!(causes, [("back1@10.0.1.1", None, cause)]);
+    }
+}
+
 /// An INVITE as its sender repeats it after an answer that asked for something.
 fn repeated(invite: &str, extra: &str) -> String {
     let later = invite.replace("CSeq: 1 ", "CSeq: 2 ").replace("branch=z9hG4bK", "branch=z9hG4bKagain");

@@ -8,7 +8,7 @@ use super::party::{Party, Phase, Turn, Who};
 use super::place::Target;
 use super::timers::Timer;
 use crate::sip::dialog::{Body, Headers, Incoming, LegId};
-use crate::sip::event::{CallSid, CallStatus, Direction, Event, Offered};
+use crate::sip::event::{CallSid, CallStatus, Cause, Direction, Event, Offered};
 use crate::sip::flow::Flow;
 use crate::sip::message::uri::{Place, put_uri};
 use crate::sip::message::{HeaderId, Message, NameAddr, Ready, Scheme, Uri, write};
@@ -42,7 +42,7 @@ pub struct Arrival<'a> {
     /// What the rules say of it.
     pub to: Owned,
     /// It has come back by a Refer-To of ours: `message` has the target that is meant.
-    pub returned: bool,
+    pub returned: Option<Cause>,
 }
 
 impl Arrival<'_> {
@@ -100,7 +100,7 @@ impl Calls {
         party.account = party.account.or_else(|| cx.plan.trunk(trunk_out?)?.account.clone());
         let (sid, account) = (party.sid, party.account.clone());
         let Some(leg) = self.answering_leg(cx, arrival) else { return Ok(()) };
-        self.begin(cx, party, leg, message);
+        self.begin(cx, party, leg, arrival);
 
         let believed = matches!(arrival.origin, Origin::Trunk(_));
         let trusted = matches!(arrival.to, Owned::Trunks(_));
@@ -118,7 +118,7 @@ impl Calls {
         }
         let template = Template {
             from: bare_address(message, HeaderId::From),
-            to: Some(match arrival.ready.uri.as_ref().filter(|_| arrival.returned) {
+            to: Some(match arrival.ready.uri.as_ref().filter(|_| arrival.returned.is_some()) {
                 // As if Baton had been referred itself: what To holds is nobody's business further on.
                 Some(meant) => address_of(meant),
                 None => bare_address(message, HeaderId::To),
@@ -146,7 +146,7 @@ impl Calls {
         party.steered = true;
         let sid = party.sid;
         let Some(leg) = self.answering_leg(cx, arrival) else { return Ok(()) };
-        self.begin(cx, party, leg, arrival.message);
+        self.begin(cx, party, leg, arrival);
         let timer = self.wait(cx, DECISION, Timer::Application(sid));
         if let Some(party) = self.party_mut(sid) {
             party.timer = Some(timer);
@@ -208,13 +208,13 @@ impl Calls {
     }
 
     /// A call has come: it is told, and counts as ringing at once (Calls API 7).
-    pub(super) fn begin(&mut self, cx: &mut Cx<'_>, mut party: Party, leg: LegId, message: &Message) {
-        let sid = party.sid;
+    pub(super) fn begin(&mut self, cx: &mut Cx<'_>, mut party: Party, leg: LegId, arrival: &Arrival<'_>) {
+        let (sid, message) = (party.sid, arrival.message);
         party.leg = Some(leg);
         party.made = Body::of(message).filter(Body::is_session);
         self.enter(party);
         self.introduces(sid, message);
-        self.announce(cx, sid, Shown::of(message));
+        self.announce(cx, sid, Shown { cause: arrival.returned, ..Shown::of(message) });
         self.progress(cx, sid, CallStatus::Ringing, 0);
         self.tell_headers(cx, sid, message);
     }

@@ -7,7 +7,7 @@ use super::Calls;
 use super::headers::shown;
 use crate::shard::{CallResult, Output, Phase as Counted};
 use crate::sip::event::{
-    CallChanged, CallHeaders, CallSid, CallStarted, CallStatus, Direction, EndedBy, Event,
+    CallChanged, CallHeaders, CallSid, CallStarted, CallStatus, Cause, Direction, EndedBy, Event,
 };
 use crate::sip::message::{HeaderId, Message, NameAddr, Uri, unquote, uri};
 use crate::sip::proxy::Cx;
@@ -36,6 +36,8 @@ pub(super) struct Shown {
     pub(super) to: String,
     /// The party that diverted the call.
     pub(super) forwarded_from: Option<String>,
+    /// The transfer by whose Refer-To it has come back.
+    pub(super) cause: Option<Cause>,
 }
 
 impl Shown {
@@ -56,6 +58,7 @@ impl Shown {
             caller_name: from.map(|f| text(unquote(f.display))).filter(|name| !name.is_empty()),
             to: user_of(to),
             forwarded_from: None,
+            cause: None,
         }
     }
 }
@@ -102,6 +105,7 @@ impl Calls {
             direction: party.direction,
             call_id,
             parent: party.parent,
+            cause: shown.cause.filter(Cause::is_recorded).or_else(|| self.dialled_by_transfer(party.parent?)),
         };
         self.tell(cx, Event::CallStarted(Arc::new(started)));
     }

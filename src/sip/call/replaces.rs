@@ -49,7 +49,7 @@ impl Calls {
         }
         let sid = party.sid;
         let Some(leg) = self.answering_leg(cx, arrival) else { return Ok(()) };
-        self.begin(cx, party, leg, message);
+        self.begin(cx, party, leg, arrival);
         match found {
             Some(replaced) => self.take_place(cx, sid, replaced),
             None => {

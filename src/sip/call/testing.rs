@@ -295,7 +295,7 @@ impl Bench {
                 let origin = trunk_of(&self.plan, &flow).map_or(Origin::Clients, Origin::Trunk);
                 let (message, ready, flow) = (&message, &ready, &flow);
                 let arrival =
-                    Arrival { server, message, ready, flow, origin, client: None, to, returned: false };
+                    Arrival { server, message, ready, flow, origin, client: None, to, returned: None };
                 self.refused = self.with(|calls, cx| calls.incoming(cx, arrival)).err();
                 if self.refused.is_some() {
                     // The shard would answer it.

@@ -3,7 +3,7 @@
 
 use crate::shard::{CallResult, Output, Phase};
 use crate::sip::event::{
-    CallChanged, CallSid, CallStarted, CallStatus, Direction, Event, ReferReason, ReferRole, ReferSid,
+    CallChanged, CallSid, CallStarted, CallStatus, Cause, Direction, Event, ReferReason, ReferRole, ReferSid,
     ReferStatus,
 };
 use crate::sip::message::{HeaderId, Message, Method, NameAddr, Ready, Uri, unquote, uri};
@@ -81,7 +81,7 @@ impl Proxy {
         };
         cx.counters.call_phase(trunk_in, Direction::Inbound, Phase::Setup, 1);
         if let Some(account) = &account {
-            let started = call_started(message, path, &token, account.clone());
+            let started = call_started(message, path, &token, account.clone(), way.cause);
             cx.out.push(Output::Event(Event::CallStarted(Arc::new(started))));
         }
         let key = self.call_key(ready, &token);
@@ -324,7 +324,13 @@ fn outcome(status: u16, cancelled: bool) -> (CallResult, CallStatus) {
     }
 }
 
-fn call_started(message: &Message, path: &Path<'_>, token: &DialogToken, account: Arc<str>) -> CallStarted {
+fn call_started(
+    message: &Message,
+    path: &Path<'_>,
+    token: &DialogToken,
+    account: Arc<str>,
+    cause: Option<Cause>,
+) -> CallStarted {
     let from = message.header(HeaderId::From).and_then(|v| NameAddr::parse(v).ok());
     let diversion = message.values(HeaderId::Diversion).next().and_then(|v| NameAddr::parse(v).ok());
     CallStarted {
@@ -338,6 +344,7 @@ fn call_started(message: &Message, path: &Path<'_>, token: &DialogToken, account
         direction: Direction::Inbound,
         call_id: text(message.header(HeaderId::CallId).unwrap_or(b"")),
         parent: None,
+        cause: cause.filter(Cause::is_recorded),
     }
 }
 

@@ -2,6 +2,7 @@
 //! (RFC 3261 §16.3 to §16.5).
 
 use crate::shard::{Output, Rejection};
+use crate::sip::event::Cause;
 use crate::sip::flow::{Flow, Transport};
 use crate::sip::message::{HeaderId, Message, Method, Ready, Scheme, Uri, Via, uri};
 use crate::sip::plan::{Action, Origin, Plan, ReferMode, TrunkIx, UnknownSource};
@@ -53,7 +54,7 @@ impl Proxy {
                 Ok(()) if self.comes_back(message, ready, &path, origin) => {
                     return self.return_call(cx, server, message, ready, &path, flow, origin);
                 }
-                Ok(()) => return self.dispatch(cx, server, message, ready, flow, path, origin),
+                Ok(()) => return self.dispatch(cx, server, message, ready, flow, path, origin, None),
                 Err(refusal) => self.refuse(cx, server, message, flow, trunk_in, refusal),
             },
         }
@@ -137,6 +138,7 @@ impl Proxy {
         flow: &Flow,
         path: Path<'_>,
         origin: Option<Origin>,
+        cause: Option<Cause>,
     ) -> Option<Handed> {
         let trunk_in = trunk_of_origin(origin);
         let decided = if ready.to_tag.is_some() {
@@ -146,7 +148,7 @@ impl Proxy {
         };
         match decided {
             Ok(Decided::Forward(way)) => {
-                self.begin(cx, server, message, ready, flow, path, trunk_in, way);
+                self.begin(cx, server, message, ready, flow, path, trunk_in, Way { cause, ..way });
             }
             Ok(Decided::Own { origin, to }) => return Some(Handed { server, origin, to, restored: None }),
             Err(refusal) => {
@@ -178,7 +180,7 @@ impl Proxy {
                 return Err(Refusal::Refer(code));
             }
         }
-        Ok(Way { candidates: target::Candidates::new(), groups: 1, in_dialog: true })
+        Ok(Way { candidates: target::Candidates::new(), groups: 1, in_dialog: true, cause: None })
     }
 
     /// A request that begins something new goes by the rules.
@@ -261,7 +263,7 @@ impl Proxy {
         if invite && owns(cx.plan, &route.action, origin, &candidates) {
             return Ok(Decided::Own { origin, to: Owned::Trunks(candidates) });
         }
-        Ok(Decided::Forward(Way { candidates, groups, in_dialog: false }))
+        Ok(Decided::Forward(Way { candidates, groups, in_dialog: false, cause: None }))
     }
 
     fn begin(
@@ -360,6 +362,8 @@ pub(super) struct Way {
     pub(super) candidates: target::Candidates,
     pub(super) groups: usize,
     pub(super) in_dialog: bool,
+    /// The transfer by whose Refer-To it has come back.
+    pub(super) cause: Option<Cause>,
 }
 
 /// Why a request is answered here.

@@ -4,7 +4,7 @@
 //! the token and knows its worth.
 
 use crate::shard::{Output, PeerMessage};
-use crate::sip::event::ReferSid;
+use crate::sip::event::{Cause, ReferSid};
 use crate::sip::flow::Flow;
 use crate::sip::message::{HeaderId, Message, Method, Ready, Uri};
 use crate::sip::plan::Origin;
@@ -46,7 +46,7 @@ impl Proxy {
         let mut own = Vec::new();
         let listener = path.listener.unwrap_or(flow.listener);
         self.itself.write_address(listener, target.scheme == crate::sip::message::Scheme::Sips, &mut own);
-        let value = cx.observer.returns.turned(cx.now, refer, &target, &own)?;
+        let value = cx.observer.returns.turned(cx.now, Cause { refer, call: token.call }, &target, &own)?;
         self.edits.clear();
         self.edits.remove(message, HeaderId::ReferTo);
         self.edits.insert(message, "Refer-To", &value);
@@ -87,27 +87,29 @@ impl Proxy {
             // It only looked like one.
             None => {
                 let path = preprocess(message, &self.itself, &self.keys.token, ready.call_id);
-                return self.dispatch(cx, server, message, ready, flow, path, origin);
+                return self.dispatch(cx, server, message, ready, flow, path, origin, None);
             }
             Some(Err(_)) => Err(Refusal::Return),
             Some(Ok(returned)) => {
                 if !returned.again {
-                    let told = Output::Returned { refer: returned.refer, call_id: call_id.into() };
+                    let told = Output::Returned { refer: returned.cause.refer, call_id: call_id.into() };
                     cx.out.push(told);
                 }
                 for shard in (0..cx.place.shards).filter(|shard| *shard != cx.place.index && !returned.again)
                 {
-                    let spent = PeerMessage::Returned(returned.refer);
+                    let spent = PeerMessage::Returned(returned.cause.refer);
                     cx.out.push(Output::Peer(shard, Box::new(spent)));
                 }
                 self.edits.clear();
                 self.edits.set_request_uri(message, &returned.target);
-                self.rewritten(cx, message).ok_or(Refusal::Malformed)
+                self.rewritten(cx, message).map(|message| (message, returned.cause)).ok_or(Refusal::Malformed)
             }
         };
         let sound = restored.as_ref().map_err(|refusal| *refusal);
-        let sound = sound.and_then(|message| Ok((message, message.ready().map_err(|_| Refusal::Malformed)?)));
-        let (restored_message, ready) = match sound {
+        let sound = sound.and_then(|(message, cause)| {
+            Ok((message, message.ready().map_err(|_| Refusal::Malformed)?, *cause))
+        });
+        let (restored_message, ready, cause) = match sound {
             Ok(sound) => sound,
             Err(refusal) => {
                 self.refuse(cx, server, message, flow, trunk_of_origin(origin), refusal);
@@ -115,7 +117,7 @@ impl Proxy {
             }
         };
         let path = preprocess(restored_message, &self.itself, &self.keys.token, ready.call_id);
-        let handed = self.dispatch(cx, server, restored_message, &ready, flow, path, origin)?;
+        let handed = self.dispatch(cx, server, restored_message, &ready, flow, path, origin, Some(cause))?;
         Some(Handed { restored: restored.ok(), ..handed })
     }
 

@@ -5,6 +5,7 @@
 
 use super::policy::{OutOfDialog, Policy};
 use super::request::{Request, Wish};
+use super::rule::ReferRule;
 use super::target::Verdict;
 use crate::sip::plan::ReferMode;
 use std::time::Duration;
@@ -14,6 +15,8 @@ use std::time::Duration;
 pub struct Situation<'a> {
     /// What the referrer's trunk wants done with REFERs.
     pub mode: ReferMode,
+    /// Where that is written.
+    pub by: ReferRule,
     /// How the REFER names its call.
     pub reach: Reach,
     /// Whether it came from the party of that dialog: its flow, its trunk, or its digest.
@@ -80,14 +83,14 @@ pub struct Refusal {
     pub unsupported: Vec<Box<str>>,
     /// Seconds for Retry-After, with 503.
     pub retry_after: Option<u32>,
-    /// The rule of the trunk that forbids the target, by its place.
-    pub rule: Option<usize>,
+    /// The rule that wants it so.
+    pub rule: ReferRule,
 }
 
 impl Refusal {
     /// A refusal that needs no explanation.
-    pub const fn code(code: u16) -> Refusal {
-        Refusal { code, unsupported: Vec::new(), retry_after: None, rule: None }
+    pub const fn by(rule: ReferRule, code: u16) -> Refusal {
+        Refusal { code, unsupported: Vec::new(), retry_after: None, rule }
     }
 
     /// The header fields that go with it.
@@ -118,29 +121,32 @@ pub fn admit(policy: &Policy, situation: &Situation<'_>) -> Result<(), Refusal> 
         Reach::TargetDialog => policy.out_of_dialog == OutOfDialog::TargetDialog,
         Reach::Nothing => false,
     };
-    if !reached || !situation.from_peer {
-        return Err(Refusal::code(403));
+    if !reached {
+        return Err(Refusal::by(ReferRule::OutOfDialog, 403));
+    }
+    if !situation.from_peer {
+        return Err(Refusal::by(ReferRule::Peer, 403));
     }
     if let ReferMode::Reject(code) = situation.mode {
-        return Err(Refusal::code(code));
+        return Err(Refusal::by(situation.by, code));
     }
     // RFC 3261 §21.5.4.
     if situation.overloaded {
-        return Err(Refusal { retry_after: Some(5), ..Refusal::code(503) });
+        return Err(Refusal { retry_after: Some(5), ..Refusal::by(ReferRule::Limits, 503) });
     }
     if let Some(wait) = situation.wait {
         let seconds = wait.as_secs().saturating_add(1);
         return Err(Refusal {
             retry_after: Some(u32::try_from(seconds).unwrap_or(u32::MAX)),
-            ..Refusal::code(503)
+            ..Refusal::by(ReferRule::MaxRate, 503)
         });
     }
     // one at a time; the next may come when this one has failed.
     if situation.active {
-        return Err(Refusal::code(491));
+        return Err(Refusal::by(ReferRule::Glare, 491));
     }
     if situation.transfers >= policy.max_transfers {
-        return Err(Refusal::code(403));
+        return Err(Refusal::by(ReferRule::MaxTransfers, 403));
     }
     Ok(())
 }
@@ -153,7 +159,7 @@ pub fn decide(request: &Request, policy: &Policy, situation: &Situation<'_>) -> 
         Ok(()) => match situation.mode {
             ReferMode::Terminate => Answer::Accept(accept(request, policy)),
             ReferMode::Relay => Answer::Relay,
-            ReferMode::Reject(code) => Answer::Refuse(Refusal::code(code)),
+            ReferMode::Reject(code) => Answer::Refuse(Refusal::by(situation.by, code)),
         },
     }
 }
@@ -162,19 +168,27 @@ pub fn decide(request: &Request, policy: &Policy, situation: &Situation<'_>) -> 
 fn check(request: &Request, policy: &Policy, situation: &Situation<'_>) -> Result<(), Refusal> {
     // RFC 3261 §21.4.21: the new INVITE would have no hop left.
     if request.hops == 0 {
-        return Err(Refusal::code(483));
+        return Err(Refusal::by(ReferRule::MaxForwards, 483));
     }
     // A party cannot be moved to itself, nor into the place it has.
     if situation.replaces_itself || situation.survivor_target.is_some_and(|at| request.target.is_at(at)) {
-        return Err(Refusal::code(482));
+        return Err(Refusal::by(ReferRule::Loop, 482));
     }
-    if let Verdict::Denied(rule) = request.target.judge(policy) {
-        return Err(Refusal { rule: Some(rule), ..Refusal::code(403) });
+    if let Verdict::Denied(at) = request.target.judge(policy) {
+        return Err(Refusal::by(ReferRule::of_target(policy, at), 403));
     }
     if !situation.survivor {
-        return Err(Refusal::code(603));
+        return Err(Refusal::by(ReferRule::Alone, 603));
     }
     Ok(())
+}
+
+/// The rule by which a REFER may be acted on, where `mode` is what else decides.
+pub fn allowed(request: &Request, policy: &Policy, mode: ReferRule) -> ReferRule {
+    match request.target.judge(policy) {
+        Verdict::Allowed(at) => ReferRule::of_target(policy, at),
+        Verdict::Denied(_) | Verdict::Routes => mode,
+    }
 }
 
 /// How it is accepted.
@@ -194,6 +208,7 @@ mod tests {
 
     const SITUATION: Situation<'static> = Situation {
         mode: ReferMode::Terminate,
+        by: ReferRule::Mode,
         reach: Reach::InDialog,
         from_peer: true,
         survivor: true,
@@ -242,7 +257,7 @@ mod tests {
         }
         let policy = Policy::default();
         let spent = request("Max-Forwards: 0\r\n");
-        assert_eq!(decide(&spent, &policy, &it), Answer::Refuse(Refusal::code(483)));
+        assert_eq!(decide(&spent, &policy, &it), Answer::Refuse(Refusal::by(ReferRule::MaxForwards, 483)));
     }
 
     /// A denied target: 403, and which rule said so.
@@ -251,7 +266,7 @@ mod tests {
         let rule = TargetRule { allow: false, domain: "example.com".into(), prefix: "".into() };
         let policy = Policy { targets: vec![rule], ..Policy::default() };
         let Answer::Refuse(refusal) = decide(&request(""), &policy, &SITUATION) else { panic!("taken") };
-        assert_eq!((refusal.code, refusal.rule), (403, Some(0)));
+        assert_eq!((refusal.code, refusal.rule), (403, ReferRule::Deny(0)));
     }
 
     /// Target-Dialog counts where the trunk lets it.
@@ -303,8 +318,9 @@ mod tests {
         };
         let late = admit(&Policy::default(), &Situation { wait: Some(Duration::from_secs(2)), ..SITUATION });
         assert_eq!(names(late.expect_err("too many")), ["Retry-After: 3"]);
-        let strange = Refusal { unsupported: vec!["a".into(), "b".into()], ..Refusal::code(420) };
+        let strange =
+            Refusal { unsupported: vec!["a".into(), "b".into()], ..Refusal::by(ReferRule::Request, 420) };
         assert_eq!(names(strange), ["Unsupported: a, b"]);
-        assert!(names(Refusal::code(405))[0].starts_with("Allow: INVITE"));
+        assert!(names(Refusal::by(ReferRule::Mode, 405))[0].starts_with("Allow: INVITE"));
     }
 }

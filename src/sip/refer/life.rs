@@ -5,6 +5,7 @@
 //! one, and only that, is final.
 
 use super::outcome::{Outcome, progress};
+use super::rule::ReferRule;
 use super::state::{Event, Leniency, State};
 use super::waits::Waits;
 use crate::sip::event::{CallSid, ReferReason, ReferRole, ReferSid, ReferSnapshot, ReferStatus};
@@ -27,6 +28,12 @@ pub struct Subject {
     pub from: String,
     /// Refer-To's URI without its header part.
     pub to: String,
+    /// By which rule it is allowed or denied.
+    pub rule: ReferRule,
+    /// The leg of the party to be moved, where that is another than `call`.
+    pub moved: Option<CallSid>,
+    /// The leg of the target, once there is one.
+    pub target: Option<CallSid>,
 }
 
 /// One Refer.
@@ -300,6 +307,9 @@ impl Life {
             notify_code: self.notify_code,
             status,
             reason: self.outcome().and_then(|outcome| outcome.reason),
+            rule: Some(subject.rule),
+            moved: subject.moved,
+            target: subject.target,
         }))
     }
 }

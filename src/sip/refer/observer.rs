@@ -15,6 +15,7 @@ use self::entry::Refer;
 use super::facts::{Dialog, Fate, NotifyFacts, ReferFacts};
 use super::outcome::progress;
 use super::returning::Returns;
+use super::rule::ReferRule;
 use super::state::{Event, State};
 use super::waits::Waits;
 use crate::sip::event::{CallSid, ReferReason, ReferRole, ReferSid, ReferSnapshot, ReferStatus};
@@ -174,6 +175,9 @@ impl Observer {
             notify_code: None,
             status: ReferStatus::Failed,
             reason: Some(ReferReason::Policy),
+            rule: Some(ReferRule::Mode),
+            moved: None,
+            target: None,
         });
         fx.push(ReferEffect::Emit(snapshot, trunk));
     }

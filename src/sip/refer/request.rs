@@ -2,6 +2,7 @@
 
 use super::decide::Refusal;
 use super::policy::{MissingReferredBy, Policy};
+use super::rule::ReferRule;
 use super::target::Target;
 use crate::sip::message::{HeaderId, Message, NameAddr};
 
@@ -44,7 +45,7 @@ impl Request {
     pub fn read(refer: &Message, policy: &Policy) -> Result<Request, Refusal> {
         // RFC 3515 §2.4.2, RFC 3892 §2.2: exactly one Refer-To, at most one Referred-By.
         if refer.count(HeaderId::ReferTo) != 1 || refer.count(HeaderId::ReferredBy) > 1 {
-            return Err(Refusal::code(400));
+            return Err(Refusal::by(ReferRule::Request, 400));
         }
         let unsupported: Vec<Box<str>> = refer
             .values(HeaderId::Require)
@@ -52,16 +53,17 @@ impl Request {
             .map(|tag| String::from_utf8_lossy(tag).into())
             .collect();
         if !unsupported.is_empty() {
-            return Err(Refusal { unsupported, ..Refusal::code(420) });
+            return Err(Refusal { unsupported, ..Refusal::by(ReferRule::Request, 420) });
         }
-        let refer_to = refer.refer_to().ok().flatten().ok_or(Refusal::code(400))?;
-        let target = Target::read(&refer_to, policy).map_err(|fault| Refusal::code(fault.code()))?;
+        let refer_to = refer.refer_to().ok().flatten().ok_or(Refusal::by(ReferRule::Request, 400))?;
+        let target =
+            Target::read(&refer_to, policy).map_err(|fault| Refusal::by(ReferRule::Request, fault.code()))?;
         let referred_by = refer.header(HeaderId::ReferredBy);
         if referred_by.is_some_and(|value| NameAddr::parse(value).is_err()) {
-            return Err(Refusal::code(400));
+            return Err(Refusal::by(ReferRule::Request, 400));
         }
         if referred_by.is_none() && policy.referred_by == MissingReferredBy::Refuse {
-            return Err(Refusal::code(429));
+            return Err(Refusal::by(ReferRule::ReferredBy, 429));
         }
         let hops = refer.header(HeaderId::MaxForwards).map_or(70, hops_of);
         let lists =
@@ -74,7 +76,7 @@ impl Request {
         } else {
             Wish::Implicit
         };
-        let cseq = refer.cseq().map_err(|_| Refusal::code(400))?.number;
+        let cseq = refer.cseq().map_err(|_| Refusal::by(ReferRule::Request, 400))?.number;
         let headers = carried(refer, &target, policy);
         let breadth = refer.max_breadth().ok().flatten();
         Ok(Request { target, wish, modern, cseq, hops, breadth, headers })

@@ -17,7 +17,7 @@
 //! gains nothing: the rules decide about each of them as about any call. What is spent is kept in two
 //! generations, each as long as a token lasts, and never more than its bound.
 
-use crate::sip::event::ReferSid;
+use crate::sip::event::{CallSid, Cause, ReferSid};
 use crate::sip::message::uri::{decode, put_subscriber};
 use crate::sip::message::{Scheme, Uri};
 use crate::sip::proxy::token::{TEXT, TokenKey};
@@ -31,9 +31,9 @@ use subtle::ConstantTimeEq;
 
 /// The URI parameter.
 const NAME: &[u8] = b"r";
-const VERSION: u8 = 1;
-/// Version, time, Refer.
-const HEAD: usize = 1 + 6 + 16;
+const VERSION: u8 = 2;
+/// Version, time, Refer, call.
+const HEAD: usize = 1 + 6 + 16 + 16;
 const TAG: usize = 8;
 
 /// The tokens of one shard: how they are made, and which are spent.
@@ -56,8 +56,8 @@ type Call = u64;
 /// A call that has come back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Returned {
-    /// The Refer that it came of.
-    pub refer: ReferSid,
+    /// The Refer that it came of, and the call that was transferred; zero when that is not recorded.
+    pub cause: Cause,
     /// The URI that the referrer wanted called.
     pub target: Box<[u8]>,
     /// Whether this is its INVITE again: the others know.
@@ -82,7 +82,7 @@ impl Returns {
 
     /// A Refer-To that leads back here, in angle brackets; `own` is how Baton names itself, as `host:port`
     /// and parameters. `None` when there is nothing that could come back: no call, or no way to it.
-    pub fn turned(&self, now: Time, refer: ReferSid, target: &Uri<'_>, own: &[u8]) -> Option<Box<[u8]>> {
+    pub fn turned(&self, now: Time, cause: Cause, target: &Uri<'_>, own: &[u8]) -> Option<Box<[u8]>> {
         let key = self.key.as_ref()?;
         // R-016: whatever else it asks for is the referee's business.
         let method = target.params.iter().find(|p| decode(p.name).eq_ignore_ascii_case(b"method"));
@@ -112,7 +112,7 @@ impl Returns {
         out.push(b';');
         out.extend_from_slice(NAME);
         out.push(b'=');
-        key.write(now + self.lasts, refer, bare, &mut out);
+        key.write(now + self.lasts, cause, bare, &mut out);
         if !target.headers.is_empty() {
             out.push(b'?');
             out.extend_from_slice(target.headers);
@@ -142,7 +142,7 @@ impl Returns {
             return Some(Err(Worthless));
         };
         let call = key.call(call_id, from_tag);
-        let refer = returned.refer;
+        let refer = returned.cause.refer;
         match self.spent.get(&refer).or_else(|| self.older.get(&refer)) {
             Some(spender) if *spender == Some(call) => Some(Ok(Returned { again: true, ..returned })),
             Some(_) => Some(Err(Worthless)),
@@ -190,11 +190,12 @@ impl std::fmt::Debug for Key {
 }
 
 impl Key {
-    fn write(&self, until: Time, refer: ReferSid, target: &[u8], out: &mut Vec<u8>) {
+    fn write(&self, until: Time, cause: Cause, target: &[u8], out: &mut Vec<u8>) {
         let mut raw = Vec::with_capacity(HEAD + target.len() + TAG);
         raw.push(VERSION);
         raw.extend_from_slice(until.millis().to_be_bytes().get(2..).unwrap_or_default());
-        raw.extend_from_slice(&refer.0.to_be_bytes());
+        raw.extend_from_slice(&cause.refer.0.to_be_bytes());
+        raw.extend_from_slice(&cause.call.0.to_be_bytes());
         raw.extend_from_slice(target);
         let tag = self.tag(&raw);
         raw.extend_from_slice(&tag);
@@ -208,11 +209,13 @@ impl Key {
         }
         let (_, rest) = body.split_first()?;
         let (until, rest) = rest.split_first_chunk::<6>()?;
-        let (refer, target) = rest.split_first_chunk::<16>()?;
+        let (refer, rest) = rest.split_first_chunk::<16>()?;
+        let (call, target) = rest.split_first_chunk::<16>()?;
+        let (refer, call) = (u128::from_be_bytes(*refer), u128::from_be_bytes(*call));
         let mut millis = [0; 8];
         millis.get_mut(2..)?.copy_from_slice(until);
-        let returned =
-            Returned { refer: ReferSid(u128::from_be_bytes(*refer)), target: target.into(), again: false };
+        let cause = Cause { refer: ReferSid(refer), call: CallSid(call) };
+        let returned = Returned { cause, target: target.into(), again: false };
         Some((Time::from_millis(u64::from_be_bytes(millis)), returned))
     }
 
@@ -242,13 +245,17 @@ mod tests {
         Returns::new(&TokenKey::new([7; 16]), LASTS, room)
     }
 
+    fn cause(refer: u128) -> Cause {
+        Cause { refer: ReferSid(refer), call: CallSid(refer + 100) }
+    }
+
     fn start() -> Time {
         Time::from_millis(1_700_000_000_000)
     }
 
     fn turned(returns: &Returns, refer: u128, target: &str) -> String {
         let uri = Uri::parse(target.as_bytes()).expect("a URI");
-        let turned = returns.turned(start(), ReferSid(refer), &uri, OWN).expect("it is turned");
+        let turned = returns.turned(start(), cause(refer), &uri, OWN).expect("it is turned");
         let text = String::from_utf8(turned.into()).expect("text");
         text.strip_prefix('<').and_then(|text| text.strip_suffix('>')).expect("brackets").to_owned()
     }
@@ -286,11 +293,11 @@ mod tests {
             assert!(there.starts_with(begins) && there.ends_with(ends), "{there}");
             assert!(Returns::may_be(there.as_bytes()));
             let back = if back.is_empty() { target } else { back };
-            let wanted = Returned { refer: ReferSid(5), target: back.as_bytes().into(), again: false };
+            let wanted = Returned { cause: cause(5), target: back.as_bytes().into(), again: false };
             assert_eq!(take(&mut returns, start(), &there), Some(Ok(wanted)), "{target}");
         }
         let other = Uri::parse(b"sip:carol@pbx.example;method=BYE").expect("a URI");
-        assert_eq!(returns(10).turned(start(), ReferSid(1), &other, OWN), None);
+        assert_eq!(returns(10).turned(start(), cause(1), &other, OWN), None);
         assert_eq!(take(&mut returns(10), start(), "sip:carol@baton.example"), None);
     }
 

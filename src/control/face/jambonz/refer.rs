@@ -9,6 +9,7 @@ use crate::control::wait::{Heed, Interrupt, Waits};
 use crate::sip::command::{Order, ReferOrder, Refused};
 use crate::sip::event::{Direction, ReferReason, ReferRole, ReferSid, ReferSnapshot, ReferStatus};
 use crate::sip::message::uri::{Component, encode_into};
+use crate::sip::refer::ReferRule;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -139,6 +140,9 @@ impl Driver {
             notify_code: None,
             status: ReferStatus::Failed,
             reason: Some(ReferReason::ReferRejected),
+            rule: Some(ReferRule::Api),
+            moved: None,
+            target: None,
         });
         Outcome { refer: Some(code), last: None }
     }

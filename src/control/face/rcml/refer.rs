@@ -11,6 +11,7 @@ use crate::sip::command::{Order, ReferOrder, Refused};
 use crate::sip::event::{Direction, ReferReason, ReferRole, ReferSnapshot, ReferStatus};
 use crate::sip::message::uri::{Component, encode_into};
 use crate::sip::plan::{Credentials, Secret};
+use crate::sip::refer::ReferRule;
 use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
@@ -114,6 +115,9 @@ impl Driver {
             notify_code: None,
             status: ReferStatus::Failed,
             reason: Some(ReferReason::ReferRejected),
+            rule: Some(ReferRule::Api),
+            moved: None,
+            target: None,
         });
         vec![pair("ReferSipResponseCode", code.to_string())]
     }

@@ -1,6 +1,7 @@
 //! A Call as the API shows it: JSON members in their order (Calls API, section 4).
 
 use super::date::{iso8601, rfc2822};
+use super::refers::OfCall;
 use super::{API_VERSION, list_uri};
 use crate::control::auth::Account;
 use crate::record::{CallRecord, call_sid_text};
@@ -39,6 +40,12 @@ pub(super) struct Call {
     /// Why it was not answered, in SIP's words; an addition to the API, as its Refers have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) sip_response_code: Option<String>,
+    /// The transfer that has brought it about; another addition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) refer_sid: Option<String>,
+    /// The transfers that it takes part in, and what was decided about them; where one call is read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) refers: Vec<OfCall>,
 }
 
 /// What stands below a call.
@@ -58,6 +65,8 @@ impl Call {
         let ring_duration = record.ringing.zip(rang_until).map(|(from, to)| to.since(from).as_secs());
         let refused = record.answered.is_none() && record.ended.is_some() && record.code >= 300;
         Call {
+            refer_sid: record.refer.map(|refer| refer.to_string()),
+            refers: Vec::new(),
             sip_response_code: refused.then(|| record.code.to_string()),
             instance_id: format!("ID{:032x}", record.node),
             date_created: rfc2822(record.created),

@@ -2,6 +2,7 @@
 
 use super::call::Call;
 use super::page::{Envelope, Paging};
+use super::refers::OfCall;
 use super::{Asked, list_uri, xml};
 use crate::control::auth::Account;
 use crate::control::problem::{Format, Problem};
@@ -30,7 +31,16 @@ pub(super) async fn list(asked: &Asked<'_>, account: &Account) -> Result<String,
 }
 
 pub(super) async fn read(asked: &Asked<'_>, account: &Account, sid: &str) -> Result<String, Problem> {
-    let call = find(asked, account, sid).await?;
+    let record = record(asked, account, sid).await?;
+    let refers = match asked.format {
+        Format::Json => {
+            let call = record.clone();
+            asked.app.records.read(move |session| session.refers_of(&call)).await?
+        }
+        Format::Xml => Vec::new(),
+    };
+    let refers = refers.into_iter().map(OfCall::new).collect();
+    let call = Call { refers, ..Call::new(record, account) };
     match asked.format {
         Format::Json => json(&call),
         Format::Xml => xml::call(&call),
@@ -44,15 +54,11 @@ pub(super) async fn below(
     sid: &str,
     what: &str,
 ) -> Result<String, Problem> {
-    find(asked, account, sid).await?;
+    record(asked, account, sid).await?;
     Ok(match asked.format {
         Format::Json => format!("{{\"{}\":[]}}", what.to_ascii_lowercase()),
         Format::Xml => format!("<RestcommResponse><{what}></{what}></RestcommResponse>"),
     })
-}
-
-async fn find(asked: &Asked<'_>, account: &Account, sid: &str) -> Result<Call, Problem> {
-    Ok(Call::new(record(asked, account, sid).await?, account))
 }
 
 /// A call's record: what is written, or what is known of a call that was placed a moment ago.

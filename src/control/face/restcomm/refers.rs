@@ -8,6 +8,7 @@ use crate::control::auth::Account;
 use crate::control::problem::Problem;
 use crate::control::query::Query;
 use crate::record::{ReferFilter, ReferRecord, call_sid_text};
+use crate::shard::counters::Label;
 use crate::sip::event::ReferStatus;
 use axum::http::StatusCode;
 use serde::Serialize;
@@ -61,6 +62,66 @@ struct Refer {
     notify_sip_response_code: Option<String>,
     api_version: &'static str,
     uri: String,
+    #[serde(flatten)]
+    ties: Ties,
+}
+
+/// What was decided about a transfer, and which calls it ties together: additions to the API.
+#[derive(Debug, Serialize)]
+struct Ties {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decision: Option<Decision>,
+    /// The party that is to talk to the target, where that is not the call that was referred.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    moved_call_sid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_call_sid: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Decision {
+    allowed: bool,
+    /// The key of the configuration that says so, or a word for what no key changes.
+    rule: String,
+    /// Who performs it.
+    role: &'static str,
+}
+
+impl Ties {
+    fn of(record: &ReferRecord) -> Ties {
+        let call = |sid| call_sid_text(record.node, sid);
+        let decision = |rule: &String| Decision {
+            allowed: record.is_allowed(),
+            rule: rule.clone(),
+            role: record.role.name(),
+        };
+        Ties {
+            decision: record.rule.as_ref().map(decision),
+            moved_call_sid: record.moved.map(call),
+            target_call_sid: record.target.map(call),
+        }
+    }
+}
+
+/// A transfer as it stands in the record of a call that takes part in it.
+#[derive(Debug, Serialize)]
+pub(super) struct OfCall {
+    sid: String,
+    call_sid: String,
+    to: String,
+    #[serde(flatten)]
+    ties: Ties,
+}
+
+impl OfCall {
+    pub(super) fn new(record: ReferRecord) -> OfCall {
+        OfCall {
+            sid: record.sid.to_string(),
+            call_sid: call_sid_text(record.node, record.call),
+            ties: Ties::of(&record),
+            to: record.to,
+        }
+    }
 }
 
 impl Refer {
@@ -75,6 +136,7 @@ impl Refer {
             notify_sip_response_code: record.notify_code.map(|code| code.to_string()),
             api_version: API_VERSION,
             uri: format!("{}/{sid}.json", list_uri("", account, "Refers")),
+            ties: Ties::of(&record),
             account_sid: record.account,
             to: record.to,
             from: record.from,

@@ -202,6 +202,7 @@ fn started(sid: CallSid) -> Event {
         direction: Direction::OutboundApi,
         call_id: "x".into(),
         parent: None,
+        cause: None,
     }))
 }
 

@@ -27,6 +27,7 @@ use crate::shard::{Output, PeerMessage};
 use crate::sip::dialog::Headers;
 use crate::sip::event::{CallSid, EndedBy};
 use crate::sip::proxy::Cx;
+use crate::sip::refer::ReferRule;
 use crate::sip::refer::decide::Refusal;
 
 /// Reason of the CANCEL to those who are not wanted any more.
@@ -100,7 +101,8 @@ impl Calls {
                 Choice::Do(Deed::Await)
             }
             GONE => Choice::Do(Deed::Fail(GONE)),
-            _ => Choice::Refuse(Refusal::code(code)),
+            403 => Choice::Refuse(Refusal::by(ReferRule::Peer, 403)),
+            _ => Choice::Refuse(Refusal::by(ReferRule::Glare, code)),
         };
         self.chosen(cx, id, choice);
     }

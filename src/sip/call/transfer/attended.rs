@@ -12,6 +12,7 @@ use super::table::TransferId;
 use crate::sip::event::CallSid;
 use crate::sip::message::Uri;
 use crate::sip::proxy::{Cx, Itself};
+use crate::sip::refer::ReferRule;
 use crate::sip::refer::decide::Refusal;
 use crate::sip::refer::policy::ReplacesMode;
 use crate::sip::refer::replaces::Named;
@@ -71,15 +72,15 @@ impl Calls {
         let referrer = role.referrer;
         // both calls must be the same peer's.
         if !self.claimant(referrer, referrer).has(self, consultation) {
-            return Choice::Refuse(Refusal::code(403));
+            return Choice::Refuse(Refusal::by(ReferRule::Peer, 403));
         }
         if consultation == referrer {
-            return Choice::Refuse(Refusal::code(482));
+            return Choice::Refuse(Refusal::by(ReferRule::Loop, 482));
         }
         // who is on the way to somebody else already is not to be had.
         let far = self.other(consultation);
         if self.transfers.active(consultation) || far.is_some_and(|far| self.transfers.active(far)) {
-            return Choice::Refuse(Refusal::code(491));
+            return Choice::Refuse(Refusal::by(ReferRule::Glare, 491));
         }
         if let Some(role) = self.transfers.substitute(id) {
             role.consultation = Some(consultation);

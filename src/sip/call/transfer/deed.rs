@@ -14,6 +14,7 @@ use crate::sip::event::{CallSid, CallStatus, DialEnded, EndedBy, Event as Told};
 use crate::sip::message::{Scheme, Uri, uri};
 use crate::sip::plan::{Action, Fork, Mode, Origin};
 use crate::sip::proxy::{Cx, target};
+use crate::sip::refer::ReferRule;
 use crate::sip::refer::decide::Refusal;
 use crate::sip::refer::policy::TargetRouting;
 use crate::sip::refer::state::{Event, State};
@@ -34,8 +35,8 @@ impl Calls {
     /// What is to be done for a REFER that may be performed.
     pub(super) fn choose(&mut self, cx: &mut Cx<'_>, id: TransferId) -> Choice {
         let Some(role) = self.transfers.substitute(id) else { return Choice::Wait };
-        if let Verdict::Denied(rule) = role.request.target.judge(&role.policy) {
-            return Choice::Refuse(Refusal { rule: Some(rule), ..Refusal::code(403) });
+        if let Verdict::Denied(at) = role.request.target.judge(&role.policy) {
+            return Choice::Refuse(Refusal::by(ReferRule::of_target(&role.policy, at), 403));
         }
         match role.request.target.replaces.clone() {
             Some(named) => self.choose_attended(cx, id, &named),
@@ -69,7 +70,7 @@ impl Calls {
         let places = match routing {
             TargetRouting::BackToReferrer => {
                 let Some(Origin::Trunk(trunk)) = origin(referrer) else {
-                    return Choice::Refuse(Refusal::code(403));
+                    return Choice::Refuse(Refusal::by(ReferRule::Routes, 403));
                 };
                 // whatever host the target names.
                 let back = Action::Trunks { to: vec![trunk], fork: Fork::Serial, mode: Mode::B2bua };
@@ -82,13 +83,15 @@ impl Calls {
             }
             TargetRouting::Referrer | TargetRouting::Survivor => {
                 let from = if routing == TargetRouting::Survivor { survivor } else { referrer };
-                let Some(origin) = origin(from) else { return Choice::Refuse(Refusal::code(403)) };
+                let Some(origin) = origin(from) else {
+                    return Choice::Refuse(Refusal::by(ReferRule::Routes, 403));
+                };
                 self.resolve(cx, origin, &raw, false)
             }
         };
         match places.first() {
-            None => Choice::Refuse(Refusal::code(cx.plan.routing.none_usable)),
-            Some(Place::Refused { code, .. }) => Choice::Refuse(Refusal::code(*code)),
+            None => Choice::Refuse(Refusal::by(ReferRule::Routes, cx.plan.routing.none_usable)),
+            Some(Place::Refused { code, .. }) => Choice::Refuse(Refusal::by(ReferRule::Routes, *code)),
             Some(_) => Choice::Do(Deed::Call(places)),
         }
     }
@@ -181,6 +184,7 @@ impl Calls {
             parties.push(Wanted { sid, target, headers: headers.clone(), credentials: None });
         }
         let first = parties.first().map(|wanted| wanted.sid);
+        self.tie(id, |subject| subject.target = first);
         self.live(cx, id, |life, now| life.on(now, Event::Reported(100)));
         if let Some(first) = first {
             self.involve(id, first);
@@ -191,6 +195,7 @@ impl Calls {
 
     fn found(&mut self, _cx: &mut Cx<'_>, id: TransferId, target: CallSid) {
         self.involve(id, target);
+        self.tie(id, |subject| subject.target = Some(target));
         if let Some(role) = self.transfers.substitute(id) {
             role.target = Some(target);
         }

@@ -58,7 +58,8 @@ use crate::sip::refer::subscriber::{Candidate, Judgement, judge};
 impl Calls {
     /// A REFER came on a leg and waits for its answer.
     pub(super) fn on_refer(&mut self, cx: &mut Cx<'_>, at: CallSid, asked: Asked, message: &Message) {
-        self.refer_came(cx, at, asked, message);
+        // The leg has matched the dialog's tags, one of which only its party was told.
+        self.refer_came(cx, at, asked, message, true);
     }
 
     /// A NOTIFY came on a leg, which may have ended a while ago, and waits for its answer.

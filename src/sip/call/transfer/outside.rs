@@ -63,10 +63,10 @@ impl Calls {
         let found = found.filter(|at| self.phase(*at).is_answered());
         match found {
             // only the peer of that dialog may move its other party.
-            Some(at) if trunk.is_some() && self.party(at).is_some_and(|party| party.trunk == trunk) => {
-                self.on_refer(cx, at, asked, &message);
+            Some(at) => {
+                let own = trunk.is_some() && self.party(at).is_some_and(|party| party.trunk == trunk);
+                self.refer_came(cx, at, asked, &message, own);
             }
-            Some(at) => self.respond(cx, at, asked, 403, &Headers::new(), None),
             None => self.answer_outside(cx, leg, asked, 481),
         }
     }

@@ -6,7 +6,7 @@ use super::super::party::Party;
 use super::super::{Calls, Purpose};
 use super::table::{Role, TransferId, policy_of};
 use crate::sip::dialog::{Asked, Body, Headers, RequestId};
-use crate::sip::event::{CallSid, ReferRole};
+use crate::sip::event::{CallSid, Cause, ReferRole};
 use crate::sip::message::uri::{Place, decode, put_uri};
 use crate::sip::message::{HeaderId, Message, Scheme, Uri};
 use crate::sip::proxy::{Cx, Itself};
@@ -53,7 +53,7 @@ impl Calls {
             request: None,
             passed: SmallVec::new(),
         };
-        let subject = Subject { role: ReferRole::Relay, ..subject };
+        let subject = Subject { role: ReferRole::Relay, moved: Some(far), ..subject };
         let id = self.begin_transfer(cx, subject, trunk, Role::Relay(Box::new(role)));
         self.involve(id, far);
         self.bring_and_pass(cx, id, message);
@@ -163,7 +163,10 @@ impl Calls {
             here
         });
         let target = here.as_deref().map_or(Some(target), |here| Uri::parse(here).ok())?;
-        cx.observer.returns.turned(cx.now, transfer.life.subject.sid, &target, &own)
+        let subject = &transfer.life.subject;
+        // Without an account there is no record of it.
+        let call = if subject.account.is_empty() { CallSid(0) } else { subject.call };
+        cx.observer.returns.turned(cx.now, Cause { refer: subject.sid, call }, &target, &own)
     }
 
     /// A dialog of Baton's that Refer-To names becomes the one that its far half has: that is

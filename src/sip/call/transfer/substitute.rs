@@ -27,7 +27,7 @@ use crate::sip::refer::policy::Policy;
 use crate::sip::refer::request::Request;
 use crate::sip::refer::state::{Event, Leniency, State};
 use crate::sip::refer::target::Target;
-use crate::sip::refer::{Notifier, ReferFacts, Waits};
+use crate::sip::refer::{Notifier, ReferFacts, ReferRule, Waits};
 
 /// A REFER of a party's.
 #[derive(Debug)]
@@ -103,7 +103,15 @@ impl Substitute {
 
 /// A REFER comes and is answered.
 impl Calls {
-    pub(super) fn refer_came(&mut self, cx: &mut Cx<'_>, at: CallSid, asked: Asked, message: &Message) {
+    /// A REFER about a leg came; `from_peer` says whether its sender is the leg's party.
+    pub(super) fn refer_came(
+        &mut self,
+        cx: &mut Cx<'_>,
+        at: CallSid,
+        asked: Asked,
+        message: &Message,
+        from_peer: bool,
+    ) {
         let Some(party) = self.party(at) else { return };
         let (trunk, account) = (party.trunk, party.account.clone().unwrap_or_else(|| "".into()));
         let policy = policy_of(cx.plan, trunk);
@@ -114,17 +122,29 @@ impl Calls {
             return self.respond(cx, at, asked, 400, &Headers::new(), None);
         };
         let role = if mode == ReferMode::Relay { ReferRole::Relay } else { ReferRole::Substitute };
-        let subject = Subject { sid, call: at, account: facts.account, role, from: facts.from, to: facts.to };
+        let by = self.refer_rule(at);
+        let subject = Subject {
+            sid,
+            call: at,
+            account: facts.account,
+            role,
+            from: facts.from,
+            to: facts.to,
+            rule: by,
+            moved: survivor,
+            target: None,
+        };
         let per_shard = policy.max_rate.div_ceil(cx.place.shards.into());
-        let wait = trunk.and_then(|ix| self.transfers.rate.take(cx.now, ix, per_shard).err());
+        let wait =
+            trunk.filter(|_| from_peer).and_then(|ix| self.transfers.rate.take(cx.now, ix, per_shard).err());
         let count = |sid: CallSid| self.party(sid).map_or(0, |party| party.transfers);
         let far = survivor.and_then(|sid| self.facts(sid)).map(|facts| facts.remote_target.to_vec());
         let outside = self.transfers.asked_outside.get(&asked).copied();
         let situation = Situation {
             mode: if outside.is_some() && mode == ReferMode::Relay { ReferMode::Reject(403) } else { mode },
+            by,
             reach: if outside.is_some() { Reach::TargetDialog } else { Reach::InDialog },
-            // The leg has matched the dialog's tags, one of which only its party was told.
-            from_peer: true,
+            from_peer,
             survivor: survivor.is_some(),
             active: self.transfers.active(at),
             transfers: survivor.map_or(0, count).max(count(at)),
@@ -156,10 +176,13 @@ impl Calls {
         let situation = Situation { replaces_itself: itself, ..situation };
         let answer = decide::decide(&request, &policy, &situation);
         let asks = answer == Answer::Ask;
-        match answer {
-            Answer::Refuse(refusal) => return self.refuse_refer(cx, subject, asked, &refusal),
-            Answer::Relay => return self.relay_refer(cx, subject, asked, message),
-            Answer::Accept(_) | Answer::Ask => {}
+        match &answer {
+            Answer::Refuse(refusal) => return self.refuse_refer(cx, subject, asked, refusal),
+            Answer::Relay | Answer::Accept(_) | Answer::Ask => {}
+        }
+        let subject = Subject { rule: decide::allowed(&request, &policy, by), ..subject };
+        if answer == Answer::Relay {
+            return self.relay_refer(cx, subject, asked, message);
         }
         let Some(survivor) = survivor else { return };
         let secure = [at, survivor].iter().any(|sid| self.facts(*sid).is_some_and(|facts| facts.secure));
@@ -169,8 +192,8 @@ impl Calls {
         if let Some(facts) = self.facts(at) {
             request.add_referrer(facts.remote_uri(), &policy);
         }
-        let (by, to, replaces) = (subject.from.clone(), message, request.target.replaces.is_some());
-        let shown = to.refer_to().ok().flatten().map(|to| String::from_utf8_lossy(to.uri).into_owned());
+        let (by, replaces) = (subject.from.clone(), request.target.replaces.is_some());
+        let shown = message.refer_to().ok().flatten().map(|to| String::from_utf8_lossy(to.uri).into_owned());
         let role = Substitute {
             referrer: at,
             outside,
@@ -218,6 +241,7 @@ impl Calls {
         self.respond(cx, subject.call, asked, refusal.code, &refusal.headers(), None);
         let trunk = self.party(subject.call).and_then(|party| party.trunk);
         let waits = Waits::from_t1(cx.plan.timings.t1);
+        let subject = Subject { rule: refusal.rule, ..subject };
         let mut life = Life::new(cx.now, subject, Leniency::default(), waits);
         if let Some(snapshot) = life.answered(cx.now, refusal.code, Event::Denied) {
             cx.counters.refer(trunk, snapshot.role, snapshot.status, snapshot.reason);
@@ -233,6 +257,12 @@ impl Calls {
             .is_some_and(|application| application.decides_refers)
     }
 
+    /// Which rule says what happens to the REFERs of a party.
+    fn refer_rule(&self, sid: CallSid) -> ReferRule {
+        let client = self.party(sid).is_some_and(|party| party.trunk.is_none() && party.client.is_some());
+        if client { ReferRule::Registrar } else { ReferRule::Mode }
+    }
+
     /// Nobody has decided in time: the trunk's mode does; or another shard has not answered.
     pub(super) fn by_default(&mut self, cx: &mut Cx<'_>, id: TransferId) {
         let Some(role) = self.transfers.substitute(id) else { return };
@@ -243,7 +273,7 @@ impl Calls {
         match self.mode_at(cx, at) {
             ReferMode::Terminate => self.perform(cx, id),
             ReferMode::Relay => self.become_relay(cx, id),
-            ReferMode::Reject(code) => self.refuse_pending(cx, id, &Refusal::code(code)),
+            ReferMode::Reject(code) => self.refuse_pending(cx, id, &Refusal::by(self.refer_rule(at), code)),
         }
     }
 
@@ -267,20 +297,25 @@ impl Calls {
             Decision::Accept | Decision::Redirect(_) | Decision::Reject(_) | Decision::Take if !pending => {
                 return Err(Refused::Answered);
             }
-            Decision::Accept => self.perform(cx, id),
+            Decision::Accept => {
+                self.tie(id, |subject| subject.rule = ReferRule::Application);
+                self.perform(cx, id);
+            }
             Decision::Redirect(to) => {
                 let parsed = Uri::parse(to.as_bytes()).map_err(|_| Refused::Malformed)?;
                 let wanted = Target::of(&parsed, &role.policy).map_err(|_| Refused::Malformed)?;
                 if let Some(role) = self.transfers.substitute(id) {
                     role.request.target = wanted;
                 }
+                self.tie(id, |subject| subject.rule = ReferRule::Application);
                 self.perform(cx, id);
             }
             Decision::Reject(code) if (300..700).contains(&code) => {
-                self.refuse_pending(cx, id, &Refusal::code(code));
+                self.refuse_pending(cx, id, &Refusal::by(ReferRule::Application, code));
             }
             Decision::Reject(_) => return Err(Refused::Malformed),
             Decision::Take => {
+                self.tie(id, |subject| subject.rule = ReferRule::Application);
                 if let Some(role) = self.transfers.substitute(id) {
                     role.taken = true;
                 }
@@ -356,7 +391,8 @@ impl Calls {
         if let Some((asked, _)) = role.asked.take() {
             self.respond(cx, at, asked, refusal.code, &refusal.headers(), None);
         }
-        let code = refusal.code;
+        let (code, rule) = (refusal.code, refusal.rule);
+        self.tie(id, |subject| subject.rule = rule);
         self.live(cx, id, |life, now| life.answered(now, code, Event::Denied));
     }
 }

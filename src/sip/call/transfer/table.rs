@@ -1,13 +1,14 @@
 //! The transfers of a shard: one Refer each, the parties it involves, and its waits.
 
 use super::super::Calls;
+use super::super::dial::DialFor;
 use super::super::timers::{Timer, TimerKey};
 use super::outside::Outside;
 use super::relay::Relay;
 use super::substitute::Substitute;
 use super::transferor::Transferor;
 use crate::sip::dialog::{Asked, LegId};
-use crate::sip::event::{CallSid, Event as Told, ReferRole, ReferSid, ReferSnapshot, ReferStatus};
+use crate::sip::event::{CallSid, Cause, Event as Told, ReferRole, ReferSid, ReferSnapshot, ReferStatus};
 use crate::sip::plan::{Plan, TrunkIx};
 use crate::sip::proxy::Cx;
 use crate::sip::refer::life::{Life, Subject};
@@ -225,6 +226,13 @@ impl Calls {
         id
     }
 
+    /// The transfer for which others are being called in the name of a party.
+    pub(in crate::sip::call) fn dialled_by_transfer(&self, parent: CallSid) -> Option<Cause> {
+        let DialFor::Transfer(id) = self.dials.get(&parent)?.why else { return None };
+        let subject = &self.transfers.get(id)?.life.subject;
+        Some(Cause { refer: subject.sid, call: subject.call })
+    }
+
     /// Whether a party takes part in a transfer.
     pub(in crate::sip::call) fn takes_part(&self, sid: CallSid, id: TransferId) -> bool {
         self.transfers.of(sid).contains(&id)
@@ -240,6 +248,13 @@ impl Calls {
         self.transfers.parties.entry(sid).or_default().push(id);
         if let Some(party) = self.party_mut(sid) {
             party.transfer = Some(id);
+        }
+    }
+
+    /// What is known of a Refer beside how it goes: told with what happens to it next.
+    pub(super) fn tie(&mut self, id: TransferId, note: impl FnOnce(&mut Subject)) {
+        if let Some(transfer) = self.transfers.get_mut(id) {
+            note(&mut transfer.life.subject);
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod application;
 mod attended;
+mod decisions;
 mod identity;
 mod injection;
 mod random;

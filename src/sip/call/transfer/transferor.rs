@@ -14,6 +14,7 @@ use crate::sip::dialog::{Headers, RequestId, Role as Side};
 use crate::sip::event::{CallSid, EndedBy, Event as Told, ReferRole};
 use crate::sip::message::{HeaderId, Message, Method, Uri, write};
 use crate::sip::proxy::Cx;
+use crate::sip::refer::ReferRule;
 use crate::sip::refer::life::Subject;
 use crate::sip::refer::replaces::Named;
 use crate::sip::refer::request::is_false;
@@ -94,6 +95,10 @@ impl Calls {
             role: ReferRole::Transferor,
             from: String::from_utf8_lossy(&by.uri).into_owned(),
             to: String::from_utf8_lossy(shown).into_owned(),
+            rule: ReferRule::Api,
+            moved: None,
+            // The party that it is to talk to, by a call of its own.
+            target: order.replaces,
         };
         let (trunk, force, hold) = (party.trunk, order.force, order.hold);
         let consultation = order.replaces;

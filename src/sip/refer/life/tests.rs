@@ -10,6 +10,9 @@ fn life(role: ReferRole) -> Life {
         role,
         from: "sip:alice@atlanta.example.com".into(),
         to: "sip:carol@chicago.example.com".into(),
+        rule: ReferRule::Mode,
+        moved: None,
+        target: None,
     };
     Life::new(T0, subject, Leniency::default(), Waits::from_t1(Duration::from_millis(500)))
 }

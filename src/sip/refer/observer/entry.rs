@@ -5,6 +5,7 @@ use crate::sip::event::{ReferReason, ReferRole, ReferSid, ReferSnapshot, ReferSt
 use crate::sip::plan::TrunkIx;
 use crate::sip::refer::facts::{Dialog, ReferFacts};
 use crate::sip::refer::outcome::Outcome;
+use crate::sip::refer::rule::ReferRule;
 use crate::sip::refer::state::{Event, State};
 use crate::sip::refer::waits::Waits;
 use crate::sip::time::Time;
@@ -160,6 +161,10 @@ impl Refer {
             notify_code: self.notify_code,
             status,
             reason,
+            // What a trunk's mode does not pass on is not watched.
+            rule: Some(ReferRule::Mode),
+            moved: None,
+            target: None,
         }))
     }
 

@@ -120,7 +120,7 @@ fn a_target_that_leads_back() {
         .expect("a token")
         .expect("a good one");
     assert_eq!(&*taken.target, b"tel:+31600");
-    assert_eq!(taken.refer, stage.told()[0].sid);
+    assert_eq!(taken.cause.refer, stage.told()[0].sid);
     stage.notifies("bob", 200, "terminated;reason=noresource");
     assert_eq!(stage.ended(), (ReferStatus::Completed, None, Some(202), Some(200)));
     stage.end();

@@ -634,7 +634,7 @@ impl Stage {
                         origin,
                         client: None,
                         to,
-                        returned: false,
+                        returned: None,
                     };
                     calls.incoming(cx, arrival).expect("it is taken");
                 });
