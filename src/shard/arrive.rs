@@ -12,8 +12,11 @@ use super::{Output, PeerMessage, Shard};
 use crate::shard::Outbox;
 use crate::shard::counters::Dir;
 use crate::sip::call::{Arrival, Who};
+use crate::sip::event::ReferSid;
 use crate::sip::flow::Flow;
 use crate::sip::message::{Answer, Message, Method, ParseError, Ready};
+use crate::sip::proxy::Handed;
+use crate::sip::refer::returning::{Caller, Worth};
 use crate::sip::time::Time;
 use crate::sip::transaction::Received;
 use bytes::Bytes;
@@ -56,9 +59,42 @@ impl Shard {
         }
         let mut handed = None;
         self.with_proxy(now, out, |proxy, cx| {
-            handed = proxy.request(cx, message, ready, flow, client.is_some());
+            handed = proxy.request(cx, message, ready, flow, client.as_deref());
         });
-        let Some(handed) = handed else { return };
+        if let Some(handed) = handed {
+            self.begins(now, handed, message, ready, flow, client.as_deref(), out);
+        }
+    }
+
+    /// Another shard has said what the token of a call is worth that waits for that.
+    pub(super) fn returned(
+        &mut self,
+        now: Time,
+        ticket: u32,
+        call: (ReferSid, Caller),
+        worth: Worth,
+        out: &mut Outbox,
+    ) {
+        let mut found = None;
+        self.with_proxy(now, out, |proxy, cx| found = proxy.judged(cx, ticket, call, worth));
+        if let Some((handed, waited)) = found
+            && let Ok(ready) = waited.message.ready()
+        {
+            self.begins(now, handed, &waited.message, &ready, &waited.flow, waited.client.as_deref(), out);
+        }
+    }
+
+    /// What begins a call of Baton's own.
+    fn begins(
+        &mut self,
+        now: Time,
+        handed: Handed,
+        message: &Message,
+        ready: &Ready<'_>,
+        flow: &Flow,
+        client: Option<&str>,
+        out: &mut Outbox,
+    ) {
         let (server, origin) = (handed.server, handed.origin);
         // One that came back by a Refer-To of ours is meant for somebody else.
         let again = handed.restored.as_ref().and_then(|(message, _)| Some((message, message.ready().ok()?)));
@@ -66,7 +102,7 @@ impl Shard {
         let mut refused = None;
         self.with_calls(now, out, |calls, cx| {
             let returned = handed.restored.as_ref().map(|(_, cause)| *cause);
-            let (client, to) = (client.as_deref(), handed.to);
+            let to = handed.to;
             let arrival = Arrival { server, message, ready, flow, origin, client, to, returned };
             refused = calls.incoming(cx, arrival).err();
         });

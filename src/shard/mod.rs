@@ -165,8 +165,13 @@ impl Shard {
             PeerMessage::Command(command) => {
                 self.with_calls(now, out, |calls, cx| calls.command(cx, *command));
             }
-            PeerMessage::Returned(refer) => {
-                self.observer.returns.spend(now, refer);
+            PeerMessage::Returns { from, ticket, refer, caller } => {
+                let worth = self.observer.returns.spend(now, refer, caller);
+                let answer = PeerMessage::Worth { ticket, refer, caller, worth };
+                out.push(Output::Peer(from, Box::new(answer)));
+            }
+            PeerMessage::Worth { ticket, refer, caller, worth } => {
+                self.returned(now, ticket, (refer, caller), worth, out);
             }
             PeerMessage::Claim { .. }
             | PeerMessage::Moved { .. }

@@ -8,6 +8,7 @@ use crate::sip::call::{Claimant, MovedCall, Who};
 use crate::sip::event::{CallSid, ReferSid};
 use crate::sip::flow::Flow;
 use crate::sip::refer::replaces::Named;
+use crate::sip::refer::returning::{Caller, Worth};
 use crate::sip::registrar::Contact;
 use bytes::Bytes;
 
@@ -120,9 +121,29 @@ pub enum PeerMessage {
         /// The call's state.
         call: Option<Box<MovedCall>>,
     },
-    /// The call that a REFER has brought about came back to the other shard: no other may come by the same
-    /// Refer-To.
-    Returned(ReferSid),
+    /// A call has come to the other shard by the Refer-To of a Refer that began here: may it? Answered with
+    /// [`PeerMessage::Worth`].
+    Returns {
+        /// Who asks.
+        from: u16,
+        /// Comes back in the answer.
+        ticket: u32,
+        /// The Refer.
+        refer: ReferSid,
+        /// The call.
+        caller: Caller,
+    },
+    /// What the token of a call that came back is worth.
+    Worth {
+        /// The question's.
+        ticket: u32,
+        /// The Refer, and the call: the ticket may be another's by now.
+        refer: ReferSid,
+        /// The call.
+        caller: Caller,
+        /// The answer.
+        worth: Worth,
+    },
     /// A call that moved here has ended: its Call-IDs need no redirect any more.
     Forget {
         /// The Call-IDs.

@@ -27,6 +27,13 @@ impl CallSid {
     }
 }
 
+impl ReferSid {
+    /// The shard on which the Refer began: the low 16 bits. After a restart there may be fewer.
+    pub const fn shard(self) -> u16 {
+        self.0 as u16
+    }
+}
+
 impl fmt::Debug for CallSid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "CA{:032x}", self.0)

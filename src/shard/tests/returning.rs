@@ -228,27 +228,146 @@ fn not_outside_a_dialog() {
     assert_eq!(header(&refer, "Refer-To"), [TARGET]);
 }
 
-/// Whichever shard the call lands on takes it, and no other does after that.
-#[test]
-fn any_shard_takes_it() {
+/// Two shards of one process.
+fn two(change: fn(&mut Plan)) -> [Stage; 2] {
     let place = |index| Place { index, shards: 2, key: HashKey::new([6; 16]) };
-    let mut here = Stage::with(returning);
-    let plan = here.shard.plan.clone();
-    let shard =
-        |n: u16| Shard::new(plan.clone(), place(n), [n as u8; 32], [4; 16], Arc::new(Counters::new(2)));
-    here.shard = shard(0);
-    let mut there = Stage::with(returning);
-    there.shard = shard(1);
-    let told = referred(&mut here, TARGET);
-    here.out.drain().for_each(drop);
-    one(&calls(&mut there, 1, &told), "INVITE");
-    let outputs: Vec<Output> = there.out.drain().collect();
-    let peer = outputs.into_iter().find_map(|output| match output {
-        Output::Peer(0, message) => Some(message),
-        _ => None,
-    });
-    let now = here.now;
-    here.shard.handle(now, Input::Peer(peer.expect("it is told")), &mut here.out);
-    let again = calls(&mut here, 2, &told);
-    assert_eq!((status(&again), requests(&again, "INVITE").len()), (Some("403"), 0));
+    let plan = Stage::with(change).shard.plan.clone();
+    [0, 1].map(|n| {
+        let mut stage = Stage::new();
+        let counters = Arc::new(Counters::new(2));
+        stage.shard = Shard::new(plan.clone(), place(n), [n as u8; 32], [4; 16], counters);
+        stage
+    })
+}
+
+/// What shards have to say to each other is carried over, until they are silent: what each then sends.
+fn exchange(stages: &mut [Stage; 2]) -> [Vec<Sent>; 2] {
+    let mut sent = [Vec::new(), Vec::new()];
+    loop {
+        let mut said = Vec::new();
+        for (n, stage) in stages.iter_mut().enumerate() {
+            let mut others = Outbox::new();
+            for output in stage.out.drain() {
+                match output {
+                    Output::Peer(to, message) => said.push((usize::from(to), message)),
+                    other => others.push(other),
+                }
+            }
+            stage.out = others;
+            sent[n].append(&mut stage.sent());
+        }
+        if said.is_empty() {
+            return sent;
+        }
+        for (to, message) in said {
+            let stage = &mut stages[to];
+            stage.shard.handle(stage.now, Input::Peer(message), &mut stage.out);
+        }
+    }
+}
+
+/// Whichever shard the call lands on takes it, and no other does after that; not even one that comes to
+/// another shard at the same moment, in whatever order they ask.
+#[test]
+fn one_call_on_all_shards() {
+    for change in [returning as fn(&mut Plan), owning] {
+        for order in [[0, 1], [1, 0]] {
+            let mut stages = two(change);
+            let told = referred(&mut stages[0], TARGET);
+            exchange(&mut stages);
+            let mut sent = Vec::new();
+            for at in order {
+                // What it says to the other is not carried over yet.
+                sent.append(&mut calls(&mut stages[at], at as u32 + 1, &told));
+            }
+            sent.extend(exchange(&mut stages).into_iter().flatten());
+            let passed = requests(&sent, "INVITE");
+            let refused: Vec<&Sent> =
+                sent.iter().filter(|sent| sent.text.starts_with("SIP/2.0 403 ")).collect();
+            assert_eq!((passed.len(), refused.len()), (1, 1), "{order:?}");
+            assert!(passed[0].text.starts_with("INVITE sip:2000@10.0.0.9;x=aZ%7e SIP/2.0\n"));
+            let again = calls(&mut stages[1], 3, &told);
+            let again =
+                again.into_iter().chain(exchange(&mut stages).into_iter().flatten()).collect::<Vec<_>>();
+            assert_eq!((status(&again), requests(&again, "INVITE").len()), (Some("403"), 0));
+            for stage in &mut stages {
+                stage.pass(Duration::from_secs(1_000));
+                assert_eq!(stage.shard.remains(), 0);
+            }
+        }
+    }
+}
+
+/// [R-027] [C-182] The INVITE that another shard was asked about may come again, and goes on once.
+#[test]
+fn asked_about_again() {
+    let mut stages = two(returning);
+    let told = referred(&mut stages[0], TARGET);
+    exchange(&mut stages);
+    let first = bobs_invite(1, told.trim_matches(['<', '>']).split('?').next().expect("a URI"));
+    stages[1].receive(BOB, &first);
+    assert!(requests(&stages[1].receive(BOB, &first), "INVITE").is_empty(), "a retransmission is absorbed");
+    let sent = exchange(&mut stages);
+    assert_eq!(requests(&sent[1], "INVITE").len(), 1);
+    let challenge = "Proxy-Authenticate: Digest realm=\"a\", nonce=\"n\"\n";
+    let invite = one(&sent[1], "INVITE");
+    stages[1].receive(
+        "10.0.0.9:5060",
+        &response(&invite, "407 Proxy Authentication Required", ";tag=p", challenge),
+    );
+    stages[1].receive(BOB, &repeated(&first, "X-B: 1\n"));
+    assert_eq!(requests(&exchange(&mut stages)[1], "INVITE").len(), 1);
+}
+
+/// [R-027] [C-071] A caller that gives up while the other shard is asked gets its 487, and the answer to the
+/// question finds nobody; no answer at all is no reason to wait for ever.
+#[test]
+fn nobody_waits_for_ever() {
+    let mut stages = two(returning);
+    let told = referred(&mut stages[0], TARGET);
+    exchange(&mut stages);
+    let uri = told.trim_matches(['<', '>']).split('?').next().expect("a URI");
+    let first = bobs_invite(1, uri);
+    stages[1].receive(BOB, &first);
+    let cancel = first.replace("INVITE sip", "CANCEL sip").replace("1 INVITE", "1 CANCEL");
+    let sent = stages[1].receive(BOB, &cancel);
+    let codes = |sent: &[Sent]| -> Vec<String> {
+        sent.iter().map(|sent| sent.text.lines().next().unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(codes(&sent), ["SIP/2.0 200 OK", "SIP/2.0 487 Request Terminated"]);
+    assert!(exchange(&mut stages).iter().flatten().all(|sent| !sent.text.starts_with("INVITE")));
+
+    stages[1].receive(BOB, &bobs_invite(2, uri));
+    stages[1].out.drain().for_each(drop);
+    let sent = stages[1].pass(Duration::from_secs(3));
+    assert!(codes(&sent).iter().any(|line| line.starts_with("SIP/2.0 503 ")), "{:?}", codes(&sent));
+    for stage in &mut stages {
+        stage.pass(Duration::from_secs(1_000));
+        assert_eq!(stage.shard.remains(), 0);
+    }
+}
+
+/// After a restart nobody knows the Refer any more. Its token still leads to the target
+/// that was meant, once, and only where the caller's own rules let it: nowhere that it could not call without.
+#[test]
+fn after_a_restart() {
+    let mut stages = two(returning);
+    let told = referred(&mut stages[1], TARGET);
+    let closed = referred(&mut stages[0], "<sip:9000@pbx.example>");
+    for shards in [1, 2] {
+        // The same key in the state directory, and fewer shards perhaps.
+        let mut again = two(returning);
+        if shards == 1 {
+            let plan = again[0].shard.plan.clone();
+            again[0].shard = Shard::new(plan, Place::alone(), [9; 32], [4; 16], Arc::new(Counters::new(2)));
+        }
+        let mut come = |n, to: &str| -> Vec<Sent> {
+            let at = calls(&mut again[0], n, to);
+            at.into_iter().chain(exchange(&mut again).into_iter().flatten()).collect()
+        };
+        assert!(one(&come(1, &told), "INVITE").starts_with("INVITE sip:2000@10.0.0.9;x=aZ%7e "));
+        assert_eq!(status(&come(2, &told)), Some("403"));
+        let nowhere = come(3, &closed);
+        assert_eq!((status(&nowhere), requests(&nowhere, "INVITE").len()), (Some("404"), 0));
+    }
 }

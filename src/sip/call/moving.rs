@@ -215,7 +215,10 @@ impl Calls {
             PeerMessage::Unwanted { survivor, consultation, code } => {
                 self.unwanted(cx, survivor, consultation, code);
             }
-            PeerMessage::Sip { .. } | PeerMessage::Locate { .. } | PeerMessage::Returned(_) => {}
+            PeerMessage::Sip { .. }
+            | PeerMessage::Locate { .. }
+            | PeerMessage::Returns { .. }
+            | PeerMessage::Worth { .. } => {}
         }
     }
 

@@ -174,7 +174,7 @@ impl Proxy {
         let status = if found.is_some() { 200 } else { 481 };
         self.answer(cx, server, message, flow, status, Extra::None);
         let Some(slot) = found.and_then(|invite| cx.transactions.server_owner(invite)) else { return };
-        let Some(mut context) = self.take(slot) else { return };
+        let Some(mut context) = self.take(slot) else { return self.returns_no_more(cx, slot, found) };
         // The slot may be another request's by now: the transaction outlives its context.
         if Some(context.server) != found {
             return self.put_back(slot, context);

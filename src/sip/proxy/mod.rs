@@ -42,6 +42,7 @@ use crate::shard::{Counters, Outbox, Place};
 use crate::sip::message::Edits;
 use crate::sip::plan::Plan;
 use crate::sip::proxy::context::Context;
+use crate::sip::proxy::returning::Waiting;
 use crate::sip::proxy::token::TokenKey;
 use crate::sip::refer::Observer;
 use crate::sip::resolve::Resolver;
@@ -95,6 +96,8 @@ enum Entry {
     Active(Box<Context>),
     /// Its context is in use further up the stack.
     Busy,
+    /// It waits for what another shard says of its token.
+    Returning(Box<Waiting>),
     /// It has its final answer: kept while client transactions live, so that further 2xx to an
     /// INVITE find their way (C-071).
     Answered {

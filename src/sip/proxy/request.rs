@@ -20,7 +20,7 @@ use smallvec::SmallVec;
 use std::net::IpAddr;
 
 impl Proxy {
-    /// Handles one well-formed request; `client` says whether its sender has proved to be a client.
+    /// Handles one well-formed request; `client` is its sender, where that has proved to be one.
     /// Answers what becomes a call of Baton's own instead.
     pub fn request(
         &mut self,
@@ -28,12 +28,12 @@ impl Proxy {
         message: &Message,
         ready: &Ready<'_>,
         flow: &Flow,
-        client: bool,
+        client: Option<&str>,
     ) -> Option<Handed> {
         let trunk_in = target::trunk_of(cx.plan, flow);
         let origin = match trunk_in {
             Some(trunk) => Some(Origin::Trunk(trunk)),
-            None => client.then_some(Origin::Clients),
+            None => client.map(|_| Origin::Clients),
         };
         let path = preprocess(message, &self.itself, &self.keys.token, ready.call_id);
         cx.counters.request(crate::shard::Dir::In, message.method(), flow.transport, trunk_in);
@@ -52,7 +52,7 @@ impl Proxy {
             }
             Received::New(server) => match self.validate(message, ready, &path) {
                 Ok(()) if self.comes_back(message, ready, &path, origin) => {
-                    return self.return_call(cx, server, message, ready, &path, flow, origin);
+                    return self.return_call(cx, server, message, ready, &path, flow, origin, client);
                 }
                 Ok(()) => return self.dispatch(cx, server, message, ready, flow, path, origin, None),
                 Err(refusal) => self.refuse(cx, server, message, flow, trunk_in, refusal),

@@ -186,7 +186,7 @@ impl Proxy {
     /// One of our own timers fired: no response in time, or Timer C.
     pub fn timer(&mut self, cx: &mut Cx<'_>, key: u64) {
         let (slot, at) = (((key & !PROXY_TIMER) >> 8) as u32, (key & 0xff) as usize);
-        let Some(mut context) = self.take(slot) else { return };
+        let Some(mut context) = self.take(slot) else { return self.unjudged(cx, slot) };
         let Some(branch) = context.branches.get_mut(at) else {
             return self.put_back(slot, context);
         };
@@ -229,7 +229,7 @@ impl Proxy {
                     self.entries.remove(slot as usize);
                 }
             }
-            Some(Entry::Busy) | None => {}
+            Some(Entry::Busy | Entry::Returning(_)) | None => {}
         }
     }
 

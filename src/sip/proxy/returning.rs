@@ -9,14 +9,38 @@ use crate::sip::flow::Flow;
 use crate::sip::message::{HeaderId, Message, Method, Ready, Uri};
 use crate::sip::plan::Origin;
 use crate::sip::proxy::context::Subject;
+use crate::sip::proxy::forward::timer_key;
 use crate::sip::proxy::handed::Handed;
 use crate::sip::proxy::handed::trunk_of_origin;
 use crate::sip::proxy::request::Refusal;
 use crate::sip::proxy::route::{Path, preprocess};
-use crate::sip::proxy::{Cx, Proxy};
+use crate::sip::proxy::{Cx, Entry, Proxy};
 use crate::sip::refer::Returns;
+use crate::sip::refer::returning::{Caller, Returned, Worth, Worthless};
+use crate::sip::time::Time;
+use crate::sip::timer::TimerId;
 use crate::sip::transaction::ServerId;
 use bytes::Bytes;
+use std::time::Duration;
+
+/// How long another shard may take to say what a token is worth: it has only to look.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
+
+/// An INVITE whose token another shard knows.
+#[derive(Debug)]
+pub struct Waiting {
+    server: ServerId,
+    /// The INVITE, as it came.
+    pub message: Message,
+    /// The path it came by.
+    pub flow: Flow,
+    origin: Option<Origin>,
+    /// The client that sent it, if one did.
+    pub client: Option<Box<str>>,
+    returned: Returned,
+    until: Time,
+    timer: TimerId,
+}
 
 impl Proxy {
     /// The REFER to be passed on instead, where its sender's trunk wants the call back. One outside a dialog
@@ -68,7 +92,7 @@ impl Proxy {
             && Uri::parse(path.request_uri).is_ok_and(|uri| self.itself.is(&uri))
     }
 
-    /// The INVITE goes on to the target that was meant, by the rules for who sends it.
+    /// A call comes back: the shard on which its Refer began is asked whether it may, unless that is this one.
     pub(super) fn return_call(
         &mut self,
         cx: &mut Cx<'_>,
@@ -78,47 +102,120 @@ impl Proxy {
         path: &Path<'_>,
         flow: &Flow,
         origin: Option<Origin>,
+        client: Option<&str>,
     ) -> Option<Handed> {
         let (call_id, from_tag) = (ready.call_id, ready.from_tag.unwrap_or_default());
-        let taken = Uri::parse(path.request_uri)
+        let read = Uri::parse(path.request_uri)
             .ok()
-            .and_then(|uri| cx.observer.returns.take(cx.now, &uri, call_id, from_tag));
-        let restored = match taken {
+            .and_then(|uri| cx.observer.returns.read(cx.now, &uri, call_id, from_tag));
+        let returned = match read {
             // It only looked like one.
             None => {
                 let path = preprocess(message, &self.itself, &self.keys.token, ready.call_id);
                 return self.dispatch(cx, server, message, ready, flow, path, origin, None);
             }
-            Some(Err(_)) => Err(Refusal::Return),
-            Some(Ok(returned)) => {
-                if !returned.again {
-                    let told = Output::Returned { refer: returned.cause.refer, call_id: call_id.into() };
-                    cx.out.push(told);
-                }
-                for shard in (0..cx.place.shards).filter(|shard| *shard != cx.place.index && !returned.again)
-                {
-                    let spent = PeerMessage::Returned(returned.cause.refer);
-                    cx.out.push(Output::Peer(shard, Box::new(spent)));
-                }
+            Some(Err(Worthless)) => {
+                self.refuse(cx, server, message, flow, trunk_of_origin(origin), Refusal::Return);
+                return None;
+            }
+            Some(Ok(returned)) => returned,
+        };
+        let (refer, caller) = (returned.cause.refer, returned.caller);
+        let owner = refer.shard() % cx.place.shards.max(1);
+        if owner == cx.place.index {
+            let worth = cx.observer.returns.spend(cx.now, refer, caller);
+            return self.goes_on(cx, server, message, flow, origin, &returned, worth);
+        }
+        let slot = self.entries.vacant_key() as u32;
+        let until = cx.now + ANSWERED_WITHIN;
+        let timer = cx.transactions.set_tu_timer(cx.now, until, timer_key(slot, 0));
+        let message = message.detached();
+        let client = client.map(Into::into);
+        let waiting = Waiting { server, message, flow: *flow, origin, client, returned, until, timer };
+        self.entries.insert(Entry::Returning(Box::new(waiting)));
+        cx.transactions.set_server_owner(server, slot);
+        let question = PeerMessage::Returns { from: cx.place.index, ticket: slot, refer, caller };
+        cx.out.push(Output::Peer(owner, Box::new(question)));
+        None
+    }
+
+    /// The other shard has answered.
+    pub fn judged(
+        &mut self,
+        cx: &mut Cx<'_>,
+        ticket: u32,
+        call: (ReferSid, Caller),
+        worth: Worth,
+    ) -> Option<(Handed, Waiting)> {
+        let waiting = self.waiting(cx, ticket, |it| (it.returned.cause.refer, it.returned.caller) == call)?;
+        let Waiting { server, message, flow, origin, returned, .. } = &waiting;
+        let handed = self.goes_on(cx, *server, message, flow, *origin, returned, worth)?;
+        Some((handed, waiting))
+    }
+
+    /// It has not, in all this time.
+    pub(super) fn unjudged(&mut self, cx: &mut Cx<'_>, slot: u32) {
+        let now = cx.now;
+        if let Some(waiting) = self.waiting(cx, slot, |waiting| waiting.until <= now) {
+            self.decline(cx, waiting.server, &waiting.message, &waiting.flow, 503);
+        }
+    }
+
+    /// The caller has given up meanwhile (RFC 3261 §9.2).
+    pub(super) fn returns_no_more(&mut self, cx: &mut Cx<'_>, slot: u32, invite: Option<ServerId>) {
+        if let Some(waiting) = self.waiting(cx, slot, |waiting| Some(waiting.server) == invite) {
+            self.decline(cx, waiting.server, &waiting.message, &waiting.flow, 487);
+        }
+    }
+
+    /// Takes out what waits in a slot, if it is that: the slot may be another request's by now.
+    fn waiting(&mut self, cx: &mut Cx<'_>, slot: u32, is: impl FnOnce(&Waiting) -> bool) -> Option<Waiting> {
+        match self.entries.get(slot as usize) {
+            Some(Entry::Returning(waiting)) if is(waiting) => {}
+            Some(Entry::Returning(_) | Entry::Active(_) | Entry::Busy | Entry::Answered { .. }) | None => {
+                return None;
+            }
+        }
+        let Entry::Returning(waiting) = self.entries.remove(slot as usize) else { return None };
+        cx.transactions.cancel_timer(waiting.timer);
+        Some(*waiting)
+    }
+
+    /// The INVITE goes on to the target that was meant, by the rules for who sends it.
+    fn goes_on(
+        &mut self,
+        cx: &mut Cx<'_>,
+        server: ServerId,
+        message: &Message,
+        flow: &Flow,
+        origin: Option<Origin>,
+        returned: &Returned,
+        worth: Worth,
+    ) -> Option<Handed> {
+        let cause = returned.cause;
+        let restored = match worth {
+            Worth::None => Err(Refusal::Return),
+            Worth::First | Worth::Again => {
                 self.edits.clear();
                 self.edits.set_request_uri(message, &returned.target);
-                self.rewritten(cx, message).map(|message| (message, returned.cause)).ok_or(Refusal::Malformed)
+                self.rewritten(cx, message).ok_or(Refusal::Malformed)
             }
         };
         let sound = restored.as_ref().map_err(|refusal| *refusal);
-        let sound = sound.and_then(|(message, cause)| {
-            Ok((message, message.ready().map_err(|_| Refusal::Malformed)?, *cause))
-        });
-        let (restored_message, ready, cause) = match sound {
+        let sound = sound.and_then(|message| Ok((message, message.ready().map_err(|_| Refusal::Malformed)?)));
+        let (restored_message, ready) = match sound {
             Ok(sound) => sound,
             Err(refusal) => {
                 self.refuse(cx, server, message, flow, trunk_of_origin(origin), refusal);
                 return None;
             }
         };
+        if worth == Worth::First {
+            cx.out.push(Output::Returned { refer: cause.refer, call_id: ready.call_id.into() });
+        }
         let path = preprocess(restored_message, &self.itself, &self.keys.token, ready.call_id);
         let handed = self.dispatch(cx, server, restored_message, &ready, flow, path, origin, Some(cause))?;
-        Some(Handed { restored: restored.ok(), ..handed })
+        Some(Handed { restored: restored.ok().map(|message| (message, cause)), ..handed })
     }
 
     /// A message with the edits made to it.

@@ -12,10 +12,14 @@
 //! ```
 //!
 //! A token is good for one call. Its INVITE may come again, with what a first answer has asked for (RFC 3261
-//! §8.1.3.5, §22.2): under the same Call-ID and From tag, and so on the same shard. The shard that takes a
-//! token tells the others, so that it is spent everywhere as soon as they have heard; two calls at the very same moment on two shards might both be let in, which
-//! gains nothing: the rules decide about each of them as about any call. What is spent is kept in two
-//! generations, each as long as a token lasts, and never more than its bound.
+//! §8.1.3.5, §22.2), under the same Call-ID and From tag. One shard knows what became of a token, the one on
+//! which its Refer began, wherever that is now; the others ask it before they let the call in
+//! ([`Returns::spend`]). What is spent is kept in two generations, each as long as a token lasts, and never
+//! more than its bound.
+//!
+//! It is lost with the process. A token of a process before is taken once more, then, until its time is
+//! over: its Refer has been told as failed with an outcome that nobody knows (X-22), but the referee may be
+//! about to call, and what it may call its own rules say, as they would without the token.
 
 use crate::sip::event::{CallSid, Cause, ReferSid};
 use crate::sip::message::uri::{decode, put_subscriber};
@@ -42,16 +46,16 @@ pub struct Returns {
     key: Option<Key>,
     lasts: Duration,
     room: usize,
-    /// The call that each was spent by; `None` where that was on another shard.
-    spent: HashMap<ReferSid, Option<Call>>,
+    /// The call that each was spent by, of the Refers that began here.
+    spent: HashMap<ReferSid, Caller>,
     /// Those of the time before.
-    older: HashMap<ReferSid, Option<Call>>,
+    older: HashMap<ReferSid, Caller>,
     /// When that time began.
     since: Time,
 }
 
 /// A call by the names that its INVITE keeps however often it is sent: a hash of Call-ID and From tag.
-type Call = u64;
+pub type Caller = u64;
 
 /// A call that has come back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,11 +64,22 @@ pub struct Returned {
     pub cause: Cause,
     /// The URI that the referrer wanted called.
     pub target: Box<[u8]>,
-    /// Whether this is its INVITE again: the others know.
-    pub again: bool,
+    /// Who brings it, for [`Returns::spend`].
+    pub caller: Caller,
 }
 
-/// A token that lets nobody in: made up, of another place, too late, or spent.
+/// What the shard that keeps a token says of a call that brings it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worth {
+    /// It is the call that the token is for.
+    First,
+    /// It is the INVITE of that call again.
+    Again,
+    /// The token is another call's; or there is no room to know whose it is.
+    None,
+}
+
+/// A token that lets nobody in: made up, of another place, or too late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Worthless;
 
@@ -126,10 +141,10 @@ impl Returns {
         memchr::memmem::find(uri, b";r=").is_some()
     }
 
-    /// Takes the token of a call that comes, by its URI, Call-ID and From tag; `None` when there is none, or
-    /// what is there is none of ours by its looks. It is spent then, but for this call.
-    pub fn take(
-        &mut self,
+    /// Reads the token of a call that comes, by its URI, Call-ID and From tag; `None` when there is none, or
+    /// what is there is none of ours by its looks. Any shard can; what it is worth, one knows.
+    pub fn read(
+        &self,
         now: Time,
         uri: &Uri<'_>,
         call_id: &[u8],
@@ -141,24 +156,21 @@ impl Returns {
         let Some((_, returned)) = key.read(&raw).filter(|(until, _)| now <= *until) else {
             return Some(Err(Worthless));
         };
-        let call = key.call(call_id, from_tag);
-        let refer = returned.cause.refer;
-        match self.spent.get(&refer).or_else(|| self.older.get(&refer)) {
-            Some(spender) if *spender == Some(call) => Some(Ok(Returned { again: true, ..returned })),
-            Some(_) => Some(Err(Worthless)),
-            None => Some(if self.note(now, refer, Some(call)) { Ok(returned) } else { Err(Worthless) }),
-        }
+        Some(Ok(Returned { caller: key.caller(call_id, from_tag), ..returned }))
     }
 
-    /// The token of a Refer is spent on another shard.
-    pub fn spend(&mut self, now: Time, refer: ReferSid) {
-        if !self.spent.contains_key(&refer) {
-            self.note(now, refer, None);
+    /// A call brings the token of a Refer that began on this shard: it is spent from now on, but for this call.
+    pub fn spend(&mut self, now: Time, refer: ReferSid, caller: Caller) -> Worth {
+        match self.spent.get(&refer).or_else(|| self.older.get(&refer)).copied() {
+            Some(spender) if spender == caller => Worth::Again,
+            Some(_) => Worth::None,
+            None if self.note(now, refer, caller) => Worth::First,
+            None => Worth::None,
         }
     }
 
     /// Remembers what is spent; false when there is no room to.
-    fn note(&mut self, now: Time, refer: ReferSid, call: Option<Call>) -> bool {
+    fn note(&mut self, now: Time, refer: ReferSid, caller: Caller) -> bool {
         if now.since(self.since) >= self.lasts {
             self.older = std::mem::take(&mut self.spent);
             if now.since(self.since) >= self.lasts * 2 {
@@ -169,7 +181,7 @@ impl Returns {
         if self.spent.len() >= self.room {
             return false;
         }
-        self.spent.insert(refer, call);
+        self.spent.insert(refer, caller);
         true
     }
 }
@@ -215,11 +227,11 @@ impl Key {
         let mut millis = [0; 8];
         millis.get_mut(2..)?.copy_from_slice(until);
         let cause = Cause { refer: ReferSid(refer), call: CallSid(call) };
-        let returned = Returned { cause, target: target.into(), again: false };
+        let returned = Returned { cause, target: target.into(), caller: 0 };
         Some((Time::from_millis(u64::from_be_bytes(millis)), returned))
     }
 
-    fn call(&self, call_id: &[u8], from_tag: &[u8]) -> Call {
+    fn caller(&self, call_id: &[u8], from_tag: &[u8]) -> Caller {
         let mut hasher = SipHasher24::new_with_key(&self.0);
         hasher.write(call_id);
         hasher.write_u8(0);
@@ -270,7 +282,24 @@ mod tests {
         uri: &str,
         call_id: &str,
     ) -> Option<Result<Returned, Worthless>> {
-        returns.take(now, &Uri::parse(uri.as_bytes()).expect("a URI"), call_id.as_bytes(), b"tag")
+        taken(returns, now, uri, call_id, b"tag").map(|taken| taken.map(|(returned, _)| returned))
+    }
+
+    /// Read and spent, on one shard.
+    fn taken(
+        returns: &mut Returns,
+        now: Time,
+        uri: &str,
+        call_id: &str,
+        tag: &[u8],
+    ) -> Option<Result<(Returned, Worth), Worthless>> {
+        let uri = Uri::parse(uri.as_bytes()).expect("a URI");
+        Some(returns.read(now, &uri, call_id.as_bytes(), tag)?.and_then(|returned| {
+            match returns.spend(now, returned.cause.refer, returned.caller) {
+                Worth::None => Err(Worthless),
+                worth => Ok((returned, worth)),
+            }
+        }))
     }
 
     /// [R-027] [R-073] The target leads here with all that a phone or a route may ask of it, and comes back as it
@@ -293,8 +322,9 @@ mod tests {
             assert!(there.starts_with(begins) && there.ends_with(ends), "{there}");
             assert!(Returns::may_be(there.as_bytes()));
             let back = if back.is_empty() { target } else { back };
-            let wanted = Returned { cause: cause(5), target: back.as_bytes().into(), again: false };
-            assert_eq!(take(&mut returns, start(), &there), Some(Ok(wanted)), "{target}");
+            let taken =
+                take(&mut returns, start(), &there).map(|taken| taken.map(|it| (it.cause, it.target)));
+            assert_eq!(taken, Some(Ok((cause(5), back.as_bytes().into()))), "{target}");
         }
         let other = Uri::parse(b"sip:carol@pbx.example;method=BYE").expect("a URI");
         assert_eq!(returns(10).turned(start(), cause(1), &other, OWN), None);
@@ -330,20 +360,20 @@ mod tests {
         }
     }
 
-    /// [R-027] [C-182] The INVITE of the call that has taken it may come again, and nobody else's: not after a
-    /// generation, and not though another shard took it in the same moment.
+    /// [R-027] [C-182] The INVITE of the call that has taken it may come again, and nobody else's, also after a
+    /// generation.
     #[test]
     fn its_own_invite_again() {
         let mut here = returns(10);
         let there = turned(&here, 5, "sip:carol@pbx.example");
-        let again = |taken: Option<Result<Returned, Worthless>>| taken.map(|taken| taken.map(|it| it.again));
-        assert_eq!(again(take_for(&mut here, start(), &there, "a")), Some(Ok(false)));
-        here.spend(start(), ReferSid(5));
+        let mut take = |now, call_id: &str, tag: &[u8]| {
+            taken(&mut here, now, &there, call_id, tag).map(|taken| taken.map(|(_, worth)| worth))
+        };
+        assert_eq!(take(start(), "a", b"tag"), Some(Ok(Worth::First)));
         for later in [start(), start() + LASTS] {
-            assert_eq!(again(take_for(&mut here, later, &there, "a")), Some(Ok(true)));
-            assert_eq!(again(take_for(&mut here, later, &there, "b")), Some(Err(Worthless)));
-            let uri = Uri::parse(there.as_bytes()).expect("a URI");
-            assert_eq!(again(here.take(later, &uri, b"a", b"other")), Some(Err(Worthless)));
+            assert_eq!(take(later, "a", b"tag"), Some(Ok(Worth::Again)));
+            assert_eq!(take(later, "b", b"tag"), Some(Err(Worthless)));
+            assert_eq!(take(later, "a", b"other"), Some(Err(Worthless)));
         }
         assert_eq!(
             take_for(&mut here, start() + LASTS * 2, &there, "a"),
@@ -357,7 +387,7 @@ mod tests {
     fn what_is_spent() {
         let mut here = returns(2);
         let there: Vec<String> = (0..3).map(|n| turned(&here, n, "sip:carol@pbx.example")).collect();
-        here.spend(start(), ReferSid(0));
+        assert_eq!(here.spend(start(), ReferSid(0), 1), Worth::First);
         assert_eq!(take(&mut here, start(), &there[0]), Some(Err(Worthless)));
         assert!(take(&mut here, start(), &there[1]).is_some_and(|taken| taken.is_ok()));
         // There is no room to know that it was used: it is not.
@@ -366,7 +396,7 @@ mod tests {
         let later = start() + LASTS;
         assert!(take(&mut here, later, &there[2]).is_some_and(|taken| taken.is_ok()));
         assert_eq!(take(&mut here, later, &there[1]), Some(Err(Worthless)));
-        here.spend(later + LASTS * 2, ReferSid(9));
+        assert_eq!(here.spend(later + LASTS * 2, ReferSid(9), 1), Worth::First);
         assert_eq!((here.spent.len(), here.older.len()), (1, 0));
     }
 }

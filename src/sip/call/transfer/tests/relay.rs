@@ -116,7 +116,7 @@ fn a_target_that_leads_back() {
     let now = stage.now;
     let uri = crate::sip::message::Uri::parse(uri.as_bytes()).expect("a URI");
     let taken = stage
-        .with(|_, cx| cx.observer.returns.take(now, &uri, b"c", b"t"))
+        .with(|_, cx| cx.observer.returns.read(now, &uri, b"c", b"t"))
         .expect("a token")
         .expect("a good one");
     assert_eq!(&*taken.target, b"tel:+31600");
