@@ -101,7 +101,7 @@ impl Shard {
         let (message, ready) = again.as_ref().map_or((message, ready), |(message, ready)| (message, ready));
         let mut refused = None;
         self.with_calls(now, out, |calls, cx| {
-            let returned = handed.restored.as_ref().map(|(_, cause)| *cause);
+            let returned = handed.restored.as_ref().map(|(_, returned)| returned);
             let to = handed.to;
             let arrival = Arrival { server, message, ready, flow, origin, client, to, returned };
             refused = calls.incoming(cx, arrival).err();

@@ -4,6 +4,7 @@ use super::edges::{requests, status};
 use super::owned::{own, with_sdp};
 use super::*;
 use crate::shard::owner::HashKey;
+use crate::sip::plan::Source;
 
 const CAROL: &str = "10.0.1.2:5060";
 
@@ -23,7 +24,7 @@ fn pair_with(change: fn(&mut Plan)) -> [Stage; 2] {
 }
 
 /// Hands what one shard says to the other, until both are quiet; answers what they have sent.
-fn talk(shards: &mut [Stage; 2]) -> Vec<Sent> {
+pub(super) fn talk(shards: &mut [Stage; 2]) -> Vec<Sent> {
     let mut sent = Vec::new();
     loop {
         let mut said = Vec::new();
@@ -71,15 +72,24 @@ fn tag<'t>(text: &'t str, name: &str) -> &'t str {
 /// Alice calls on the shard of her Call-ID, and is answered: the INVITE that the callee got, the tag and the
 /// Contact that she got.
 fn up(shards: &mut [Stage; 2], at: usize, id: &str) -> (String, String, String) {
-    let mine = |text: String| text.replace("c1@10.0.0.5", id).replace("z9hG4bKa", &format!("z9hG4bK{id}"));
-    let sent = receives(shards, at, ALICE, &mine(with_sdp(&invite())));
+    up_from(shards, at, ALICE, id)
+}
+
+/// The same of another caller.
+fn up_from(shards: &mut [Stage; 2], at: usize, from: &str, id: &str) -> (String, String, String) {
+    let host = from.split(':').next().expect("a host");
+    let mine = |text: String| {
+        let text = text.replace("c1@10.0.0.5", id).replace("z9hG4bKa", &format!("z9hG4bK{id}"));
+        text.replace("10.0.0.5", host)
+    };
+    let sent = receives(shards, at, from, &mine(with_sdp(&invite())));
     let invited = requests(&sent, "INVITE")[0].text.clone();
     let ok = response(&invited, "200 OK", ";tag=bt", "Contact: <sip:bob@10.0.1.1:5060>\n");
     let sent = receives(shards, at, BOB, &with_sdp(&ok));
     let answer = sent.iter().find(|s| s.text.starts_with("SIP/2.0 200")).expect("an answer").text.clone();
     let ours = tag(&answer, "To").to_owned();
     let uri = header(&answer, "Contact")[0].trim_matches(['<', '>']).to_owned();
-    receives(shards, at, ALICE, &mine(request("ACK", &uri, "", &format!(";tag={ours}"), 1)));
+    receives(shards, at, from, &mine(request("ACK", &uri, "", &format!(";tag={ours}"), 1)));
     (invited, ours, uri)
 }
 
@@ -303,4 +313,54 @@ fn a_ringing_consultation_elsewhere_is_called_off() {
     let sent = receives(&mut shards, 0, BOB, &bye);
     let [cancel] = &requests(&sent, "CANCEL")[..] else { panic!("one CANCEL: {:?}", status(&sent)) };
     assert_eq!(header(&cancel.text, "Call-ID"), header(&invited, "Call-ID"));
+}
+
+/// The dialog that is named may be another party's: as Baton would tell who is referred of
+/// the far half, it lets the call that comes back take its place. That one call, and that one place.
+#[test]
+fn the_place_that_was_meant_may_be_anothers() {
+    const DAVE: &str = "10.0.2.1:5060";
+    for (at, told_of, code) in
+        [(0, true, None), (1, true, None), (0, false, Some("403")), (1, false, Some("403"))]
+    {
+        let mut shards = pair_with(|plan| {
+            own(plan);
+            plan.trunks[0].owned.policy.returns = true;
+            plan.trunks.push(trunk("delta", vec![target("10.0.2.1", 0, 1)]));
+            let source = Source { port: None, transport: None, trunk: TrunkIx(2) };
+            plan.sources.insert("10.0.2.0/24".parse().expect("a network"), source).expect("another one");
+            plan.routes[0].from.push(Origin::Trunk(TrunkIx(2)));
+        });
+        let (first, second, third) = (call_id(0, "a"), call_id(1, "b"), call_id(at, "t"));
+        let (_, ours, uri) = up(&mut shards, 0, &first);
+        let (meant, theirs, _) = up_from(&mut shards, 1, DAVE, &second);
+        let (_, others, _) = up_from(&mut shards, usize::from(at), DAVE, &third);
+        let target = format!("<sip:1001@pbx.example?Replaces={second}%3Bto-tag%3D{theirs}%3Bfrom-tag%3Dat>");
+        let refer = request("REFER", &uri, &format!("Refer-To: {target}\n"), &format!(";tag={ours}"), 2);
+        let sent = receives(&mut shards, 0, ALICE, &refer.replace("c1@10.0.0.5", &first));
+        let passed = requests(&sent, "REFER")[0].text.clone();
+        let (told, _) = header(&passed, "Refer-To")[0].split_once('?').expect("a header part");
+        let mut comes = |id: &str, uri: &str, call: &str, tag: &str| {
+            let replaces = format!("Replaces: {call};to-tag={tag};from-tag=at\n");
+            let back = request("INVITE", uri, &replaces, "", 1)
+                .replace("c1@10.0.0.5", &call_id(at, id))
+                .replace("z9hG4bKa", &format!("z9hG4bK{id}"))
+                .replace("10.0.0.5", "10.0.1.1");
+            receives(&mut shards, usize::from(at), BOB, &with_sdp(&back))
+        };
+        let refused = |sent: &[Sent]| {
+            sent.iter()
+                .find(|sent| sent.text.starts_with("SIP/2.0 4"))
+                .map(|sent| sent.text[8..11].to_owned())
+        };
+        assert_eq!(refused(&comes("x", "sip:127.0.0.1:5060", &second, &theirs)).as_deref(), Some("403"));
+        let (call, tag) = if told_of { (&second, &theirs) } else { (&third, &others) };
+        let sent = comes("d", told.trim_start_matches('<'), call, tag);
+        assert_eq!(refused(&sent).as_deref(), code, "{at}");
+        let asked: Vec<_> = requests(&sent, "INVITE")
+            .iter()
+            .map(|asked| header(&asked.text, "Call-ID")[0].to_owned())
+            .collect();
+        assert_eq!(asked, if told_of { vec![header(&meant, "Call-ID")[0].to_owned()] } else { vec![] });
+    }
 }

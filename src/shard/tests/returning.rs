@@ -1,6 +1,7 @@
 //! REFERs whose target is turned to Baton, and the calls that come back, proxied and owned.
 
 use super::edges::{requests, status};
+use super::moved::talk;
 use super::*;
 use crate::shard::owner::HashKey;
 use crate::sip::refer::policy::OutOfDialog;
@@ -240,32 +241,6 @@ fn two(change: fn(&mut Plan)) -> [Stage; 2] {
     })
 }
 
-/// What shards have to say to each other is carried over, until they are silent: what each then sends.
-fn exchange(stages: &mut [Stage; 2]) -> [Vec<Sent>; 2] {
-    let mut sent = [Vec::new(), Vec::new()];
-    loop {
-        let mut said = Vec::new();
-        for (n, stage) in stages.iter_mut().enumerate() {
-            let mut others = Outbox::new();
-            for output in stage.out.drain() {
-                match output {
-                    Output::Peer(to, message) => said.push((usize::from(to), message)),
-                    other => others.push(other),
-                }
-            }
-            stage.out = others;
-            sent[n].append(&mut stage.sent());
-        }
-        if said.is_empty() {
-            return sent;
-        }
-        for (to, message) in said {
-            let stage = &mut stages[to];
-            stage.shard.handle(stage.now, Input::Peer(message), &mut stage.out);
-        }
-    }
-}
-
 /// Whichever shard the call lands on takes it, and no other does after that; not even one that comes to
 /// another shard at the same moment, in whatever order they ask.
 #[test]
@@ -274,21 +249,20 @@ fn one_call_on_all_shards() {
         for order in [[0, 1], [1, 0]] {
             let mut stages = two(change);
             let told = referred(&mut stages[0], TARGET);
-            exchange(&mut stages);
+            talk(&mut stages);
             let mut sent = Vec::new();
             for at in order {
                 // What it says to the other is not carried over yet.
                 sent.append(&mut calls(&mut stages[at], at as u32 + 1, &told));
             }
-            sent.extend(exchange(&mut stages).into_iter().flatten());
+            sent.extend(talk(&mut stages));
             let passed = requests(&sent, "INVITE");
             let refused: Vec<&Sent> =
                 sent.iter().filter(|sent| sent.text.starts_with("SIP/2.0 403 ")).collect();
             assert_eq!((passed.len(), refused.len()), (1, 1), "{order:?}");
             assert!(passed[0].text.starts_with("INVITE sip:2000@10.0.0.9;x=aZ%7e SIP/2.0\n"));
             let again = calls(&mut stages[1], 3, &told);
-            let again =
-                again.into_iter().chain(exchange(&mut stages).into_iter().flatten()).collect::<Vec<_>>();
+            let again = again.into_iter().chain(talk(&mut stages)).collect::<Vec<_>>();
             assert_eq!((status(&again), requests(&again, "INVITE").len()), (Some("403"), 0));
             for stage in &mut stages {
                 stage.pass(Duration::from_secs(1_000));
@@ -303,20 +277,20 @@ fn one_call_on_all_shards() {
 fn asked_about_again() {
     let mut stages = two(returning);
     let told = referred(&mut stages[0], TARGET);
-    exchange(&mut stages);
+    talk(&mut stages);
     let first = bobs_invite(1, told.trim_matches(['<', '>']).split('?').next().expect("a URI"));
     stages[1].receive(BOB, &first);
     assert!(requests(&stages[1].receive(BOB, &first), "INVITE").is_empty(), "a retransmission is absorbed");
-    let sent = exchange(&mut stages);
-    assert_eq!(requests(&sent[1], "INVITE").len(), 1);
+    let sent = talk(&mut stages);
+    assert_eq!(requests(&sent, "INVITE").len(), 1);
     let challenge = "Proxy-Authenticate: Digest realm=\"a\", nonce=\"n\"\n";
-    let invite = one(&sent[1], "INVITE");
+    let invite = one(&sent, "INVITE");
     stages[1].receive(
         "10.0.0.9:5060",
         &response(&invite, "407 Proxy Authentication Required", ";tag=p", challenge),
     );
     stages[1].receive(BOB, &repeated(&first, "X-B: 1\n"));
-    assert_eq!(requests(&exchange(&mut stages)[1], "INVITE").len(), 1);
+    assert_eq!(requests(&talk(&mut stages), "INVITE").len(), 1);
 }
 
 /// [R-027] [C-071] A caller that gives up while the other shard is asked gets its 487, and the answer to the
@@ -325,7 +299,7 @@ fn asked_about_again() {
 fn nobody_waits_for_ever() {
     let mut stages = two(returning);
     let told = referred(&mut stages[0], TARGET);
-    exchange(&mut stages);
+    talk(&mut stages);
     let uri = told.trim_matches(['<', '>']).split('?').next().expect("a URI");
     let first = bobs_invite(1, uri);
     stages[1].receive(BOB, &first);
@@ -335,7 +309,7 @@ fn nobody_waits_for_ever() {
         sent.iter().map(|sent| sent.text.lines().next().unwrap_or_default().to_owned()).collect()
     };
     assert_eq!(codes(&sent), ["SIP/2.0 200 OK", "SIP/2.0 487 Request Terminated"]);
-    assert!(exchange(&mut stages).iter().flatten().all(|sent| !sent.text.starts_with("INVITE")));
+    assert!(talk(&mut stages).iter().all(|sent| !sent.text.starts_with("INVITE")));
 
     stages[1].receive(BOB, &bobs_invite(2, uri));
     stages[1].out.drain().for_each(drop);
@@ -363,7 +337,7 @@ fn after_a_restart() {
         }
         let mut come = |n, to: &str| -> Vec<Sent> {
             let at = calls(&mut again[0], n, to);
-            at.into_iter().chain(exchange(&mut again).into_iter().flatten()).collect()
+            at.into_iter().chain(talk(&mut again)).collect()
         };
         assert!(one(&come(1, &told), "INVITE").starts_with("INVITE sip:2000@10.0.0.9;x=aZ%7e "));
         assert_eq!(status(&come(2, &told)), Some("403"));

@@ -8,12 +8,13 @@ use super::party::{Party, Phase, Turn, Who};
 use super::place::Target;
 use super::timers::Timer;
 use crate::sip::dialog::{Body, Headers, Incoming, LegId};
-use crate::sip::event::{CallSid, CallStatus, Cause, Direction, Event, Offered};
+use crate::sip::event::{CallSid, CallStatus, Direction, Event, Offered};
 use crate::sip::flow::Flow;
 use crate::sip::message::uri::{Place, put_uri};
 use crate::sip::message::{HeaderId, Message, NameAddr, Ready, Scheme, Uri, write};
 use crate::sip::plan::{Origin, Plan, ReferMode, SessionTimer, TrunkIx};
 use crate::sip::proxy::{Cx, Owned};
+use crate::sip::refer::returning::Returned;
 use crate::sip::transaction::ServerId;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +43,7 @@ pub struct Arrival<'a> {
     /// What the rules say of it.
     pub to: Owned,
     /// It has come back by a Refer-To of ours: `message` has the target that is meant.
-    pub returned: Option<Cause>,
+    pub returned: Option<&'a Returned>,
 }
 
 impl Arrival<'_> {
@@ -214,7 +215,7 @@ impl Calls {
         party.made = Body::of(message).filter(Body::is_session);
         self.enter(party);
         self.introduces(sid, message);
-        self.announce(cx, sid, Shown { cause: arrival.returned, ..Shown::of(message) });
+        self.announce(cx, sid, Shown { cause: arrival.returned.map(|it| it.cause), ..Shown::of(message) });
         self.progress(cx, sid, CallStatus::Ringing, 0);
         self.tell_headers(cx, sid, message);
     }

@@ -63,6 +63,8 @@ pub(super) enum Then {
         with: CallSid,
         /// Only if it is an early one.
         early_only: bool,
+        /// Whether that was meant by a Refer-To of ours.
+        meant: bool,
     },
     /// A transfer goes on.
     Transfer(TransferId),
@@ -227,7 +229,9 @@ impl Calls {
         let Some((then, timer)) = self.moving.asked.remove(&ticket) else { return };
         self.timers.cancel(cx, timer);
         match then {
-            Then::Replace { with, early_only } => self.replace_claimed(cx, with, early_only, found),
+            Then::Replace { with, early_only, meant } => {
+                self.replace_claimed(cx, with, early_only, meant, found);
+            }
             Then::Transfer(transfer) => self.on_claimed(cx, transfer, found),
             Then::Refer(leg) => self.referred_leg(cx, leg, found),
         }

@@ -31,10 +31,16 @@ impl Calls {
             return Err(400);
         }
         let replaces = message.replaces().ok().flatten().ok_or(400_u16)?;
+        // the token says which dialog was named.
+        let meant = arrival.returned.and_then(|returned| returned.named.as_ref()).is_some_and(|named| {
+            *named.call_id == *replaces.call_id
+                && *named.to_tag == *replaces.to_tag
+                && *named.from_tag == *replaces.from_tag
+        });
         let found = self.find_dialog(replaces.call_id, replaces.to_tag, replaces.from_tag);
         let elsewhere = match found {
             Some(replaced) => {
-                self.permitted(cx, replaced, arrival.who().as_ref())?;
+                self.permitted(cx, replaced, arrival.who().as_ref(), meant)?;
                 self.replaceable(replaced, replaces.early_only)?;
                 false
             }
@@ -53,19 +59,20 @@ impl Calls {
         match found {
             Some(replaced) => self.take_place(cx, sid, replaced),
             None => {
-                let then = Then::Replace { with: sid, early_only: replaces.early_only };
+                let then = Then::Replace { with: sid, early_only: replaces.early_only, meant };
                 self.claim(cx, replaces.call_id, replaces.to_tag, replaces.from_tag, then, None);
             }
         }
         Ok(())
     }
 
-    /// Whether who asks may take a leg's place: whoever has it, or anybody when the leg's own party has
-    /// named it in a REFER just now. Its identifiers alone prove nothing (R-090; RFC 3891 §5).
-    fn permitted(&self, cx: &Cx<'_>, sid: CallSid, who: Option<&Who>) -> Result<(), u16> {
+    /// Whether who asks may take a leg's place: whoever has it, the call that a Refer-To of ours has `meant`
+    /// for it, or anybody when the leg's own party has named it in a REFER just now. Its identifiers alone
+    /// prove nothing (R-090; RFC 3891 §5).
+    fn permitted(&self, cx: &Cx<'_>, sid: CallSid, who: Option<&Who>, meant: bool) -> Result<(), u16> {
         let Some(party) = self.party(sid) else { return Err(481) };
         let own = who.is_some() && party.who().as_ref() == who;
-        if own || cx.now < party.named_until { Ok(()) } else { Err(403) }
+        if own || meant || cx.now < party.named_until { Ok(()) } else { Err(403) }
     }
 
     /// A REFER passes whose Refer-To names a dialog to be replaced: if that is a leg of the referrer's own,
@@ -123,6 +130,7 @@ impl Calls {
         cx: &mut Cx<'_>,
         with: CallSid,
         early_only: bool,
+        meant: bool,
         found: Option<CallSid>,
     ) {
         if self.phase(with) != Phase::Offered {
@@ -130,7 +138,7 @@ impl Calls {
         }
         let who = self.party(with).and_then(Party::who);
         let allowed = found.ok_or(481).and_then(|replaced| {
-            self.permitted(cx, replaced, who.as_ref())?;
+            self.permitted(cx, replaced, who.as_ref(), meant)?;
             self.replaceable(replaced, early_only).map(|()| replaced)
         });
         match allowed {

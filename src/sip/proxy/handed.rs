@@ -3,11 +3,11 @@
 //! Stands where `request` has matched a route: what is not passed on leaves the proxy as [`Handed`], and
 //! the shard gives it to `sip::call`.
 
-use crate::sip::event::Cause;
 use crate::sip::message::Message;
 use crate::sip::plan::{Action, Mode, Origin, Plan, ReferMode, TrunkIx};
 use crate::sip::proxy::request::Way;
 use crate::sip::proxy::target;
+use crate::sip::refer::returning::Returned;
 use crate::sip::transaction::ServerId;
 
 /// An INVITE that begins a call of Baton's own; its server transaction waits for an answer.
@@ -20,7 +20,7 @@ pub struct Handed {
     /// What the rules say of it.
     pub to: Owned,
     /// The INVITE to go by, where it came back by a Refer-To of ours: with the target that is meant.
-    pub restored: Option<(Message, Cause)>,
+    pub restored: Option<(Message, Returned)>,
 }
 
 /// Where a call of Baton's own goes.

@@ -70,7 +70,8 @@ impl Proxy {
         let mut own = Vec::new();
         let listener = path.listener.unwrap_or(flow.listener);
         self.itself.write_address(listener, target.scheme == crate::sip::message::Scheme::Sips, &mut own);
-        let value = cx.observer.returns.turned(cx.now, Cause { refer, call: token.call }, &target, &own)?;
+        let value =
+            cx.observer.returns.turned(cx.now, Cause { refer, call: token.call }, &target, None, &own)?;
         self.edits.clear();
         self.edits.remove(message, HeaderId::ReferTo);
         self.edits.insert(message, "Refer-To", &value);
@@ -215,7 +216,7 @@ impl Proxy {
         }
         let path = preprocess(restored_message, &self.itself, &self.keys.token, ready.call_id);
         let handed = self.dispatch(cx, server, restored_message, &ready, flow, path, origin, Some(cause))?;
-        Some(Handed { restored: restored.ok().map(|message| (message, cause)), ..handed })
+        Some(Handed { restored: restored.ok().map(|message| (message, returned.clone())), ..handed })
     }
 
     /// A message with the edits made to it.

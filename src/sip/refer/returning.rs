@@ -25,6 +25,7 @@ use crate::sip::event::{CallSid, Cause, ReferSid};
 use crate::sip::message::uri::{decode, put_subscriber};
 use crate::sip::message::{Scheme, Uri};
 use crate::sip::proxy::token::{TEXT, TokenKey};
+use crate::sip::refer::replaces::Named;
 use crate::sip::time::Time;
 use base64::Engine;
 use hashbrown::HashMap;
@@ -36,8 +37,8 @@ use subtle::ConstantTimeEq;
 /// The URI parameter.
 const NAME: &[u8] = b"r";
 const VERSION: u8 = 2;
-/// Version, time, Refer, call.
-const HEAD: usize = 1 + 6 + 16 + 16;
+/// Version, time, Refer, call, length of the dialog.
+const HEAD: usize = 1 + 6 + 16 + 16 + 2;
 const TAG: usize = 8;
 
 /// The tokens of one shard: how they are made, and which are spent.
@@ -64,6 +65,8 @@ pub struct Returned {
     pub cause: Cause,
     /// The URI that the referrer wanted called.
     pub target: Box<[u8]>,
+    /// The dialog of Baton's own whose place the call may take: it was named, whoever's it is (R-090).
+    pub named: Option<Named>,
     /// Who brings it, for [`Returns::spend`].
     pub caller: Caller,
 }
@@ -96,8 +99,15 @@ impl Returns {
     }
 
     /// A Refer-To that leads back here, in angle brackets; `own` is how Baton names itself, as `host:port`
-    /// and parameters. `None` when there is nothing that could come back: no call, or no way to it.
-    pub fn turned(&self, now: Time, cause: Cause, target: &Uri<'_>, own: &[u8]) -> Option<Box<[u8]>> {
+    /// and parameters, `named` the dialog that its header part names, if that is Baton's. `None` when there is nothing that could come back: no call, or no way to it.
+    pub fn turned(
+        &self,
+        now: Time,
+        cause: Cause,
+        target: &Uri<'_>,
+        named: Option<&Named>,
+        own: &[u8],
+    ) -> Option<Box<[u8]>> {
         let key = self.key.as_ref()?;
         // R-016: whatever else it asks for is the referee's business.
         let method = target.params.iter().find(|p| decode(p.name).eq_ignore_ascii_case(b"method"));
@@ -127,7 +137,8 @@ impl Returns {
         out.push(b';');
         out.extend_from_slice(NAME);
         out.push(b'=');
-        key.write(now + self.lasts, cause, bare, &mut out);
+        let named = named.map(Named::value).unwrap_or_default();
+        key.write(now + self.lasts, cause, &named, bare, &mut out)?;
         if !target.headers.is_empty() {
             out.push(b'?');
             out.extend_from_slice(target.headers);
@@ -202,16 +213,20 @@ impl std::fmt::Debug for Key {
 }
 
 impl Key {
-    fn write(&self, until: Time, cause: Cause, target: &[u8], out: &mut Vec<u8>) {
+    fn write(&self, until: Time, cause: Cause, named: &[u8], target: &[u8], out: &mut Vec<u8>) -> Option<()> {
+        let length = u16::try_from(named.len()).ok()?;
         let mut raw = Vec::with_capacity(HEAD + target.len() + TAG);
         raw.push(VERSION);
         raw.extend_from_slice(until.millis().to_be_bytes().get(2..).unwrap_or_default());
         raw.extend_from_slice(&cause.refer.0.to_be_bytes());
         raw.extend_from_slice(&cause.call.0.to_be_bytes());
+        raw.extend_from_slice(&length.to_be_bytes());
+        raw.extend_from_slice(named);
         raw.extend_from_slice(target);
         let tag = self.tag(&raw);
         raw.extend_from_slice(&tag);
         out.extend_from_slice(TEXT.encode(raw).as_bytes());
+        Some(())
     }
 
     fn read(&self, raw: &[u8]) -> Option<(Time, Returned)> {
@@ -222,12 +237,14 @@ impl Key {
         let (_, rest) = body.split_first()?;
         let (until, rest) = rest.split_first_chunk::<6>()?;
         let (refer, rest) = rest.split_first_chunk::<16>()?;
-        let (call, target) = rest.split_first_chunk::<16>()?;
+        let (call, rest) = rest.split_first_chunk::<16>()?;
+        let (length, rest) = rest.split_first_chunk::<2>()?;
+        let (named, target) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
         let (refer, call) = (u128::from_be_bytes(*refer), u128::from_be_bytes(*call));
         let mut millis = [0; 8];
         millis.get_mut(2..)?.copy_from_slice(until);
         let cause = Cause { refer: ReferSid(refer), call: CallSid(call) };
-        let returned = Returned { cause, target: target.into(), caller: 0 };
+        let returned = Returned { cause, target: target.into(), named: Named::parse(named), caller: 0 };
         Some((Time::from_millis(u64::from_be_bytes(millis)), returned))
     }
 
@@ -267,7 +284,7 @@ mod tests {
 
     fn turned(returns: &Returns, refer: u128, target: &str) -> String {
         let uri = Uri::parse(target.as_bytes()).expect("a URI");
-        let turned = returns.turned(start(), cause(refer), &uri, OWN).expect("it is turned");
+        let turned = returns.turned(start(), cause(refer), &uri, None, OWN).expect("it is turned");
         let text = String::from_utf8(turned.into()).expect("text");
         text.strip_prefix('<').and_then(|text| text.strip_suffix('>')).expect("brackets").to_owned()
     }
@@ -327,7 +344,7 @@ mod tests {
             assert_eq!(taken, Some(Ok((cause(5), back.as_bytes().into()))), "{target}");
         }
         let other = Uri::parse(b"sip:carol@pbx.example;method=BYE").expect("a URI");
-        assert_eq!(returns(10).turned(start(), cause(1), &other, OWN), None);
+        assert_eq!(returns(10).turned(start(), cause(1), &other, None, OWN), None);
         assert_eq!(take(&mut returns(10), start(), "sip:carol@baton.example"), None);
     }
 

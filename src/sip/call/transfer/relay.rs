@@ -152,7 +152,7 @@ impl Calls {
         Itself::new(cx.plan).write_address(listener, secure, &mut own);
         let named = named_in(message)
             .filter(|named| self.find_dialog(&named.call_id, &named.to_tag, &named.from_tag).is_some());
-        let here = named.map(|_| {
+        let here = named.as_ref().map(|_| {
             let mut here = Vec::from(if secure { &b"sips:"[..] } else { b"sip:" });
             here.extend(target.user.into_iter().flat_map(|user| [user, b"@"].concat()));
             here.extend_from_slice(&own);
@@ -166,7 +166,8 @@ impl Calls {
         let subject = &transfer.life.subject;
         // Without an account there is no record of it.
         let call = if subject.account.is_empty() { CallSid(0) } else { subject.call };
-        cx.observer.returns.turned(cx.now, Cause { refer: subject.sid, call }, &target, &own)
+        let cause = Cause { refer: subject.sid, call };
+        cx.observer.returns.turned(cx.now, cause, &target, named.as_ref(), &own)
     }
 
     /// A dialog of Baton's that Refer-To names becomes the one that its far half has: that is
