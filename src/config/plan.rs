@@ -64,6 +64,7 @@ impl Config {
             max_bindings: own.max_contacts,
             max_size: own.max_size,
             refer: own.refer,
+            returns: own.returns,
         }
     }
 

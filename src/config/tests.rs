@@ -230,6 +230,7 @@ max_expires = "10m"
 max_contacts = 3
 max_size = 1000
 refer = "reject"
+refer_to = "return"
 [[account]]
 sid = "AC00000000000000000000000000000001"
 token = "t"
@@ -284,6 +285,7 @@ to = ["clients"]
     let registrar = &calls.registrar;
     assert_eq!(registrar.domains, ["example.com".into(), "example.net".into()]);
     assert_eq!((&*registrar.realm, registrar.refer), ("example.com", ReferMode::Reject(603)));
+    assert!(registrar.returns);
     let lives = (registrar.min_expires, registrar.default_expires, registrar.max_expires);
     assert_eq!((lives, registrar.max_bindings, registrar.max_size), ((120, 300, 600), 3, 1_000));
     assert_eq!((calls.direct_calls, calls.ring_time.as_secs(), calls.capacity), (false, 20, 10));

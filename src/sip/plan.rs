@@ -147,6 +147,8 @@ pub struct Registrar {
     pub max_size: usize,
     /// What happens to a REFER of a client.
     pub refer: ReferMode,
+    /// Whether the target of one that is passed on is turned to Baton.
+    pub returns: bool,
 }
 
 impl Default for Registrar {
@@ -160,6 +162,7 @@ impl Default for Registrar {
             max_bindings: 10,
             max_size: 8_192,
             refer: ReferMode::Relay,
+            returns: false,
         }
     }
 }

@@ -138,6 +138,8 @@ pub struct Registrar {
     pub realm: Option<Box<str>>,
     /// What happens to a client's REFER.
     pub refer: ReferMode,
+    /// Whether the target of one that is relayed is turned to Baton.
+    pub returns: bool,
     /// Longest life of a binding.
     pub max_expires: Duration,
     /// Shortest life of a binding.
@@ -156,6 +158,7 @@ impl Default for Registrar {
             domains: Vec::new(),
             realm: None,
             refer: ReferMode::Relay,
+            returns: false,
             max_expires: Duration::from_secs(3_600),
             min_expires: Duration::from_secs(60),
             default_expires: Duration::from_secs(3_600),
@@ -184,6 +187,7 @@ impl Registrar {
                 ("reject", ReferMode::Reject(603)),
             ])
         });
+        let returns = table.value("refer_to").and_then(|v| v.word(&[("keep", false), ("return", true)]));
         let mut life = |key| at_least(&mut table, key, Duration::from_secs(1));
         let (min, usual, max) = (life("min_expires"), life("default_expires"), life("max_expires"));
         let contacts = table.int("max_contacts", 1..=1_000).and_then(|n| usize::try_from(n).ok());
@@ -192,6 +196,7 @@ impl Registrar {
             domains: domains.into_iter().map(|d| d.value.host).collect(),
             realm,
             refer: refer.unwrap_or_default(),
+            returns: returns.unwrap_or(default.returns),
             min_expires: min.unwrap_or(default.min_expires),
             default_expires: usual.unwrap_or(default.default_expires),
             max_expires: max.unwrap_or(default.max_expires),

@@ -135,13 +135,20 @@ impl Calls {
         }
     }
 
-    /// Where the referrer's trunk wants the call back, Refer-To leads here. If it names a dialog of
+    /// Where the call is wanted back, by the referrer's trunk or of clients, Refer-To leads here. If it names a dialog of
     /// Baton's, that is the target, by the names that the referrer knows: the call takes its place, whatever
     /// shard it comes to, and wherever the URI would lead.
     fn refer_to_turned(&self, cx: &Cx<'_>, id: TransferId, message: &Message) -> Option<Box<[u8]>> {
         let transfer = self.transfers.get(id)?;
         let Role::Relay(role) = &transfer.role else { return None };
-        if !policy_of(cx.plan, transfer.trunk).returns {
+        let returns = match transfer.trunk {
+            Some(_) => policy_of(cx.plan, transfer.trunk).returns,
+            None => {
+                let client = self.party(role.near).is_some_and(|party| party.client.is_some());
+                client && cx.plan.calls.registrar.returns
+            }
+        };
+        if !returns {
             return None;
         }
         let refer_to = message.refer_to().ok().flatten()?;

@@ -125,3 +125,24 @@ fn a_target_that_leads_back() {
     assert_eq!(stage.ended(), (ReferStatus::Completed, None, Some(202), Some(200)));
     stage.end();
 }
+
+/// What a trunk may want of its REFERs, the registrar may of those of clients; neither says anything about
+/// the other's.
+#[test]
+fn a_clients_target_that_leads_back() {
+    for (client, returns, trunks) in [(true, true, false), (true, false, true), (false, true, false)] {
+        let policy = Policy { returns: trunks, ..Policy::default() };
+        let (mut stage, alice, _) = Stage::talking_with(ReferMode::Relay, policy);
+        stage.plan.calls.registrar.returns = returns;
+        if client && let Some(party) = stage.calls.party_mut(alice) {
+            (party.trunk, party.client) = (None, Some("alice".into()));
+        }
+        stage.refers("alice", "<sip:300@example.com>");
+        let to = text(stage.sent("bob", Method::Refer)[0], HeaderId::ReferTo);
+        assert_eq!(to.starts_with("<sip:300@127.0.0.1:5060;r="), client && returns, "{to}");
+        assert_eq!(to == "<sip:300@example.com>", !(client && returns), "{to}");
+        let rule = stage.told()[0].rule.expect("a rule").to_string();
+        assert_eq!(rule, if client { "registrar.refer" } else { "refer.mode" });
+        stage.end();
+    }
+}
