@@ -399,9 +399,16 @@ impl<E: Engine> Running<E> {
                     self.d.handoff.post(shard, Parcel::Report(Input::Peer(message)));
                 }
                 Output::Stranger(flow) => self.strangers.met(now, &flow),
-                Output::Returned { refer, call_id } => {
+                Output::Returned { refer, call_id, admitted } => {
                     let call_id = call_id.escape_ascii();
-                    tracing::info!(event = "refer.returned", %refer, %call_id, "a transfer's call came back");
+                    match admitted {
+                        true => {
+                            tracing::info!(event = "refer.returned", %refer, %call_id, "a transfer's call came back")
+                        }
+                        false => {
+                            tracing::info!(event = "refer.return_refused", %refer, %call_id, "it has come back before")
+                        }
+                    }
                 }
             }
         }

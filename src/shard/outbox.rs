@@ -40,12 +40,15 @@ pub enum Output {
     /// Tell the operator that somebody was not listened to: a request came on this flow, whose source
     /// is no trunk's and no client's (T-016).
     Stranger(Flow),
-    /// Tell the operator which transfer a call comes of that has come back by its Refer-To.
+    /// Tell the operator which transfer a call comes of that has come back by its Refer-To, and whether it was let in
+    ///
     Returned {
         /// The Refer.
         refer: ReferSid,
         /// The call.
         call_id: Box<[u8]>,
+        /// Whether it is the one call that may.
+        admitted: bool,
     },
 }
 

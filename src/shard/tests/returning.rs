@@ -83,18 +83,19 @@ fn the_call_comes_back() {
         let again = calls(&mut stage, 2, &told);
         assert_eq!((status(&again), requests(&again, "INVITE").len()), (Some("403"), 0));
         stage.pass(Duration::from_secs(1_000));
-        // The operator is told once which Refer it comes of.
+        // The operator is told once of each which Refer it comes of.
         let (mut refers, mut returned) = (Vec::new(), Vec::new());
         for output in stage.out.drain() {
             match output {
                 Output::Event(Event::Refer(refer)) | Output::Control(Event::Refer(refer)) => {
                     refers.push(refer.sid);
                 }
-                Output::Returned { refer, call_id } => returned.push((refer, call_id)),
+                Output::Returned { refer, call_id, admitted } => returned.push((refer, call_id, admitted)),
                 _ => {}
             }
         }
-        assert_eq!(returned, [(refers[0], (*b"back1@10.0.1.1").into())]);
+        let call = |n: u8| Box::from(format!("back{n}@10.0.1.1").into_bytes());
+        assert_eq!(returned, [(refers[0], call(1), true), (refers[0], call(2), false)]);
     }
 }
 

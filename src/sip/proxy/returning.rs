@@ -194,6 +194,11 @@ impl Proxy {
         worth: Worth,
     ) -> Option<Handed> {
         let cause = returned.cause;
+        if worth != Worth::Again {
+            let call_id = message.header(HeaderId::CallId).unwrap_or_default().into();
+            let admitted = worth == Worth::First;
+            cx.out.push(Output::Returned { refer: cause.refer, call_id, admitted });
+        }
         let restored = match worth {
             Worth::None => Err(Refusal::Return),
             Worth::First | Worth::Again => {
@@ -211,9 +216,6 @@ impl Proxy {
                 return None;
             }
         };
-        if worth == Worth::First {
-            cx.out.push(Output::Returned { refer: cause.refer, call_id: ready.call_id.into() });
-        }
         let path = preprocess(restored_message, &self.itself, &self.keys.token, ready.call_id);
         let handed = self.dispatch(cx, server, restored_message, &ready, flow, path, origin, Some(cause))?;
         Some(Handed { restored: restored.ok().map(|message| (message, returned.clone())), ..handed })
