@@ -111,13 +111,8 @@ impl Calls {
 
     /// What a party was to be told quietly, and has not been, it is not told any more; whether there was such.
     fn unsaid(&mut self, cx: &mut Cx<'_>, sid: CallSid) -> bool {
-        let Some(leg) = self.leg_of(sid) else { return false };
-        let Some(request) = self.party_mut(sid).and_then(|party| party.quiet.take()) else { return false };
-        let never = self.legs.forgo(cx, leg, request);
-        if never {
-            self.open.remove(&(leg, request));
-        }
-        never
+        let quiet = self.party_mut(sid).and_then(|party| party.quiet.take());
+        quiet.is_some_and(|request| self.forgo(cx, sid, request))
     }
 
     /// A join tells a party something better.

@@ -309,6 +309,16 @@ impl Calls {
         Ok(request)
     }
 
+    /// Nobody wants to know any more what comes of a request: true when it has not gone out, and never will.
+    fn forgo(&mut self, cx: &mut Cx<'_>, to: CallSid, request: RequestId) -> bool {
+        let Some(leg) = self.leg_of(to) else { return false };
+        let never = self.legs.forgo(cx, leg, request);
+        if never {
+            self.open.remove(&(leg, request));
+        }
+        never
+    }
+
     /// Answers a request that came in a party's dialog.
     fn respond(
         &mut self,

@@ -48,7 +48,7 @@ pub(super) struct Party {
     pub(super) transfer: Option<TransferId>,
     /// It answered REFER with 405 or 501.
     pub(super) deaf: bool,
-    /// A REFER of it was accepted.
+    /// It has sent a REFER in its dialog.
     pub(super) served: bool,
     /// Requests that the transfers have carried out for its peer, for the bound on their number.
     pub(super) transfers: u8,

@@ -141,6 +141,13 @@ impl Life {
         self.deadline
     }
 
+    /// A finished one lingers once more: something that follows from its result is still to be done.
+    pub fn lingers_on(&mut self, now: Time) {
+        if self.is_over() {
+            self.deadline = now + self.waits.linger;
+        }
+    }
+
     /// When the result must be there.
     pub fn outcome_by(&self) -> Time {
         self.outcome_by

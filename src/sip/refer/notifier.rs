@@ -5,6 +5,7 @@
 //! later state replaces an unsent earlier one, and exactly one is final.
 
 use super::policy::NotifyDetail;
+use super::waits::Waits;
 use crate::sip::time::Time;
 use std::time::Duration;
 
@@ -79,7 +80,9 @@ enum Phase {
 /// The subscription to one Refer.
 #[derive(Clone, Debug)]
 pub struct Notifier {
-    id: Option<u32>,
+    /// CSeq of the REFER, by which a SUBSCRIBE may name it whether or not the NOTIFYs do.
+    cseq: u32,
+    named: bool,
     detail: NotifyDetail,
     phase: Phase,
     expires_at: Time,
@@ -95,10 +98,12 @@ pub struct Notifier {
 
 impl Notifier {
     /// A subscription just made by a REFER that was answered 2xx; its first NOTIFY, 100, is due at
-    /// once. `id` is the REFER's CSeq, `None` for the first of a dialog.
-    pub fn new(now: Time, id: Option<u32>, detail: NotifyDetail, expires: Duration) -> Notifier {
+    /// once. `cseq` is the REFER's; `named`: its NOTIFYs say so, as they must from the second of a
+    /// dialog on.
+    pub fn new(now: Time, cseq: u32, named: bool, detail: NotifyDetail, expires: Duration) -> Notifier {
         Notifier {
-            id,
+            cseq,
+            named,
             detail,
             phase: Phase::Active,
             expires_at: now + expires,
@@ -112,20 +117,20 @@ impl Notifier {
 
     /// No subscription: the REFER asked for none, and that was granted.
     pub fn silent(now: Time) -> Notifier {
-        let mut notifier = Notifier::new(now, None, NotifyDetail::Final, Duration::ZERO);
+        let mut notifier = Notifier::new(now, 0, false, NotifyDetail::Final, Duration::ZERO);
         notifier.phase = Phase::Over;
         notifier.due = false;
         notifier
     }
 
-    /// How long a subscription must last so that it outlives the call it reports on.
-    pub fn lasting(ring: Duration, bridge: Duration) -> Duration {
-        ring + bridge + Duration::from_secs(30)
+    /// How long a subscription must last so that it outlives what it reports on.
+    pub fn lasting(waits: &Waits) -> Duration {
+        waits.ring + waits.bridge + Duration::from_secs(30)
     }
 
     /// The `id` its NOTIFYs carry.
     pub fn id(&self) -> Option<u32> {
-        self.id
+        self.named.then_some(self.cseq)
     }
 
     /// The state told last, or to be told next.
@@ -169,7 +174,7 @@ impl Notifier {
         expires: Option<u32>,
         most: Duration,
     ) -> Option<Duration> {
-        let mine = id.is_none() || id == self.id;
+        let mine = id.is_none_or(|id| id == self.cseq);
         if !mine || !matches!(self.phase, Phase::Active | Phase::Ending(_)) {
             return None;
         }
@@ -223,17 +228,17 @@ impl Notifier {
         let notify = match self.phase {
             Phase::Active if self.due && self.last_sent.is_none_or(|last| now >= last + APART) => {
                 let left = self.expires_at.since(now).max(Duration::from_secs(1));
-                Notify { id: self.id, code: self.code, state: Ok(left) }
+                Notify { id: self.id(), code: self.code, state: Ok(left) }
             }
             // RFC 3515 §2.4.4: a subscription begins with a NOTIFY of its own, even when the result
             // is there already.
             Phase::Ending(_) if self.last_sent.is_none() => {
                 let left = self.expires_at.since(now).max(Duration::from_secs(1));
-                Notify { id: self.id, code: 100, state: Ok(left) }
+                Notify { id: self.id(), code: 100, state: Ok(left) }
             }
             Phase::Ending(why) => {
                 self.phase = Phase::Closing;
-                Notify { id: self.id, code: self.code, state: Err(why) }
+                Notify { id: self.id(), code: self.code, state: Err(why) }
             }
             Phase::Active | Phase::Closing | Phase::Over => return None,
         };
@@ -264,7 +269,7 @@ mod tests {
     const T0: Time = Time::from_millis(1_000_000);
 
     fn notifier() -> Notifier {
-        Notifier::new(T0, None, NotifyDetail::All, Duration::from_secs(120))
+        Notifier::new(T0, 7, false, NotifyDetail::All, Duration::from_secs(120))
     }
 
     fn at(millis: u64) -> Time {
@@ -356,7 +361,7 @@ mod tests {
     #[test]
     fn detail() {
         for detail in [NotifyDetail::Initial, NotifyDetail::Final] {
-            let mut n = Notifier::new(T0, Some(7), detail, Duration::from_secs(60));
+            let mut n = Notifier::new(T0, 7, true, detail, Duration::from_secs(60));
             assert_eq!(said(n.poll(T0)), Some((100, false)));
             n.answered(200);
             n.progress(180);
@@ -369,7 +374,7 @@ mod tests {
     /// [R-078] `id` where there is one.
     #[test]
     fn ids() {
-        let mut n = Notifier::new(T0, Some(93809824), NotifyDetail::All, Duration::from_secs(60));
+        let mut n = Notifier::new(T0, 93809824, true, NotifyDetail::All, Duration::from_secs(60));
         assert_eq!(n.poll(T0).expect("a NOTIFY").event(), "refer;id=93809824");
     }
 
@@ -405,6 +410,11 @@ mod tests {
         n.answered(200);
         assert_eq!(n.subscribe(at(61_000), None, None, most), Some(most));
         assert_eq!(n.subscribe(at(61_000), Some(9), Some(60), most), None, "another id");
+        assert_eq!(
+            n.subscribe(at(61_000), Some(7), None, most),
+            Some(most),
+            "its own, though it was never said"
+        );
         assert_eq!(n.subscribe(at(61_000), None, Some(9_999), most), Some(most));
         assert_eq!(n.subscribe(at(62_000), None, Some(0), most), Some(Duration::ZERO));
         let last = n.poll(at(62_000)).expect("the last NOTIFY");
@@ -430,11 +440,20 @@ mod tests {
         assert!(n.is_over() && n.poll(at(130_000)).is_none());
     }
 
-    /// It outlasts ring time and bridge time.
+    /// It outlasts ring time and bridge time: at their end nothing is told but the result.
     #[test]
     fn lasts_long_enough() {
-        let (ring, bridge) = (Duration::from_secs(60), Duration::from_secs(32));
-        assert!(Notifier::lasting(ring, bridge) > ring + bridge);
+        for (ring, bridge) in [(60, 32), (5, 1), (3_600, 32)] {
+            let waits = Waits::from_t1(Duration::from_secs(1)).ringing(Duration::from_secs(ring));
+            let lasting = Notifier::lasting(&Waits { bridge: Duration::from_secs(bridge), ..waits });
+            let mut n = Notifier::new(T0, 7, false, NotifyDetail::All, lasting);
+            n.poll(T0);
+            n.answered(200);
+            let end = at(1_000 * (ring + bridge));
+            assert_eq!(n.poll(end), None);
+            n.result(200);
+            assert_eq!(said(n.poll(end)), Some((200, true)));
+        }
     }
 
     /// Suppressed: nothing ever goes out.

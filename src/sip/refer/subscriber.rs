@@ -16,6 +16,8 @@ pub struct Candidate {
     pub cseq: Option<u32>,
     /// Whether it is not final yet.
     pub active: bool,
+    /// Whether this names an attempt that another one has followed.
+    pub past: bool,
 }
 
 /// What becomes of a NOTIFY.
@@ -58,7 +60,7 @@ fn matched(refers: &[Candidate], id: Option<u32>) -> Option<usize> {
     if let Some(id) = id {
         // a NOTIFY may be here before the response that tells the CSeq.
         let answered = refers.iter().position(|r| r.cseq == Some(id));
-        return answered.or_else(|| refers.iter().position(|r| r.cseq.is_none() && r.active));
+        return answered.or_else(|| refers.iter().position(|r| r.cseq.is_none() && r.active && !r.past));
     }
     let mut active = refers.iter().enumerate().filter(|(_, r)| r.active);
     match (active.next(), active.next()) {
@@ -90,6 +92,10 @@ impl Subscribe {
 #[derive(Clone, Debug, Default)]
 pub struct Subscriber {
     cseq: Option<u32>,
+    /// CSeqs of earlier attempts, as far as they are known; few, as attempts are.
+    earlier: Vec<u32>,
+    /// The code by which the earlier attempt failed, when its subscription has not been ended yet.
+    untold: Option<u16>,
     /// When it runs out, once a NOTIFY has said so.
     expires_at: Option<Time>,
     /// When it is to be refreshed.
@@ -104,6 +110,8 @@ impl Subscriber {
     pub fn new() -> Subscriber {
         Subscriber {
             cseq: None,
+            earlier: Vec::new(),
+            untold: None,
             expires_at: None,
             refresh_at: None,
             terminated: false,
@@ -114,7 +122,38 @@ impl Subscriber {
 
     /// The REFER was sent, perhaps again (glare): only the last attempt counts.
     pub fn attempt(&mut self) {
-        *self = Subscriber::new();
+        let mut earlier = std::mem::take(&mut self.earlier);
+        earlier.extend(self.cseq);
+        *self = Subscriber { earlier, untold: self.untold, ..Subscriber::new() };
+    }
+
+    /// A NOTIFY says that this attempt has failed, and there is another one to make.
+    pub fn failed(&mut self, facts: &NotifyFacts) {
+        self.cseq = self.cseq.or(facts.id);
+        self.untold = facts.code.filter(|_| !facts.terminated);
+    }
+
+    /// Whether a NOTIFY that names no REFER ends the subscription of the attempt before, whose failure it
+    /// repeats: from the second REFER on they are named, though not by everybody.
+    pub fn ends_earlier(&mut self, facts: &NotifyFacts) -> bool {
+        let ends =
+            facts.id.is_none() && facts.terminated && facts.code.is_some() && self.untold == facts.code;
+        if ends {
+            self.untold = None;
+        }
+        ends
+    }
+
+    /// An attempt that another one has followed was answered after all.
+    pub fn answered_earlier(&mut self, cseq: u32) {
+        if !self.earlier.contains(&cseq) {
+            self.earlier.push(cseq);
+        }
+    }
+
+    /// CSeqs of earlier attempts.
+    pub fn earlier(&self) -> &[u32] {
+        &self.earlier
     }
 
     /// The REFER with this CSeq was answered: the last of those that its leg sent.
@@ -207,11 +246,11 @@ mod tests {
     }
 
     fn active(cseq: u32) -> Candidate {
-        Candidate { cseq: Some(cseq), active: true }
+        Candidate { cseq: Some(cseq), active: true, past: false }
     }
 
     fn done(cseq: u32) -> Candidate {
-        Candidate { cseq: Some(cseq), active: false }
+        Candidate { cseq: Some(cseq), active: false, past: false }
     }
 
     fn taken(fields: &str, body: &str, refers: &[Candidate]) -> Option<(usize, Option<u16>, bool)> {
@@ -239,10 +278,16 @@ mod tests {
         assert_eq!(at("refer", &[done(5), done(9)]), Some(0));
         assert_eq!(at("refer", &[]), None);
         // not answered yet.
-        let open = Candidate { cseq: None, active: true };
+        let open = Candidate { cseq: None, active: true, past: false };
         assert_eq!(at("refer;id=9", &[open]), Some(0));
         assert_eq!(at("refer;id=5", &[done(5), open]), Some(0));
         assert_eq!(at("refer;id=9", &[done(5), open]), Some(1));
+        // an earlier attempt of the same Refer has its own, and no part in what is not named.
+        let past = Candidate { past: true, ..done(5) };
+        assert_eq!(at("refer;id=5", &[open, past]), Some(1));
+        assert_eq!(at("refer;id=9", &[open, past]), Some(0));
+        assert_eq!(at("refer", &[open, past]), Some(0));
+        assert_eq!(at("refer", &[done(9), past]), Some(0));
     }
 
     /// 200, 481, 489 and 400, each for its kind.

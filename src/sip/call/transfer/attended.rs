@@ -44,12 +44,13 @@ impl Calls {
 
     /// Another shard has given the call away, or has none such.
     pub(super) fn consultation_found(&mut self, cx: &mut Cx<'_>, id: TransferId, found: Option<CallSid>) {
+        let over = self.transfers.get(id).is_none_or(|transfer| transfer.life.is_over());
         let Some(role) = self.transfers.substitute(id) else { return };
         if role.afar.is_some() {
             return self.answered_afar(cx, id, found);
         }
         // An answer that comes after the time for it changes nothing.
-        if !std::mem::replace(&mut role.claiming, false) || role.asked.is_none() {
+        if !std::mem::replace(&mut role.claiming, false) || role.asked.is_none() || over {
             return;
         }
         let early = role.request.target.replaces.as_ref().is_some_and(|named| named.early_only);
@@ -63,7 +64,7 @@ impl Calls {
     /// The consultation is here: its far half is joined, or taken over while it rings.
     fn consulted(
         &mut self,
-        _cx: &mut Cx<'_>,
+        cx: &mut Cx<'_>,
         id: TransferId,
         consultation: CallSid,
         early_only: bool,
@@ -90,7 +91,11 @@ impl Calls {
             Phase::Accepting | Phase::Accepted | Phase::Up if early_only => Deed::Fail(486),
             Phase::Accepting | Phase::Accepted | Phase::Up => {
                 match self.other(consultation).filter(|far| self.phase(*far).is_answered()) {
-                    Some(far) => Deed::Join(far),
+                    // from now on it is kept for the join, whatever becomes of the consultation.
+                    Some(far) => {
+                        self.found(cx, id, far);
+                        Deed::Join(far)
+                    }
                     None => Deed::Fail(GONE),
                 }
             }

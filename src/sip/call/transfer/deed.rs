@@ -105,7 +105,9 @@ impl Calls {
         }
         let (referrer, survivor, waited) = (role.referrer, role.survivor, role.waited);
         let open = [referrer, survivor].iter().any(|sid| self.facts(*sid).is_some_and(|f| f.offer_open));
-        if open && waited < TIMES {
+        // a branch that rings is taken over before it can be given up; nobody is told anything by that.
+        let at_once = matches!(role.deed, Deed::Adopt(_));
+        if open && waited < TIMES && !at_once {
             if let Some(role) = self.transfers.substitute(id) {
                 role.waited += 1;
             }
@@ -133,7 +135,6 @@ impl Calls {
                 self.progressed(cx, id, 180);
             }
             Deed::Join(far) => {
-                self.found(cx, id, far);
                 self.live(cx, id, |life, now| life.on(now, Event::TargetAnswered));
                 self.join(cx, survivor, far, Start::Up, JoinFor::Transfer(id));
             }
@@ -193,7 +194,7 @@ impl Calls {
         self.dial(cx, ask);
     }
 
-    fn found(&mut self, _cx: &mut Cx<'_>, id: TransferId, target: CallSid) {
+    pub(super) fn found(&mut self, _cx: &mut Cx<'_>, id: TransferId, target: CallSid) {
         self.involve(id, target);
         self.tie(id, |subject| subject.target = Some(target));
         if let Some(role) = self.transfers.substitute(id) {

@@ -38,6 +38,10 @@ impl Calls {
         if role.referrer == at {
             // it may go, and may still be told the result.
             role.gone = true;
+            if pending {
+                // Its leg has answered the REFER with its end.
+                role.asked = None;
+            }
             match role.policy.notify_after_bye {
                 true => role.notifier.only_result(),
                 false => role.notifier.drop_it(),

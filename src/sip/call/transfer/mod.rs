@@ -68,8 +68,12 @@ impl Calls {
         let candidates: Vec<Candidate> = subscribed.iter().map(|(_, candidate)| *candidate).collect();
         let code = match judge(message, &candidates) {
             Judgement::Take(place, facts) => {
-                let Some((id, _)) = subscribed.get(place).copied() else { return };
+                let Some((id, candidate)) = subscribed.get(place).copied() else { return };
                 return match self.transfers.role(id) {
+                    Some(Role::Transferor(_)) if candidate.past => {
+                        self.respond(cx, at, asked, 200, &Headers::new(), None);
+                        self.noted(cx, id, &facts);
+                    }
                     Some(Role::Relay(_)) => self.notify_back(cx, id, asked, message, &facts),
                     Some(Role::Transferor(_)) => {
                         self.respond(cx, at, asked, 200, &Headers::new(), None);
@@ -174,7 +178,12 @@ impl Calls {
             Kind::Notify => self.pump(cx, transfer),
             Kind::Refresh => self.refresh(cx, transfer),
             Kind::Release => self.end_referrer(cx, transfer),
-            Kind::Start => self.start(cx, transfer),
+            Kind::Start => match self.transfers.role(transfer) {
+                Some(Role::Relay(_)) => {
+                    self.keep_back(cx, transfer, 491, Event::Unanswered);
+                }
+                Some(Role::Substitute(_) | Role::Transferor(_)) | None => self.start(cx, transfer),
+            },
         }
     }
 
@@ -195,6 +204,7 @@ impl Calls {
         match self.transfers.role(id) {
             Some(Role::Substitute(_)) if !over => self.call_off(cx, id, 487, Event::CalledOff),
             Some(Role::Substitute(_) | Role::Transferor(_) | Role::Relay(_)) | None => {
+                self.keep_back(cx, id, 603, Event::CalledOff);
                 self.live(cx, id, |life, now| life.on(now, Event::CalledOff));
             }
         }
@@ -238,7 +248,13 @@ impl Calls {
             gone = done;
             snapshot
         });
-        if gone {
+        if gone && self.transfers.is_unfinished(id) {
+            // a result that nobody has answered yet, or a BYE that is due later.
+            if let Some(transfer) = self.transfers.get_mut(id) {
+                transfer.life.lingers_on(now);
+            }
+            self.arm(cx, id);
+        } else if gone {
             self.forget_transfer(cx, id);
         }
     }

@@ -76,7 +76,6 @@ impl Calls {
         }
         let wanted = number;
         let expires = message.expires().ok().flatten();
-        let most = Notifier::lasting(cx.plan.calls.ring_time, 64 * cx.plan.timings.t1);
         for id in self.transfers.of(at).into_iter().rev() {
             if let Some(Role::Relay(role)) = self.transfers.role(id)
                 && role.near == at
@@ -84,6 +83,9 @@ impl Calls {
             {
                 return self.subscribe_on(cx, id, asked, message);
             }
+            let Some(most) = self.transfers.get(id).map(|t| Notifier::lasting(t.life.waits())) else {
+                continue;
+            };
             let Some(role) = self.transfers.substitute(id).filter(|role| role.referrer == at) else {
                 continue;
             };

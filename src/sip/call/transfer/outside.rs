@@ -111,10 +111,10 @@ impl Calls {
             return self.legs.respond(cx, leg, asked, 481, &Headers::new(), None);
         };
         let expires = message.expires().ok().flatten();
-        let most = Notifier::lasting(cx.plan.calls.ring_time, 64 * cx.plan.timings.t1);
         let now = cx.now;
-        let role = self.transfers.substitute(id);
-        match role.and_then(|role| role.notifier.subscribe(now, None, expires, most)) {
+        let most = self.transfers.get(id).map(|t| Notifier::lasting(t.life.waits()));
+        let role = self.transfers.substitute(id).zip(most);
+        match role.and_then(|(role, most)| role.notifier.subscribe(now, None, expires, most)) {
             Some(granted) => {
                 let value = granted.as_secs().to_string().into_bytes();
                 self.legs.respond(cx, leg, asked, 200, &vec![("Expires".into(), value.into())], None);

@@ -4,7 +4,7 @@
 use super::super::moving::Then;
 use super::super::party::Party;
 use super::super::{Calls, Purpose};
-use super::table::{Role, TransferId, policy_of};
+use super::table::{Kind, Role, TransferId, policy_of};
 use crate::sip::dialog::{Asked, Body, Headers, RequestId};
 use crate::sip::event::{CallSid, Cause, ReferRole};
 use crate::sip::message::uri::{Place, decode, put_uri};
@@ -15,6 +15,10 @@ use crate::sip::refer::life::Subject;
 use crate::sip::refer::replaces::{Named, escape};
 use crate::sip::refer::state::Event;
 use smallvec::SmallVec;
+
+/// How long a REFER waits to be passed on, times T1: half of what its sender waits for the answer, which then
+/// still reaches it.
+const KEPT: u32 = 32;
 
 /// A REFER that was passed on.
 #[derive(Debug)]
@@ -27,6 +31,8 @@ pub(super) struct Relay {
     pub(super) near_cseq: u32,
     /// CSeq of the REFER as it went, once it is answered: the `id` that the referee knows.
     pub(super) far_cseq: Option<u32>,
+    /// Whether it is not the first REFER of the referrer's dialog.
+    another: bool,
     asked: Option<Asked>,
     /// The REFER, while another shard is asked for the dialog that it names.
     claiming: Option<Box<Message>>,
@@ -37,7 +43,14 @@ pub(super) struct Relay {
 
 impl Calls {
     /// Passes a REFER to the other party.
-    pub(super) fn relay_refer(&mut self, cx: &mut Cx<'_>, subject: Subject, asked: Asked, message: &Message) {
+    pub(super) fn relay_refer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        subject: Subject,
+        asked: Asked,
+        message: &Message,
+        another: bool,
+    ) {
         let near = subject.call;
         let Some(far) = self.other(near) else {
             return self.respond(cx, near, asked, 603, &Headers::new(), None);
@@ -48,6 +61,7 @@ impl Calls {
             far,
             near_cseq: message.cseq().map_or(0, |cseq| cseq.number),
             far_cseq: None,
+            another,
             asked: Some(asked),
             claiming: None,
             request: None,
@@ -64,12 +78,13 @@ impl Calls {
         let Some(transfer) = self.transfers.get_mut(id) else { return };
         let Role::Substitute(role) = &mut transfer.role else { return };
         let Some((asked, message)) = role.asked.take() else { return };
-        let (near, far) = (role.referrer, role.survivor);
+        let (near, far, another) = (role.referrer, role.survivor, role.another);
         transfer.role = Role::Relay(Box::new(Relay {
             near,
             far,
             near_cseq: message.cseq().map_or(0, |cseq| cseq.number),
             far_cseq: None,
+            another,
             asked: Some(asked),
             claiming: None,
             request: None,
@@ -105,6 +120,25 @@ impl Calls {
         }
     }
 
+    /// A REFER that has not been passed on yet is answered here, and never goes out; false when it has.
+    pub(super) fn keep_back(&mut self, cx: &mut Cx<'_>, id: TransferId, code: u16, event: Event) -> bool {
+        let Some(role) = self.transfers.relay(id) else { return false };
+        let (far, request, waits) = (role.far, role.request, role.asked.is_some());
+        if !waits {
+            return false;
+        }
+        let sought = role.claiming.take().is_some();
+        if !sought && !request.is_some_and(|request| self.forgo(cx, far, request)) {
+            return false;
+        }
+        if let Some(role) = self.transfers.relay(id) {
+            role.request = None;
+        }
+        self.answer_refer(cx, id, code, None);
+        self.live(cx, id, |life, now| life.answered(now, code, event));
+        true
+    }
+
     fn pass_refer(&mut self, cx: &mut Cx<'_>, id: TransferId, message: &Message) {
         let Some(role) = self.transfers.relay(id) else { return };
         let (near, far) = (role.near, role.far);
@@ -127,6 +161,7 @@ impl Calls {
                     role.request = Some(request);
                 }
                 self.live(cx, id, |life, now| life.on(now, Event::Sent));
+                self.transfer_timer(cx, id, Kind::Start, KEPT * cx.plan.timings.t1);
             }
             Err(_) => {
                 self.answer_refer(cx, id, 480, None);
@@ -228,10 +263,15 @@ impl Calls {
                 return;
             };
             let (_, to, asked) = role.passed.remove(place);
+            let far = role.far;
             let headers = message.map(|message| self.seen_by(to, at, message)).unwrap_or_default();
+            // the referrer's leg has ended with a NOTIFY unanswered; the referee need not know.
+            let status = if message.is_none() && status == 487 && to == far { 200 } else { status };
             return self.respond(cx, to, asked, status, &headers, None);
         }
         role.request = None;
+        self.stop_timer(cx, id, Kind::Start);
+        let Some(role) = self.transfers.relay(id) else { return };
         role.far_cseq = message.and_then(|message| message.cseq().ok()).map(|cseq| cseq.number);
         self.answer_refer(cx, id, status, message);
         let event = match message {
@@ -263,9 +303,9 @@ impl Calls {
     ) {
         let Some(role) = self.transfers.relay(id) else { return };
         let (near, far, near_cseq) = (role.near, role.far, role.near_cseq);
-        let event = match facts.id {
-            Some(_) => format!("refer;id={near_cseq}"),
-            None => "refer".to_owned(),
+        let event = match facts.id.is_some() || role.another {
+            true => format!("refer;id={near_cseq}"),
+            false => "refer".to_owned(),
         };
         let headers = self.with_event(near, far, message, event);
         let sent = self.send(cx, near, "NOTIFY", headers, Body::of(message), None, Purpose::Transfer(id));

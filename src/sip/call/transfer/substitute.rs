@@ -44,6 +44,8 @@ pub(super) struct Substitute {
     pub(super) consultation: Option<CallSid>,
     pub(super) policy: Policy,
     pub(super) request: Request,
+    /// Whether it is not the first REFER of its dialog.
+    pub(super) another: bool,
     /// The REFER, until it is answered.
     pub(super) asked: Option<(Asked, Box<Message>)>,
     pub(super) deed: Deed,
@@ -112,7 +114,10 @@ impl Calls {
         message: &Message,
         from_peer: bool,
     ) {
-        let Some(party) = self.party(at) else { return };
+        let outside = self.transfers.asked_outside.get(&asked).copied();
+        let Some(party) = self.party_mut(at) else { return };
+        // it is the second one whatever became of the first; one outside is the first of its dialog.
+        let another = outside.is_none() && from_peer && std::mem::replace(&mut party.served, true);
         let (trunk, account) = (party.trunk, party.account.clone().unwrap_or_else(|| "".into()));
         let policy = policy_of(cx.plan, trunk);
         let mode = self.mode_at(cx, at);
@@ -139,7 +144,6 @@ impl Calls {
             trunk.filter(|_| from_peer).and_then(|ix| self.transfers.rate.take(cx.now, ix, per_shard).err());
         let count = |sid: CallSid| self.party(sid).map_or(0, |party| party.transfers);
         let far = survivor.and_then(|sid| self.facts(sid)).map(|facts| facts.remote_target.to_vec());
-        let outside = self.transfers.asked_outside.get(&asked).copied();
         let situation = Situation {
             mode: if outside.is_some() && mode == ReferMode::Relay { ReferMode::Reject(403) } else { mode },
             by,
@@ -161,7 +165,7 @@ impl Calls {
         let read = match Request::read(message, &policy) {
             // What Baton cannot act on is for the referee to judge.
             Err(_) if mode == ReferMode::Relay && survivor.is_some() => {
-                return self.relay_refer(cx, subject, asked, message);
+                return self.relay_refer(cx, subject, asked, message, another);
             }
             read => read,
         };
@@ -182,7 +186,7 @@ impl Calls {
         }
         let subject = Subject { rule: decide::allowed(&request, &policy, by), ..subject };
         if answer == Answer::Relay {
-            return self.relay_refer(cx, subject, asked, message);
+            return self.relay_refer(cx, subject, asked, message, another);
         }
         let Some(survivor) = survivor else { return };
         let secure = [at, survivor].iter().any(|sid| self.facts(*sid).is_some_and(|facts| facts.secure));
@@ -202,6 +206,7 @@ impl Calls {
             consultation: None,
             policy,
             request,
+            another,
             asked: Some((asked, Box::new(message.detached()))),
             deed: Deed::Open,
             notifier: Notifier::silent(cx.now),
@@ -363,17 +368,15 @@ impl Calls {
     /// the response, and the first NOTIFY right behind it.
     fn accept_refer(&mut self, cx: &mut Cx<'_>, id: TransferId) {
         let now = cx.now;
-        let waits = Waits::from_t1(cx.plan.timings.t1);
-        let lasting = Notifier::lasting(cx.plan.calls.ring_time, waits.bridge);
-        let Some(role) = self.transfers.substitute(id) else { return };
+        let Some(transfer) = self.transfers.get_mut(id) else { return };
+        let lasting = Notifier::lasting(transfer.life.waits());
+        let Role::Substitute(role) = &mut transfer.role else { return };
         let Some((asked, _)) = role.asked.take() else { return };
         let at = role.referrer;
         let accepted = decide::accept(&role.request, &role.policy);
-        let (cseq, detail) = (role.request.cseq, role.policy.notify);
-        // from its second one on, a REFER's notifications name it.
-        let another = self.party_mut(at).is_some_and(|party| std::mem::replace(&mut party.served, true));
-        if let Some(role) = self.transfers.substitute(id).filter(|_| accepted.notifies) {
-            role.notifier = Notifier::new(now, another.then_some(cseq), detail, lasting);
+        let (cseq, another, detail) = (role.request.cseq, role.another, role.policy.notify);
+        if accepted.notifies {
+            role.notifier = Notifier::new(now, cseq, another, detail, lasting);
         }
         let headers: Headers = match accepted.refer_sub_false {
             true => vec![("Refer-Sub".into(), b"false".as_slice().into())],

@@ -150,18 +150,21 @@ impl Transfers {
 
     /// The Refers about which a party may notify, oldest first.
     pub(super) fn subscribed(&self, party: CallSid) -> Vec<(TransferId, Candidate)> {
-        self.of(party)
-            .into_iter()
-            .filter_map(|id| {
-                let transfer = self.table.get(&id)?;
-                let cseq = match &transfer.role {
-                    Role::Transferor(role) if role.at == party => role.subscriber.cseq(),
-                    Role::Relay(role) if role.far == party => role.far_cseq,
-                    Role::Transferor(_) | Role::Relay(_) | Role::Substitute(_) => return None,
-                };
-                Some((id, Candidate { cseq, active: !transfer.life.is_over() }))
-            })
-            .collect()
+        let mut found = Vec::new();
+        for id in self.of(party) {
+            let Some(transfer) = self.table.get(&id) else { continue };
+            let (cseq, earlier) = match &transfer.role {
+                Role::Transferor(role) if role.at == party => {
+                    (role.subscriber.cseq(), role.subscriber.earlier())
+                }
+                Role::Relay(role) if role.far == party => (role.far_cseq, &[][..]),
+                Role::Transferor(_) | Role::Relay(_) | Role::Substitute(_) => continue,
+            };
+            found.push((id, Candidate { cseq, active: !transfer.life.is_over(), past: false }));
+            let past = |cseq: &u32| (id, Candidate { cseq: Some(*cseq), active: false, past: true });
+            found.extend(earlier.iter().map(past));
+        }
+        found
     }
 
     /// Whether something is still to be done about a party, though its transfer may have its result: a
@@ -171,6 +174,17 @@ impl Transfers {
             let timers = self.table.get(id).map(|transfer| &transfer.timers);
             timers.is_some_and(|timers| timers.iter().any(|(kind, _)| *kind != Kind::Life))
         })
+    }
+
+    /// Whether something is still to be done about a transfer, though it has its result: the result to be told,
+    /// or somebody to be ended.
+    pub(super) fn is_unfinished(&self, id: TransferId) -> bool {
+        let Some(transfer) = self.table.get(&id) else { return false };
+        let told = match &transfer.role {
+            Role::Substitute(role) => role.notifier.is_over(),
+            Role::Transferor(_) | Role::Relay(_) => true,
+        };
+        !told || transfer.timers.iter().any(|(kind, _)| *kind != Kind::Life)
     }
 
     /// A timer has fired: it runs no more.
@@ -297,7 +311,8 @@ impl Calls {
         match self.transfers.role(id) {
             Some(Role::Transferor(_)) => self.transferor_done(cx, id, success),
             Some(Role::Substitute(_)) => self.substitute_done(cx, id, success),
-            Some(Role::Relay(_)) | None => {}
+            Some(Role::Relay(_)) => self.stop_timer(cx, id, Kind::Start),
+            None => {}
         }
         for sid in parties {
             self.rest_soon(cx, sid);
@@ -328,6 +343,12 @@ impl Calls {
         }
     }
 
+    /// Whether one runs.
+    pub(super) fn waits_for(&self, id: TransferId, kind: Kind) -> bool {
+        let timers = self.transfers.table.get(&id).map(|transfer| &transfer.timers);
+        timers.is_some_and(|timers| timers.iter().any(|(running, _)| *running == kind))
+    }
+
     /// Stops one.
     pub(super) fn stop_timer(&mut self, cx: &mut Cx<'_>, id: TransferId, kind: Kind) {
         let Some(transfer) = self.transfers.table.get_mut(&id) else { return };
@@ -348,6 +369,9 @@ impl Calls {
             self.timers.cancel(cx, key);
         }
         for sid in transfer.parties {
+            if let Some(party) = self.party_mut(sid).filter(|party| party.transfer == Some(id)) {
+                party.transfer = None;
+            }
             if let Some(ids) = self.transfers.parties.get_mut(&sid) {
                 ids.retain(|known| *known != id);
                 if ids.is_empty() {

@@ -1,12 +1,14 @@
 //! Transfers between phones that behave, and phones that do not: all roles, on virtual time.
 
 mod application;
+mod attempts;
 mod attended;
 mod decisions;
 mod identity;
 mod injection;
 mod random;
 mod relay;
+mod release;
 mod rules;
 mod secured;
 mod stage;

@@ -52,6 +52,8 @@ pub(super) struct Transferor {
     request: Option<RequestId>,
     glares: u8,
     retried: bool,
+    /// The last refusal that it is sent again after.
+    refused: u16,
     held: bool,
     /// Set when the party has left: whom it talked to, and who waits for the result.
     left: Option<Option<CallSid>>,
@@ -112,6 +114,7 @@ impl Calls {
             request: None,
             glares: 0,
             retried: false,
+            refused: 0,
             held: false,
             left: None,
             parent: None,
@@ -248,8 +251,20 @@ impl Calls {
         let now = cx.now;
         let Some(role) = self.transfers.transferor(id) else { return };
         if role.request != Some(request) {
-            // A SUBSCRIBE of ours; or a REFER that was given up, whose answer decides nothing.
-            role.subscriber.answered(now, status, message.and_then(|m| m.expires().ok().flatten()));
+            let cseq = message.and_then(|message| message.cseq().ok());
+            if let Some(cseq) = cseq.filter(|cseq| cseq.method == Method::Refer) {
+                // A REFER that was given up: its answer decides nothing.
+                return role.subscriber.answered_earlier(cseq.number);
+            }
+            // A SUBSCRIBE of ours, which the result may take as long to come as it grants.
+            let expires = message.and_then(|m| m.expires().ok().flatten());
+            role.subscriber.answered(now, status, expires);
+            if let Some(expires) = expires.filter(|_| (200..300).contains(&status)) {
+                self.live(cx, id, |life, now| {
+                    life.subscription_lasts(now, Duration::from_secs(expires.into()));
+                    None
+                });
+            }
             return self.watch(cx, id);
         }
         role.request = None;
@@ -307,8 +322,20 @@ impl Calls {
             }
             _ => return false,
         };
+        if let Some(role) = self.transfers.transferor(id) {
+            role.refused = status;
+        }
         self.transfer_timer(cx, id, Kind::Again, after);
         true
+    }
+
+    /// A NOTIFY about an attempt that another one has followed: told, and nothing more.
+    pub(super) fn noted(&mut self, cx: &mut Cx<'_>, id: TransferId, facts: &NotifyFacts) {
+        let Some(transfer) = self.transfers.get(id) else { return };
+        let (sid, call) = (transfer.life.subject.sid, transfer.life.subject.call);
+        if let Some(code) = facts.code {
+            self.tell(cx, Told::ReferNotified(sid, call, code));
+        }
     }
 
     /// A NOTIFY for this Refer came; it has its 200.
@@ -316,11 +343,14 @@ impl Calls {
         let now = cx.now;
         let Some(transfer) = self.transfers.get_mut(id) else { return };
         let outcome_by = transfer.life.outcome_by();
-        let (sid, call) = (transfer.life.subject.sid, transfer.life.subject.call);
         let Role::Transferor(role) = &mut transfer.role else { return };
-        role.subscriber.notified(now, facts, outcome_by);
-        if let Some(code) = facts.code {
-            self.tell(cx, Told::ReferNotified(sid, call, code));
+        let past = role.subscriber.ends_earlier(facts);
+        if !past {
+            role.subscriber.notified(now, facts, outcome_by);
+        }
+        self.noted(cx, id, facts);
+        if past {
+            return;
         }
         let Some(transfer) = self.transfers.get_mut(id) else { return };
         let Role::Transferor(role) = &mut transfer.role else { return };
@@ -328,6 +358,7 @@ impl Calls {
         let contact_failed = matches!(facts.code, Some(403 | 404 | 408)) && role.targets.len() > 1;
         if contact_failed && !transfer.life.is_over() && role.left.is_none() {
             role.targets.pop_front();
+            role.subscriber.failed(facts);
             return self.send_refer(cx, id, Event::Repeated);
         }
         if let Some(code) = facts.code {
@@ -381,10 +412,17 @@ impl Calls {
         self.stop_timer(cx, id, Kind::Refresh);
         let Some(role) = self.transfers.transferor(id) else { return };
         let (at, held, left, parent) = (role.at, role.held, role.left, role.parent);
+        let open = role.request;
         let bye_after = role.order.bye_after.filter(|_| success && left.is_none());
         let unsubscribe = role.subscriber.end().filter(|_| bye_after.is_none() && left.is_none());
         if let Some(subscribe) = unsubscribe {
             self.subscribe(cx, id, subscribe);
+        }
+        // what has gone out cannot be recalled; what has not stays here.
+        if open.is_some_and(|request| self.forgo(cx, at, request))
+            && let Some(role) = self.transfers.transferor(id)
+        {
+            role.request = None;
         }
         match left {
             Some(other) => {
@@ -421,18 +459,28 @@ impl Calls {
         at: CallSid,
         other: Option<CallSid>,
     ) -> bool {
-        self.stop_timer(cx, id, Kind::Bye);
         let parent = self.party(at).and_then(|party| party.parent);
         let Some(transfer) = self.transfers.get_mut(id) else { return false };
         let over = transfer.life.is_over();
         let Role::Transferor(role) = &mut transfer.role else { return false };
-        if over || role.at != at {
+        if role.at != at {
+            return false;
+        }
+        if over {
+            self.stop_timer(cx, id, Kind::Bye);
             return false;
         }
         role.left = Some(other);
         role.parent = parent;
+        let refused = role.refused;
+        let again = self.waits_for(id, Kind::Again);
+        self.stop_timer(cx, id, Kind::Again);
         self.own_dial_lost(cx, at, None);
-        self.live(cx, id, |life, now| life.on(now, Event::CallEnded));
+        self.live(cx, id, |life, now| match again {
+            // No answer is to come any more, as with a REFER that the end of the call has cut off.
+            true => life.answered(now, refused, Event::Cut),
+            false => life.on(now, Event::CallEnded),
+        });
         true
     }
 

@@ -97,6 +97,21 @@ fn taken() {
     }
 }
 
+/// It may take its time: the subscription lasts as long as its result is waited for.
+#[test]
+fn taken_for_long() {
+    let (mut stage, _, _) = Stage::steered(ReferMode::Terminate);
+    stage.refers("alice", "<sip:300@example.com>");
+    assert_eq!(stage.decides(Decision::Take), Ok(()));
+    stage.pass_s(1);
+    assert_eq!(stage.decides(Decision::Report(180)), Ok(()));
+    stage.pass_s(280);
+    assert_eq!(stage.count("alice NOTIFY 180"), 1, "{:#?}", stage.log);
+    assert_eq!(stage.decides(Decision::Report(200)), Ok(()));
+    assert_eq!(stage.count("alice NOTIFY 200 OK terminated"), 1, "{:#?}", stage.log);
+    stage.end();
+}
+
 /// The referrer, or the party to be moved, goes while the program thinks.
 #[test]
 fn gone_while_thinking() {

@@ -1,4 +1,5 @@
 use super::stage::Stage;
+use crate::shard::PeerMessage;
 use crate::sip::command::{Action, Decision, Dial, DialParty, Order, Party};
 use crate::sip::event::{CallSid, CallStatus, Event, ReferReason, ReferStatus};
 use crate::sip::message::{HeaderId, Method};
@@ -274,4 +275,26 @@ fn a_programs_consultation_is_taken_over() {
         assert_eq!(ended(&stage).len(), 1);
         stage.end();
     }
+}
+
+/// The consultation is sought on another shard, and the referrer hangs up meanwhile: its REFER
+/// is answered, and what is found then is of no use to anybody.
+#[test]
+fn sought_in_vain() {
+    let (mut stage, _, _) = Stage::talking();
+    stage.place = crate::shard::Place { shards: 2, ..stage.place };
+    let elsewhere = (0..).map(|n| format!("{n}x")).find(|id| stage.place.owner_of(id.as_bytes()) == 1);
+    let elsewhere = elsewhere.expect("one in two");
+    stage.refers("alice", &format!("<sip:300@127.0.0.1?Replaces={elsewhere}%3Bto-tag%3D1%3Bfrom-tag%3D2>"));
+    let asked = |message: &PeerMessage| match message {
+        PeerMessage::Claim { ticket, .. } => Some(*ticket),
+        _ => None,
+    };
+    let ticket = stage.peers.iter().find_map(asked).expect("a claim");
+    stage.request("alice", "BYE", "", "");
+    assert_eq!((stage.count("alice REFER 487"), stage.ended().0), (1, ReferStatus::Canceled));
+    stage.with(|calls, cx| calls.peer(cx, PeerMessage::Moved { ticket, call: None }));
+    assert_eq!((stage.count("alice NOTIFY"), stage.count("alice REFER")), (0, 1), "{:#?}", stage.log);
+    assert_eq!(stage.count("bob BYE"), 1);
+    stage.end();
 }

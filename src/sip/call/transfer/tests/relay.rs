@@ -31,8 +31,50 @@ fn passed_on_and_back() {
     let near = stage.dialog("alice").cseq;
     assert_eq!(text(notifies[1], HeaderId::Event), format!("refer;id={near}"));
     assert_eq!(text(notifies[1], HeaderId::SubscriptionState), "terminated;reason=noresource");
+    // In the referrer's dialog, with what is Baton's there, and the body as it came.
+    let dialog = stage.dialog("alice");
+    for notify in &notifies {
+        assert_eq!(text(notify, HeaderId::CallId), dialog.call_id);
+        assert!(text(notify, HeaderId::To).ends_with(&format!(";tag={}", dialog.tag)));
+        assert!(text(notify, HeaderId::From).ends_with(&format!(";tag={}", dialog.baton)));
+        assert_eq!(text(notify, HeaderId::Contact), "<sip:127.0.0.1:5060>");
+    }
+    let number = |n: usize| notifies[n].cseq().expect("CSeq").number;
+    assert_eq!(number(1), number(0) + 1);
+    assert!(notifies[1].body().starts_with(b"SIP/2.0 200 OK"));
     assert_eq!(stage.ended(), (ReferStatus::Completed, None, Some(202), Some(200)));
     assert!(stage.told().iter().all(|refer| refer.role == ReferRole::Relay));
+    stage.end();
+}
+
+/// A referee that names no REFER means the first one in its dialog, which is not the referrer's first
+/// when that was refused: towards the referrer it is named.
+#[test]
+fn named_from_the_second_one_on() {
+    let mut stage = relaying();
+    stage.refers("alice", "<sip:300@example.com>");
+    stage.notifies("bob", 486, "terminated;reason=noresource");
+    stage.pass_s(3);
+    stage.refers("alice", "<sip:300@example.com>");
+    let near = stage.dialog("alice").cseq;
+    stage.notifies("bob", 200, "terminated;reason=noresource");
+    let notifies = stage.sent("alice", Method::Notify);
+    assert_eq!(text(notifies[0], HeaderId::Event), "refer");
+    assert_eq!(text(notifies[1], HeaderId::Event), format!("refer;id={near}"));
+    stage.end();
+}
+
+/// The referrer hangs up with a NOTIFY unanswered: who sent it need not know.
+#[test]
+fn a_notify_that_the_referrer_does_not_answer() {
+    let mut stage = relaying();
+    stage.manner("alice").notify = None;
+    stage.refers("alice", "<sip:300@example.com>");
+    stage.notifies("bob", 180, "active;expires=60");
+    assert_eq!(stage.count("bob NOTIFY"), 0);
+    stage.request("alice", "BYE", "", "");
+    assert_eq!(stage.count("bob NOTIFY 200"), 1, "{:#?}", stage.log);
+    stage.pass_s(5);
     stage.end();
 }
 

@@ -219,6 +219,70 @@ fn a_consultation_hung_up_at_once() {
     stage.end();
 }
 
+/// The same while an exchange on the original call holds the join up; whoever is not joined after
+/// all does not stay.
+#[test]
+fn a_consultation_hung_up_before_the_join_begins() {
+    for joins in [true, false] {
+        let (mut stage, _, bob) = Stage::talking();
+        let consultation = stage.calls("consult", "300");
+        let carol = stage.other(consultation);
+        let to = replacing(&stage, "consult");
+        unfinished(&mut stage);
+        stage.refers("alice", &to);
+        stage.request("consult", "BYE", "", "");
+        assert_eq!(stage.count("consult BYE 200"), 1);
+        stage.pass_s(1);
+        assert_eq!(stage.count("carol"), 0, "{:#?}", stage.log);
+        stage.manner("bob").reinvite = 200;
+        if joins {
+            stage.picks_up("bob");
+            stage.pass_s(2);
+            assert!(stage.together(bob, carol), "{:#?}", stage.log);
+            assert_eq!(stage.ended(), (ReferStatus::Completed, None, Some(202), Some(200)));
+            assert_eq!(stage.count("carol BYE"), 0);
+        } else {
+            stage.request("bob", "BYE", "", "");
+            assert_eq!(stage.count("carol BYE"), 1, "{:#?}", stage.log);
+            assert_eq!(stage.ended().0, ReferStatus::Canceled);
+        }
+        stage.end();
+    }
+}
+
+/// And when the consultation still rings: it is taken over at once, or there would be nobody
+/// left to take.
+#[test]
+fn a_ringing_consultation_given_up_before_the_join_begins() {
+    let (mut stage, _, bob) = Stage::talking();
+    stage.manner("carol").invite = None;
+    stage.calls("consult", "300");
+    let to = replacing(&stage, "consult");
+    unfinished(&mut stage);
+    stage.refers("alice", &to);
+    stage.cancels("consult");
+    stage.pass_s(1);
+    assert_eq!(stage.count("carol CANCEL"), 0, "{:#?}", stage.log);
+    stage.manner("bob").reinvite = 200;
+    stage.picks_up("bob");
+    stage.pass_s(1);
+    stage.picks_up("carol");
+    stage.pass_s(2);
+    let carol = stage.leg(&stage.dialog("carol").call_id);
+    assert!(stage.together(bob, carol), "{:#?}", stage.log);
+    assert_eq!(stage.ended().0, ReferStatus::Completed);
+    stage.end();
+}
+
+/// Alice has sent a re-INVITE, which Bob does not answer yet.
+fn unfinished(stage: &mut Stage) {
+    stage.manner("bob").reinvite = 0;
+    let sdp = stage.sdp("alice").replace("4000", "4002");
+    stage.request("alice", "INVITE", "Contact: <sip:alice@10.0.0.1:5060>\n", &sdp);
+    assert!(stage.rings("bob"));
+    stage.log.clear();
+}
+
 /// A target that sends early media reliably: it has its PRACK, the survivor hears nothing of it, and the
 /// two are joined when it answers.
 #[test]

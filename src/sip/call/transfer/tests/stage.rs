@@ -3,7 +3,7 @@
 
 mod counted;
 
-use crate::shard::{Counters, Outbox, Output, Place};
+use crate::shard::{Counters, Outbox, Output, PeerMessage, Place};
 use crate::sip::call::{Arrival, Calls};
 use crate::sip::command::{Action, Command, Decision, Dial, DialParty, Order, Party, ReferOrder};
 use crate::sip::event::{CallSid, Event, ReferReason, ReferSid, ReferSnapshot, ReferStatus};
@@ -81,6 +81,9 @@ pub(super) struct Stage {
     /// All requests that left, by name and method.
     pub(super) requests: Vec<(String, Message)>,
     pub(super) events: Vec<Event>,
+    /// What was said to other shards.
+    pub(super) peers: Vec<PeerMessage>,
+    pub(super) place: Place,
     pub(super) manners: HashMap<&'static str, Manner>,
     /// By Call-ID.
     dialogs: HashMap<String, Dialog>,
@@ -141,6 +144,8 @@ impl Stage {
             log: Vec::new(),
             requests: Vec::new(),
             events: Vec::new(),
+            peers: Vec::new(),
+            place: Place::alone(),
             manners: PHONES.iter().map(|(name, _)| (*name, manner.clone())).collect(),
             dialogs: HashMap::new(),
             ringing: HashMap::new(),
@@ -164,7 +169,7 @@ impl Stage {
         let mut cx = Cx {
             now: self.now,
             plan: &self.plan,
-            place: Place::alone(),
+            place: self.place,
             transactions: &mut self.transactions,
             fx: &mut self.fx,
             resolver: &mut self.resolver,
@@ -186,10 +191,10 @@ impl Stage {
                 match output {
                     Output::Send { to, bytes, .. } => self.note(to.remote.to_string(), bytes),
                     Output::Control(event) => self.events.push(event),
+                    Output::Peer(_, message) => self.peers.push(*message),
                     Output::Resolve(_)
                     | Output::Close(_)
                     | Output::Event(_)
-                    | Output::Peer(..)
                     | Output::Stranger(_)
                     | Output::Returned { .. } => {}
                 }
@@ -297,6 +302,10 @@ impl Stage {
                     self.reply(message, code, "", "", "");
                 }
             }
+            Method::Subscribe => {
+                let granted = format!("Expires: {}\n", text(message, HeaderId::Expires));
+                self.reply(message, 200, "", &granted, "");
+            }
             _ => self.reply(message, 200, "", "", ""),
         }
     }
@@ -340,6 +349,13 @@ impl Stage {
         let dialog = self.dialogs.get(&text(&invite, HeaderId::CallId)).expect("a dialog").clone();
         let headers = format!("Contact: <sip:{phone}@{}>\nRequire: 100rel\nRSeq: 7\n", dialog.address);
         self.reply(&invite, 183, &dialog.tag, &headers, &self.sdp(phone));
+        self.run();
+    }
+
+    /// A phone answers, at last, the latest request of a method that it has got.
+    pub(super) fn answers(&mut self, name: &str, method: Method, status: u16) {
+        let request = self.sent(name, method).last().copied().expect("a request").clone();
+        self.reply(&request, status, "", "", "");
         self.run();
     }
 

@@ -3,6 +3,7 @@ use crate::sip::event::{ReferReason, ReferStatus};
 use crate::sip::message::{HeaderId, Method};
 use crate::sip::plan::ReferMode;
 use crate::sip::refer::Policy;
+use std::time::Duration;
 
 /// [R-001] [R-002] [R-052] [R-053] [R-056] [R-061] A blind transfer,
 /// from REFER to the released referrer.
@@ -54,6 +55,44 @@ fn a_target_that_refuses() {
         assert_eq!(text(notifies[0], HeaderId::Event), "refer");
         assert_eq!(text(notifies.last().expect("one"), HeaderId::Event), format!("refer;id={cseq}"));
         assert_eq!(stage.ended().0, ReferStatus::Completed);
+        stage.end();
+    }
+}
+
+/// The second REFER of a dialog is the second, whatever became of the first.
+#[test]
+fn a_refer_after_one_that_was_refused() {
+    let (mut stage, _, _) = Stage::talking();
+    stage.refers("alice", "<sip:900@example.com>");
+    assert_eq!(stage.count("alice REFER 404"), 1);
+    stage.refers("alice", "<sip:300@example.com>");
+    let expected = format!("refer;id={}", stage.dialog("alice").cseq);
+    for notify in stage.sent("alice", Method::Notify) {
+        assert_eq!(text(notify, HeaderId::Event), expected);
+    }
+    assert_eq!(stage.ended().0, ReferStatus::Completed);
+    stage.end();
+}
+
+/// The subscription that a REFER really makes outlasts the target's ring time, whatever that is: the last
+/// moment's answer is still told.
+#[test]
+fn the_subscription_outlasts_the_ringing() {
+    for ring in [60, 170] {
+        let mut stage = Stage::new(ReferMode::Terminate);
+        stage.plan.calls.ring_time = Duration::from_secs(ring);
+        stage.calls("alice", "200");
+        stage.manner("carol").invite = None;
+        stage.log.clear();
+        stage.refers("alice", "<sip:300@example.com>");
+        let state = text(stage.sent("alice", Method::Notify)[0], HeaderId::SubscriptionState);
+        let expires = state.strip_prefix("active;expires=").and_then(|left| left.parse::<u64>().ok());
+        assert!(expires.is_some_and(|expires| expires > ring), "{state}");
+        stage.pass_s(ring - 1);
+        assert_eq!(stage.count("carol CANCEL"), 0);
+        assert_eq!(stage.sent("alice", Method::Notify).len(), 2, "100 and 180: {:#?}", stage.log);
+        stage.picks_up("carol");
+        assert_eq!(stage.count("alice NOTIFY 200 OK terminated"), 1, "{:#?}", stage.log);
         stage.end();
     }
 }
@@ -263,11 +302,22 @@ fn subscribes() {
     assert_eq!(stage.count("alice SUBSCRIBE 403"), 1);
     stage.manner("carol").invite = None;
     stage.refers("alice", "<sip:300@example.com>");
+    let cseq = stage.dialog("alice").cseq;
     stage.pass_s(3);
     stage.request("alice", "SUBSCRIBE", "Event: refer\nExpires: 70\n", "");
     assert_eq!(stage.count("alice SUBSCRIBE 200"), 1);
     assert_eq!(stage.count("alice NOTIFY 180"), 2);
-    stage.request("alice", "SUBSCRIBE", "Event: refer\nExpires: 0\n", "");
+    // RFC 3515 §2.4.6: its REFER's CSeq names it, whether or not the NOTIFYs say so.
+    stage.pass_s(2);
+    stage.request("alice", "SUBSCRIBE", &format!("Event: refer;id={cseq}\nExpires: 80\n"), "");
+    assert_eq!(stage.count("alice SUBSCRIBE 200"), 2, "{:#?}", stage.log);
+    let notify = *stage.sent("alice", Method::Notify).last().expect("one");
+    assert_eq!(text(notify, HeaderId::SubscriptionState), "active;expires=80");
+    stage.request("alice", "SUBSCRIBE", &format!("Event: refer;id={}\nExpires: 80\n", cseq + 1), "");
+    assert_eq!(stage.count("alice SUBSCRIBE 403"), 2);
+    stage.pass_s(2);
+    stage.request("alice", "SUBSCRIBE", &format!("Event: refer;id={cseq}\nExpires: 0\n"), "");
+    assert_eq!(stage.count("alice SUBSCRIBE 200"), 3);
     stage.pass_s(2);
     assert_eq!(stage.count("alice NOTIFY 180 Ringing terminated"), 1);
     assert_eq!(stage.count("carol CANCEL"), 0);
