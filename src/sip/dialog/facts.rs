@@ -13,6 +13,8 @@ pub(super) const TIMER: u8 = 2;
 const REPLACES: u8 = 4;
 const NOREFERSUB: u8 = 8;
 const TARGET_DIALOG: u8 = 16;
+/// That there was a Supported at all.
+const LISTED: u8 = 128;
 
 const TAGS: [(&str, u8); 5] = [
     ("100rel", RELIABLE),
@@ -36,6 +38,8 @@ pub enum LegState {
 /// What a leg's party can do, by its Supported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Supports {
+    /// Whether the party has ever said what it supports.
+    pub known: bool,
     /// Reliable provisional responses.
     pub reliable: bool,
     /// Session timers.
@@ -118,7 +122,7 @@ impl Leg {
                 .fold(0, |allow, name| allow | 1 << Method::from_bytes(name).index());
         }
         if message.has(HeaderId::Supported) {
-            self.supported = listed(message, HeaderId::Supported);
+            self.supported = LISTED | listed(message, HeaderId::Supported);
         }
         self.supported |= listed(message, HeaderId::Require);
     }
@@ -150,6 +154,7 @@ impl Leg {
             owes_answer: dialog.is_some_and(|dialog| dialog.exchange.is_theirs()),
             secure: self.secure,
             supports: Supports {
+                known: has(LISTED),
                 reliable: has(RELIABLE),
                 timer: has(TIMER),
                 replaces: has(REPLACES),

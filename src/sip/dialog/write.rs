@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, PRACK, UPDATE";
 const ALLOW_REFER: &[u8] =
     b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, PRACK, UPDATE, REFER, NOTIFY, SUBSCRIBE";
+const ALLOW_NOTIFY: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, PRACK, UPDATE, NOTIFY";
 const SUPPORTED: &[u8] = b"100rel, timer";
 const SUPPORTED_REFER: &[u8] = b"100rel, timer, replaces, norefersub, tdialog";
 
@@ -123,8 +124,8 @@ pub(super) fn request(
         put_contact(&mut line, desk, listener, leg.secure);
         text = text.header("Contact", &line);
     }
-    if matches!(method, Method::Invite | Method::Update) {
-        let (allow, supported) = abilities(leg);
+    if matches!(method, Method::Invite | Method::Update | Method::Refer) {
+        let (allow, supported) = abilities(leg, method);
         text = text.header("Allow", allow).header("Supported", supported);
     }
     for (name, value) in parts.own {
@@ -176,8 +177,11 @@ pub(super) fn response(
     }
     let says_all = matches!(method, Method::Invite | Method::Update | Method::Options) && makes_dialog;
     if says_all || status == 405 {
-        let (allow, supported) = abilities(leg);
-        text = text.header("Allow", allow);
+        let (allow, supported) = abilities(leg, method);
+        // Who refuses may know better what is allowed.
+        if says_all || !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("Allow")) {
+            text = text.header("Allow", allow);
+        }
         if says_all {
             text = text.header("Supported", supported);
         }
@@ -201,9 +205,13 @@ fn end(text: Builder<'_>, body: Option<&Body>) {
     }
 }
 
-/// What Baton does on this leg (C-147, R-014).
-fn abilities(leg: &Leg) -> (&'static [u8], &'static [u8]) {
-    if leg.options.allow_refer { (ALLOW_REFER, SUPPORTED_REFER) } else { (ALLOW, SUPPORTED) }
+/// What Baton does on this leg (C-147, R-014); who is sent a REFER may notify, whether or not it may refer.
+fn abilities(leg: &Leg, method: Method) -> (&'static [u8], &'static [u8]) {
+    match method {
+        _ if leg.options.allow_refer => (ALLOW_REFER, SUPPORTED_REFER),
+        Method::Refer => (ALLOW_NOTIFY, SUPPORTED_REFER),
+        _ => (ALLOW, SUPPORTED),
+    }
 }
 
 fn put_tagged(line: &mut Vec<u8>, value: &[u8], tag: &[u8]) {

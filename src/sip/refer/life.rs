@@ -252,6 +252,7 @@ impl Life {
             | Event::Joined
             | Event::JoinFailed
             | Event::RingOver
+            | Event::Notified
             | Event::SubscriptionEnded
             | Event::CallEnded
             | Event::PartyLeft

@@ -67,6 +67,8 @@ pub enum Event {
     JoinFailed,
     /// The target rang too long and is cancelled (S).
     RingOver,
+    /// A NOTIFY says that the subscription lasts, and nothing about the target.
+    Notified,
     /// The subscription was ended by a NOTIFY that brought no result.
     SubscriptionEnded,
     /// A BYE was seen.
@@ -138,8 +140,8 @@ impl State {
     pub const fn on(self, event: Event) -> State {
         use Event::{
             Abandoned, Admitted, Answered, CallEnded, CalledOff, Cut, Deadline, Denied, JoinFailed, Joined,
-            PartyLeft, Repeated, Reported, RingOver, Sent, SubscriptionEnded, TargetAnswered, Unanswered,
-            Unmonitored,
+            Notified, PartyLeft, Repeated, Reported, RingOver, Sent, SubscriptionEnded, TargetAnswered,
+            Unanswered, Unmonitored,
         };
         use State::{Accepted, Bridging, Challenged, Ending, Over, Pending, Requested, Ringing, Trying};
         match (self, event) {
@@ -153,7 +155,7 @@ impl State {
             (Pending, CallEnded | Cut) => Over(Outcome::canceled(ReferReason::CallEnded)),
             (
                 Pending,
-                Answered(0..=299) | Repeated | Unmonitored | Reported(_) | TargetAnswered | Joined
+                Answered(0..=299) | Repeated | Unmonitored | Notified | Reported(_) | TargetAnswered | Joined
                 | JoinFailed | RingOver | SubscriptionEnded,
             ) => Pending,
 
@@ -171,6 +173,9 @@ impl State {
             (Requested, Unanswered | Deadline) => Over(Outcome::failed(ReferReason::ReferTimeout)),
             // RFC 3515 §2.4.4: a NOTIFY may overtake the response and then stands for it.
             (Requested, Reported(code)) => after_report(self, code),
+            // RFC 6665 §4.1.2.4: so does one without a body; it ends the wait for the first.
+            (Requested | Accepted, Notified) => Trying,
+            (Trying | Ringing, Notified) => self,
             // RFC 5057 §5: the end of the call does not take the REFER's answer back.
             (Requested, CallEnded | Repeated | Sent | Admitted) => Requested,
             // RFC 5057 §4: with no answer to come, a NOTIFY may still tell the result.
@@ -184,8 +189,8 @@ impl State {
             // RFC 3515 §2.4.6: what belongs to the refused attempt cannot decide the next one.
             (
                 Challenged,
-                Answered(_) | Unanswered | Reported(_) | SubscriptionEnded | Unmonitored | Admitted
-                | TargetAnswered | Joined | JoinFailed | RingOver,
+                Answered(_) | Unanswered | Notified | Reported(_) | SubscriptionEnded | Unmonitored
+                | Admitted | TargetAnswered | Joined | JoinFailed | RingOver,
             ) => Challenged,
 
             // RFC 3515 §2.4.5: reports about the target, whether or not the response was seen.
@@ -226,8 +231,8 @@ impl State {
             // the target is none.
             (
                 Bridging,
-                Reported(_) | TargetAnswered | RingOver | SubscriptionEnded | Answered(_) | Unanswered
-                | Unmonitored | Repeated | Sent | Admitted,
+                Notified | Reported(_) | TargetAnswered | RingOver | SubscriptionEnded | Answered(_)
+                | Unanswered | Unmonitored | Repeated | Sent | Admitted,
             ) => Bridging,
 
             // RFC 3515 §2.4.4: a result inside the grace wins over the BYE; progress does not.
@@ -237,7 +242,7 @@ impl State {
             },
             (
                 Ending,
-                SubscriptionEnded | CallEnded | Cut | Repeated | Sent | Admitted | Unmonitored
+                Notified | SubscriptionEnded | CallEnded | Cut | Repeated | Sent | Admitted | Unmonitored
                 | TargetAnswered | Joined | JoinFailed | RingOver,
             ) => Ending,
             (Ending, Deadline) => Over(Outcome::canceled(ReferReason::CallEnded)),
@@ -262,9 +267,9 @@ impl State {
             // RFC 3515 §2.4.4: exactly one final result; nothing that comes later changes it.
             (
                 Over(outcome),
-                Sent | Admitted | Denied | Repeated | Answered(_) | Unmonitored | Unanswered | Reported(_)
-                | TargetAnswered | Joined | JoinFailed | RingOver | SubscriptionEnded | CallEnded | Cut
-                | PartyLeft | CalledOff | Deadline | Abandoned,
+                Sent | Admitted | Denied | Repeated | Answered(_) | Unmonitored | Unanswered | Notified
+                | Reported(_) | TargetAnswered | Joined | JoinFailed | RingOver | SubscriptionEnded
+                | CallEnded | Cut | PartyLeft | CalledOff | Deadline | Abandoned,
             ) => Over(outcome),
         }
     }

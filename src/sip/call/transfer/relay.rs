@@ -314,8 +314,10 @@ impl Calls {
             // the referrer has left; the referee need not know.
             (Ok(_) | Err(_), _) => self.respond(cx, far, asked, 200, &Headers::new(), None),
         }
-        if let Some(code) = facts.code {
-            self.live(cx, id, |life, now| life.on(now, Event::Reported(code)));
+        match facts.code {
+            Some(code) => self.live(cx, id, |life, now| life.on(now, Event::Reported(code))),
+            None if facts.terminated => {}
+            None => self.live(cx, id, |life, now| life.on(now, Event::Notified)),
         }
         if facts.terminated {
             self.live(cx, id, |life, now| life.on(now, Event::SubscriptionEnded));

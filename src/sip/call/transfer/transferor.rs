@@ -85,9 +85,11 @@ impl Calls {
         let facts = self.facts(at).ok_or(Refused::Unknown)?;
         let knows_refer =
             facts.allows(Method::Refer) != Some(false) && !self.party(at).is_some_and(|party| party.deaf);
-        // the consultation's far end must understand the INVITE with Replaces.
+        // the party sends an INVITE with Replaces, and the consultation's far end must understand it.
         let consults = order.replaces.and_then(|sid| self.facts(sid));
-        let replaces = consults.is_none_or(|far| far.supports.replaces);
+        let replaces = consults.is_none_or(|far| {
+            [facts.supports, far.supports].iter().all(|supports| supports.replaces || !supports.known)
+        });
         let first = targets.front().cloned().unwrap_or_default();
         let shown = first.split(|b| *b == b'?').next().unwrap_or_default();
         let subject = Subject {
@@ -361,8 +363,10 @@ impl Calls {
             role.subscriber.failed(facts);
             return self.send_refer(cx, id, Event::Repeated);
         }
-        if let Some(code) = facts.code {
-            self.live(cx, id, |life, now| life.on(now, Event::Reported(code)));
+        match facts.code {
+            Some(code) => self.live(cx, id, |life, now| life.on(now, Event::Reported(code))),
+            None if facts.terminated => {}
+            None => self.live(cx, id, |life, now| life.on(now, Event::Notified)),
         }
         if facts.terminated {
             self.live(cx, id, |life, now| life.on(now, Event::SubscriptionEnded));

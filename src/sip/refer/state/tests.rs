@@ -11,7 +11,7 @@ const IN_PROGRESS: [State; 8] = [
     State::Ending,
 ];
 
-const EVENTS: [Event; 25] = [
+const EVENTS: [Event; 26] = [
     Event::Sent,
     Event::Admitted,
     Event::Denied,
@@ -33,6 +33,7 @@ const EVENTS: [Event; 25] = [
     Event::Reported(180),
     Event::Reported(200),
     Event::Reported(486),
+    Event::Notified,
     Event::SubscriptionEnded,
     Event::CallEnded,
     Event::Deadline,
@@ -208,6 +209,21 @@ fn nothing_will_be_reported() {
     let over = State::Requested.on(Event::Unmonitored);
     let outcome = Outcome { status: ReferStatus::Completed, reason: Some(ReferReason::Unmonitored) };
     assert_eq!(over, State::Over(outcome));
+}
+
+/// A NOTIFY that says nothing about the target accepts the REFER, and ends the wait for the first one;
+/// it takes nothing back.
+#[test]
+fn a_notify_that_says_nothing() {
+    for state in [State::Requested, State::Accepted, State::Trying] {
+        let notified = state.on(Event::Notified);
+        assert_eq!(notified, State::Trying);
+        assert_eq!(notified.on(Event::Unanswered), State::Trying);
+        assert_eq!(notified.on(Event::Deadline), failed(ReferReason::OutcomeUnknown));
+    }
+    for state in [State::Pending, State::Challenged, State::Ringing, State::Bridging, State::Ending] {
+        assert_eq!(state.on(Event::Notified), state);
+    }
 }
 
 /// A REFER refused here: policy; one that was never sent: refused, or timed out.

@@ -177,3 +177,31 @@ fn a_refresh_whose_notify_is_lost() {
     assert_eq!(stage.ended().0, ReferStatus::Completed);
     stage.end();
 }
+
+/// A NOTIFY without a body is one all the same: it stands for the answer that was lost, and the
+/// result has the time that it has after any NOTIFY.
+#[test]
+fn a_notify_without_a_body() {
+    for answer in [None, Some(202)] {
+        let (mut stage, alice, _) = Stage::talking();
+        stage.manner("alice").refer = answer;
+        stage.refer(alice, |_| {}).expect("taken");
+        stage.request("alice", "NOTIFY", "Event: refer\nSubscription-State: active;expires=250\n", "");
+        stage.pass_s(40);
+        assert!(stage.told().iter().all(|refer| refer.status == ReferStatus::InProgress), "{answer:?}");
+        stage.notifies("alice", 200, OVER);
+        let code = answer.or(Some(408));
+        assert_eq!(stage.ended(), (ReferStatus::Completed, None, code, Some(200)));
+        stage.end();
+    }
+    // None with a result ever comes: that it is unknown is the result, when the subscription is over.
+    let (mut stage, alice, _) = Stage::talking();
+    stage.refer(alice, |_| {}).expect("taken");
+    stage.request("alice", "NOTIFY", "Event: refer\nSubscription-State: active;expires=250\n", "");
+    stage.pass_s(249);
+    assert_eq!(stage.ended().0, ReferStatus::InProgress);
+    stage.pass_s(60);
+    let unknown = Some(ReferReason::OutcomeUnknown);
+    assert_eq!(stage.ended(), (ReferStatus::Failed, unknown, Some(202), None));
+    stage.end();
+}

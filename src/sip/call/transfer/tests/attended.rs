@@ -1,6 +1,6 @@
 use super::stage::Stage;
 use crate::shard::PeerMessage;
-use crate::sip::command::{Action, Decision, Dial, DialParty, Order, Party};
+use crate::sip::command::{Action, Decision, Dial, DialParty, Order, Party, ReferOrder};
 use crate::sip::event::{CallSid, CallStatus, Event, ReferReason, ReferStatus};
 use crate::sip::message::{HeaderId, Method};
 use crate::sip::plan::{Action as RouteAction, Fork, Mode, Origin, ReferMode, Route, TrunkIx, UserMatch};
@@ -273,6 +273,38 @@ fn a_programs_consultation_is_taken_over() {
             assert_eq!(stage.ended().0, ReferStatus::Completed);
         }
         assert_eq!(ended(&stage).len(), 1);
+        stage.end();
+    }
+}
+
+/// Who must understand Replaces is the party that is transferred as well as the one it is sent to; of
+/// one that has never said what it supports, nothing is known, and it is tried, as with any whom the
+/// order forces.
+#[test]
+fn who_must_know_replaces() {
+    const SILENT: &str = "Allow: INVITE, ACK, BYE, CANCEL, REFER, NOTIFY, OPTIONS\n";
+    const WITHOUT: &str = "Allow: INVITE, ACK, BYE, CANCEL, REFER, NOTIFY, OPTIONS\nSupported: timer\n";
+    for (phone, says, force, sent) in [
+        ("alice", WITHOUT, false, false),
+        ("carol", WITHOUT, false, false),
+        ("carol", WITHOUT, true, true),
+        ("alice", SILENT, false, true),
+        ("carol", SILENT, false, true),
+    ] {
+        let mut stage = Stage::new(ReferMode::Terminate);
+        stage.manner(phone).allow = says;
+        let alice = stage.calls("alice", "200");
+        let consultation = stage.calls("consult", "300");
+        let carol = stage.other(consultation);
+        let order = |order: &mut ReferOrder| {
+            (order.to, order.replaces, order.force) = (String::new(), Some(carol), force);
+        };
+        stage.refer(alice, order).expect("taken");
+        assert_eq!(stage.count("alice REFER"), usize::from(sent), "{phone} {says:?}");
+        if !sent {
+            let rejected = Some(ReferReason::ReferRejected);
+            assert_eq!(stage.ended(), (ReferStatus::Failed, rejected, Some(420), None));
+        }
         stage.end();
     }
 }

@@ -80,6 +80,8 @@ pub(super) struct Stage {
     pub(super) log: Vec<String>,
     /// All requests that left, by name and method.
     pub(super) requests: Vec<(String, Message)>,
+    /// All responses but 100 that left, by name.
+    pub(super) responses: Vec<(String, Message)>,
     pub(super) events: Vec<Event>,
     /// What was said to other shards.
     pub(super) peers: Vec<PeerMessage>,
@@ -143,6 +145,7 @@ impl Stage {
             queue: VecDeque::new(),
             log: Vec::new(),
             requests: Vec::new(),
+            responses: Vec::new(),
             events: Vec::new(),
             peers: Vec::new(),
             place: Place::alone(),
@@ -317,6 +320,7 @@ impl Stage {
             return;
         }
         self.log.push(format!("{name} {} {status}", method.as_str()));
+        self.responses.push((name.to_owned(), message.clone()));
         if method == Method::Invite
             && (101..200).contains(&status)
             && let Some(dialog) = self.dialogs.get_mut(call_id)

@@ -1,4 +1,5 @@
 use super::stage::{Stage, text};
+use crate::sip::command::Decision;
 use crate::sip::event::{ReferReason, ReferStatus};
 use crate::sip::message::{HeaderId, Method};
 use crate::sip::plan::ReferMode;
@@ -348,7 +349,27 @@ fn refused_by_mode() {
     let (mut stage, _, _) = Stage::talking_with(ReferMode::Reject(405), Policy::default());
     stage.refers("alice", "<sip:300@example.com>");
     assert_eq!(stage.count("alice REFER 405"), 1);
+    allows_something_else(&stage);
     assert_eq!(stage.ended(), (ReferStatus::Failed, Some(ReferReason::Policy), Some(405), None));
+    stage.end();
+}
+
+/// The last response says, once, what may be sent in place of REFER (RFC 3261 §21.4.6).
+fn allows_something_else(stage: &Stage) {
+    let (_, refusal) = stage.responses.last().expect("a response");
+    let listed =
+        |method: &str| refusal.values(HeaderId::Allow).filter(|one| *one == method.as_bytes()).count();
+    assert_eq!((listed("INVITE"), listed("REFER")), (1, 0), "{refusal:?}");
+}
+
+/// A program refuses by 405 where the trunk's mode would have taken the REFER.
+#[test]
+fn refused_by_a_program() {
+    let (mut stage, _, _) = Stage::steered(ReferMode::Terminate);
+    stage.refers("alice", "<sip:300@example.com>");
+    stage.decides(Decision::Reject(405)).expect("taken");
+    assert_eq!(stage.count("alice REFER 405"), 1);
+    allows_something_else(&stage);
     stage.end();
 }
 

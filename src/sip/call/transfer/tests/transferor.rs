@@ -15,6 +15,10 @@ fn a_transfer_by_refer() {
     assert_eq!(text(&refer, HeaderId::ReferTo), "<sip:300@example.com>");
     assert!(text(&refer, HeaderId::ReferredBy).starts_with("<sip:"));
     assert_eq!(text(&refer, HeaderId::Accept), "message/sipfrag");
+    for option in ["norefersub", "replaces"] {
+        assert!(refer.lists(HeaderId::Supported, option), "{option}");
+    }
+    assert!(refer.lists(HeaderId::Allow, "NOTIFY"));
     assert_eq!(stage.ended(), (ReferStatus::InProgress, None, Some(202), None));
     stage.notifies("alice", 100, "active;expires=60");
     stage.notifies("alice", 180, "active;expires=60");
