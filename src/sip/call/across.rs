@@ -4,7 +4,7 @@ use super::headers::{credentials, passing};
 use super::media;
 use super::party::{Phase, Turn};
 use super::{Calls, Purpose};
-use crate::sip::dialog::{Asked, Body, Headers, LegId, RequestId};
+use crate::sip::dialog::{Asked, Body, Fork, Headers, LegId, NotNow, RequestId};
 use crate::sip::event::{CallSid, Event};
 use crate::sip::message::{Message, Method};
 use crate::sip::proxy::Cx;
@@ -20,6 +20,8 @@ pub(super) enum Sent {
     Offerless,
     /// A re-INVITE in place of an UPDATE, whose offer the other party could not take otherwise.
     ForUpdate,
+    /// An UPDATE in place of a PRACK with an offer: PRACK itself is between Baton and who sends it.
+    ForPrack,
 }
 
 impl Calls {
@@ -54,11 +56,17 @@ impl Calls {
             // our own exchange goes first.
             return self.respond(cx, sid, asked, 491, &Headers::new(), None);
         }
-        if negotiates && let Some(offer) = body.as_ref().filter(|_| session) {
+        if (negotiates || method == Method::Prack)
+            && let Some(offer) = body.as_ref().filter(|_| session)
+        {
             self.offered_by(sid, offer);
         }
         let other = self.other(sid).filter(|other| self.phase(*other).is_answered());
-        let Some(other) = other else { return self.alone(cx, sid, asked, message, body) };
+        let found = match other {
+            Some(other) => Some((other, None)),
+            None => self.early(sid, asked).map(|(other, fork)| (other, Some(fork))),
+        };
+        let Some((other, fork)) = found else { return self.alone(cx, sid, asked, message, body) };
         if negotiates && self.party(other).is_some_and(|party| party.join.is_some()) {
             return self.respond(cx, sid, asked, 491, &Headers::new(), None);
         }
@@ -66,7 +74,15 @@ impl Calls {
             self.gives_way(cx, sid);
         }
         let updates = self.facts(other).is_some_and(|facts| facts.allows(Method::Update) == Some(true));
+        let agreed = |fork| self.leg_of(other).is_some_and(|leg| self.legs.has_agreed(leg, fork));
+        let updatable = updates && fork.is_none_or(agreed);
         let (name, sent) = match method {
+            Method::Prack if updatable => ("UPDATE", Sent::ForPrack),
+            Method::Prack => return self.answer_prack(cx, sid, asked),
+            // C-180: it would have to wait for a user.
+            Method::Update if session && fork.is_some() && !updatable => {
+                return self.respond(cx, sid, asked, 504, &Headers::new(), None);
+            }
             Method::Invite if session => ("INVITE", Sent::Offer),
             Method::Invite => ("INVITE", Sent::Offerless),
             Method::Update if !updates && !session => {
@@ -77,7 +93,6 @@ impl Calls {
             | Method::Info
             | Method::Message
             | Method::Options
-            | Method::Prack
             | Method::Publish
             | Method::Register
             | Method::Refer
@@ -93,10 +108,37 @@ impl Calls {
         let mut headers = self.seen_by(other, sid, message);
         headers.append(&mut credentials(message, &cx.plan.calls.registrar.realm));
         let purpose = Purpose::Across { from: sid, asked, sent };
-        if self.send(cx, other, name, headers, body, None, purpose).is_err() {
-            let code = if negotiates { 491 } else { 480 };
-            self.respond(cx, sid, asked, code, &Headers::new(), None);
+        let leg = self.leg_of(other).ok_or(NotNow::Unknown);
+        let sent = leg.and_then(|leg| {
+            let request = self.legs.request_in_fork(cx, leg, fork, name, headers, body, None)?;
+            self.open.insert((leg, request), purpose);
+            Ok(())
+        });
+        match sent {
+            Ok(()) => {}
+            Err(_) if method == Method::Prack => self.answer_prack(cx, sid, asked),
+            Err(_) => {
+                let code = if negotiates { 491 } else { 480 };
+                self.respond(cx, sid, asked, code, &Headers::new(), None);
+            }
         }
+    }
+
+    /// Whom a request in an early dialog is for, and in which of his.
+    fn early(&self, sid: CallSid, asked: Asked) -> Option<(CallSid, Fork)> {
+        let fork = self.legs.fork_of(self.leg_of(sid)?, asked)?;
+        self.early_other(sid, fork)
+    }
+
+    /// An offer in a PRACK cannot be refused (RFC 3262 §5): when nobody can be asked, it is answered with what
+    /// the party was told last, as far as that goes.
+    fn answer_prack(&mut self, cx: &mut Cx<'_>, sid: CallSid, asked: Asked) {
+        let told = self.told_sdp(sid);
+        let answer = self.heard_sdp(sid).and_then(|offer| {
+            let still = told.as_ref().and_then(|told| media::as_answer(told, &offer, Some(told)));
+            still.or_else(|| media::refuse_media(&offer))
+        });
+        self.respond(cx, sid, asked, 200, &Headers::new(), answer.as_ref());
     }
 
     /// A party wants its session changed while a change that its other party wants has not reached it: that
@@ -136,7 +178,8 @@ impl Calls {
                 };
                 self.respond(cx, sid, asked, 200, &Headers::new(), answer.as_ref());
             }
-            Method::Info | Method::Options | Method::Prack => {
+            Method::Prack => self.answer_prack(cx, sid, asked),
+            Method::Info | Method::Options => {
                 self.respond(cx, sid, asked, 200, &Headers::new(), None);
             }
             Method::Notify | Method::Subscribe => {
@@ -237,6 +280,8 @@ impl Calls {
                 }
             },
             Sent::Offerless => {}
+            Sent::ForPrack if success && body.is_some() => {}
+            Sent::ForPrack => return self.answer_prack(cx, from, asked),
         }
         let headers = match (message, at) {
             (Some(message), Some(at)) => self.seen_by(from, at, message),

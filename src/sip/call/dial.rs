@@ -147,6 +147,14 @@ impl Dialing {
         known.map(|at| Fork(at as u8))
     }
 
+    /// Whether its early dialogs are the party's own: what happens in one happens in the other.
+    fn shares_early(&self) -> bool {
+        match self.why {
+            DialFor::Route | DialFor::Order { join: true } => true,
+            DialFor::Order { join: false } | DialFor::Transfer(_) | DialFor::Afar { .. } => false,
+        }
+    }
+
     /// Which dialog of ours answers for theirs: one of its own beside all the early ones, if need be.
     fn confirmed(&mut self, child: CallSid, fork: Fork) -> Fork {
         self.early(child, fork).unwrap_or(Fork(MOST_FORKS as u8))
@@ -214,6 +222,30 @@ impl Calls {
                 }
             }
             DialFor::Order { join: false } => {}
+        }
+    }
+
+    /// Whom a party can talk to before there is an answer, and in which early dialog, when a request came to it in
+    /// this one.
+    pub(super) fn early_other(&self, sid: CallSid, fork: Fork) -> Option<(CallSid, Fork)> {
+        let shared = |parent: &CallSid| self.dials.get(parent).filter(|dialing| dialing.shares_early());
+        match self.phase(sid) {
+            Phase::Offered => {
+                let child = shared(&sid)?.forks.get(usize::from(fork.0)).copied()?;
+                (self.phase(child.0) == Phase::Calling).then_some(child)
+            }
+            Phase::Calling => {
+                let parent =
+                    self.party(sid)?.parent.filter(|parent| self.phase(*parent) == Phase::Offered)?;
+                let at = shared(&parent)?.forks.iter().position(|known| *known == (sid, fork))?;
+                Some((parent, Fork(at as u8)))
+            }
+            Phase::Accepting
+            | Phase::Locating
+            | Phase::Accepted
+            | Phase::Up
+            | Phase::Leaving
+            | Phase::Over => None,
         }
     }
 

@@ -3,6 +3,7 @@
 mod alone;
 mod answered;
 mod back_to_back;
+mod early;
 mod glare;
 mod joins;
 mod moves;

@@ -120,6 +120,7 @@ impl Leg {
     pub(super) fn request(
         &mut self,
         desk: &mut Desk,
+        fork: Option<Fork>,
         method: &str,
         headers: Headers,
         body: Option<Body>,
@@ -138,7 +139,8 @@ impl Leg {
         desk.last_request = desk.last_request.wrapping_add(1);
         let id = RequestId(desk.last_request);
         // Early requests go to the fork that was heard last.
-        let fork = self.dialogs.last().map_or(Fork(0), |dialog| dialog.fork);
+        let last = self.dialogs.last().map_or(Fork(0), |dialog| dialog.fork);
+        let fork = fork.unwrap_or(last);
         self.push_request(desk, Purpose::Call(id), fork, method, headers, body, credentials);
         Ok(id)
     }

@@ -327,12 +327,39 @@ impl Legs {
         body: Option<Body>,
         credentials: Option<Arc<Credentials>>,
     ) -> Result<RequestId, NotNow> {
+        self.request_in_fork(cx, leg, None, method, headers, body, credentials)
+    }
+
+    /// The same in one of several early dialogs; `None`: the one that was heard last.
+    pub fn request_in_fork(
+        &mut self,
+        cx: &mut Cx<'_>,
+        leg: LegId,
+        fork: Option<Fork>,
+        method: &str,
+        headers: Headers,
+        body: Option<Body>,
+        credentials: Option<Arc<Credentials>>,
+    ) -> Result<RequestId, NotNow> {
         let mut result = Err(NotNow::Unknown);
         self.with(cx, leg, |leg, cx, desk| {
-            result = leg.request(desk, method, headers, body, credentials);
+            result = leg.request(desk, fork, method, headers, body, credentials);
             leg.advance(cx, desk);
         });
         result
+    }
+
+    /// In which dialog a request came that waits for its answer.
+    pub fn fork_of(&self, leg: LegId, asked: Asked) -> Option<Fork> {
+        let leg = self.table.get(leg.slot).filter(|found| found.id == leg)?;
+        leg.asked.iter().find(|pending| pending.asked == asked).map(|pending| pending.fork)
+    }
+
+    /// Whether both sides of a dialog have agreed on a session and neither wants another: an early one can take
+    /// a new offer then (RFC 3311 §5.1).
+    pub fn has_agreed(&self, leg: LegId, fork: Fork) -> bool {
+        let leg = self.table.get(leg.slot).filter(|found| found.id == leg);
+        leg.and_then(|leg| leg.dialog(fork)).is_some_and(|dialog| dialog.exchange == offer::Exchange::Agreed)
     }
 
     /// A request that nobody wants any more is not sent, or not once more; true when it never has been, and
