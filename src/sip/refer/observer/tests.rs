@@ -678,7 +678,7 @@ fn a_stale_handle_is_harmless() {
     bench.finish();
 }
 
-/// A REFER denied by policy has one record, final at once.
+/// A REFER denied by policy has one record, final at once, and it says by which rule.
 #[test]
 fn a_denied_refer() {
     let mut bench = Bench::new();
@@ -688,6 +688,7 @@ fn a_denied_refer() {
     bench.take(fx);
     let policy = Some(ReferReason::Policy);
     assert_eq!(bench.result(), (ReferStatus::Failed, policy, Some(603), None));
+    assert_eq!(bench.last().rule, Some(ReferRule::Mode));
     bench.finish();
 }
 
