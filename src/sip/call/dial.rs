@@ -345,6 +345,16 @@ impl Calls {
         }
     }
 
+    /// The caller wants no more of one of its early dialogs: who rings there alone is called off.
+    pub(super) fn fork_left(&mut self, cx: &mut Cx<'_>, parent: CallSid, fork: Fork) {
+        let Some(dialing) = self.dials.get(&parent) else { return };
+        let Some(&(child, _)) = dialing.forks.get(usize::from(fork.0)) else { return };
+        let alone = dialing.forks.iter().filter(|(other, _)| *other == child).count() == 1;
+        if alone && dialing.children.contains(&child) {
+            self.end(cx, child, End::canceled(EndedBy::OtherLeg, None));
+        }
+    }
+
     /// A called party did not answer, or was never reached; its own end is told already.
     pub(super) fn child_failed(
         &mut self,

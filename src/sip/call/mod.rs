@@ -201,6 +201,9 @@ impl Calls {
             LegEvent::Canceled { leg, message } => {
                 self.with(leg, |calls, sid| calls.canceled(cx, sid, &message));
             }
+            LegEvent::Left { leg, fork } => {
+                self.with(leg, |calls, sid| calls.fork_left(cx, sid, fork));
+            }
             LegEvent::Acknowledged { leg, asked, message } => {
                 self.with(leg, |calls, sid| calls.acknowledged(cx, sid, leg, asked, &message));
             }

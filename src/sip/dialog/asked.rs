@@ -81,7 +81,7 @@ impl Leg {
             Verdict::Prack => self.prack_in(cx, desk, server, message, source, fork),
             Verdict::Bye => {
                 self.answer_request(cx, desk, server, message, source, fork, 200, &[]);
-                self.bye_in(cx, desk, message);
+                self.bye_in(cx, desk, message, fork);
             }
             Verdict::Refresh => self.refresh_in(cx, desk, server, message, source, fork),
             Verdict::Call => {

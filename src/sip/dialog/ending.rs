@@ -1,6 +1,6 @@
 //! The end of a dialog by BYE, ours or theirs (RFC 3261 §15; C-139, C-140).
 
-use super::event::LegEvent;
+use super::event::{Fork, LegEvent};
 use super::inside::Purpose;
 use super::leg::{Desk, Leg, State};
 use super::outgoing::Headers;
@@ -47,8 +47,9 @@ impl Leg {
     }
 
     /// The party's BYE has its 200: the call is over.
-    pub(super) fn bye_in(&mut self, cx: &mut Cx<'_>, desk: &mut Desk, message: &Message) {
+    pub(super) fn bye_in(&mut self, cx: &mut Cx<'_>, desk: &mut Desk, message: &Message, fork: Fork) {
         match &self.state {
+            State::Offered(_) if self.rings_elsewhere(fork) => self.leave_fork(cx, desk, fork),
             State::Offered(_) => self.cancelled(cx, desk, message),
             State::Answered(_) => {
                 // It has seen our INVITE answered; the ACK is still owed.

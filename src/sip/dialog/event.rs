@@ -48,6 +48,14 @@ pub enum LegEvent {
         /// The CANCEL, for its Reason.
         message: Message,
     },
+    /// The party has ended one of several early dialogs by BYE: nobody needs to ring there any more. The INVITE
+    /// goes on with the others.
+    Left {
+        /// The leg.
+        leg: LegId,
+        /// Which callee, as [`super::Legs::ring`] was told.
+        fork: Fork,
+    },
     /// The ACK to a 2xx of ours came: to the INVITE that made the leg (`None`) or to a re-INVITE.
     Acknowledged {
         /// The leg.

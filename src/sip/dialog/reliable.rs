@@ -253,7 +253,7 @@ impl Leg {
     }
 
     /// The next of the answers that waited.
-    fn send_waiting(&mut self, cx: &mut Cx<'_>, desk: &mut Desk) {
+    pub(super) fn send_waiting(&mut self, cx: &mut Cx<'_>, desk: &mut Desk) {
         let Some(next) = self.offered_mut().and_then(|offered| offered.waiting.pop_front()) else { return };
         if next.status >= 200 {
             self.accept_fork(cx, desk, next.fork, &next.headers, next.body.as_ref());

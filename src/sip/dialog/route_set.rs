@@ -34,6 +34,8 @@ pub(super) struct Dialog {
     /// The INVITE's number, while a reliable provisional of the party's waits for the call to answer its
     /// offer.
     pub(super) prack_due: Option<u32>,
+    /// The caller has ended it by BYE while it was early.
+    pub(super) left: bool,
     /// The last session description of ours in it, whether it was accepted or not.
     pub(super) said: Option<Bytes>,
 }
@@ -60,6 +62,7 @@ impl Dialog {
             exchange: Exchange::default(),
             rseq: 0,
             prack_due: None,
+            left: false,
             said: None,
         }
     }
@@ -78,6 +81,7 @@ impl Dialog {
             exchange: Exchange::default(),
             rseq: 0,
             prack_due: None,
+            left: false,
             said: None,
         }
     }

@@ -380,6 +380,7 @@ fn word(event: &LegEvent) -> String {
         LegEvent::Answered { fork, .. } => format!("answered by {}", fork.0),
         LegEvent::Rejected { status, .. } => format!("rejected {status}"),
         LegEvent::Canceled { .. } => "canceled".into(),
+        LegEvent::Left { fork, .. } => format!("left {}", fork.0),
         LegEvent::Acknowledged { asked, .. } if asked.is_some() => "re-INVITE acknowledged".into(),
         LegEvent::Acknowledged { .. } => "acknowledged".into(),
         LegEvent::Requested { message, .. } => format!("asked {}", message.method().as_str()),

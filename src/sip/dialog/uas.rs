@@ -39,9 +39,19 @@ pub(super) struct Offered {
     /// What is to be sent once it has come.
     pub(super) waiting: VecDeque<Waiting>,
     /// The last unreliable provisional, to be sent again.
-    ringing: Option<(Time, u16, Bytes)>,
+    ringing: Option<Ringing>,
     /// The last reliable one, to be said again where nothing else is.
     pub(super) kept: Option<(Time, Waiting)>,
+}
+
+/// An unreliable provisional that was sent.
+#[derive(Debug)]
+struct Ringing {
+    fork: Fork,
+    status: u16,
+    bytes: Bytes,
+    /// When it is sent again.
+    next: Time,
 }
 
 /// An answer that waits for the PRACK of the one before (RFC 3262 §3).
@@ -87,7 +97,7 @@ impl Offered {
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
         let reliable = self.reliable.as_ref().map(|reliable| reliable.next.min(reliable.until));
-        let ringing = self.ringing.as_ref().map(|(at, ..)| *at);
+        let ringing = self.ringing.as_ref().map(|ringing| ringing.next);
         let kept = self.kept.as_ref().map(|(at, _)| *at);
         reliable.into_iter().chain(ringing).chain(kept).min()
     }
@@ -126,7 +136,8 @@ impl Leg {
         headers: &Headers,
         body: Option<&Body>,
     ) {
-        if !(101..200).contains(&status) || !self.begin_fork(cx, desk, fork) {
+        let left = self.dialog(fork).is_some_and(|dialog| dialog.left);
+        if left || !(101..200).contains(&status) || !self.begin_fork(cx, desk, fork) {
             return;
         }
         if self.wants_reliable(body.is_some()) {
@@ -139,7 +150,7 @@ impl Leg {
         };
         self.send_answer(cx, status, bytes.clone());
         if let Some(offered) = self.offered_mut() {
-            offered.ringing = Some((cx.now + KEEP_RINGING, status, bytes));
+            offered.ringing = Some(Ringing { fork, status, bytes, next: cx.now + KEEP_RINGING });
             offered.kept = None;
         }
     }
@@ -361,14 +372,39 @@ impl Leg {
         self.forget(cx, desk);
     }
 
+    /// Whether an INVITE of the party's has an early dialog beside this one.
+    pub(super) fn rings_elsewhere(&self, fork: Fork) -> bool {
+        self.dialogs.iter().any(|dialog| dialog.fork != fork && !dialog.left)
+    }
+
+    /// The caller has ended one of several early dialogs. It stays known: an answer may be on its way, and is of
+    /// this dialog then.
+    pub(super) fn leave_fork(&mut self, cx: &mut Cx<'_>, desk: &mut Desk, fork: Fork) {
+        if let Some(dialog) = self.dialog_mut(fork) {
+            dialog.left = true;
+        }
+        let (gone, stay): (Vec<_>, Vec<_>) = self.asked.drain(..).partition(|pending| pending.fork == fork);
+        self.asked.extend(gone);
+        self.refuse_asked(cx, desk, 487);
+        self.asked.extend(stay);
+        self.tell(desk, LegEvent::Left { leg: self.id, fork });
+        let Some(offered) = self.offered_mut() else { return };
+        offered.waiting.retain(|waiting| waiting.fork != fork || waiting.status >= 200);
+        offered.ringing.take_if(|ringing| ringing.fork == fork);
+        offered.kept.take_if(|(_, answer)| answer.fork == fork);
+        if offered.reliable.take_if(|reliable| reliable.fork == fork).is_some() {
+            self.send_waiting(cx, desk);
+        }
+    }
+
     pub(super) fn offered_timer(&mut self, cx: &mut Cx<'_>, desk: &mut Desk) {
         self.reliable_timer(cx, desk);
         let Some(offered) = self.offered_mut() else { return };
-        if let Some((at, status, bytes)) = &mut offered.ringing
-            && *at <= cx.now
+        if let Some(ringing) = &mut offered.ringing
+            && ringing.next <= cx.now
         {
-            *at = cx.now + KEEP_RINGING;
-            let (status, bytes) = (*status, bytes.clone());
+            ringing.next = cx.now + KEEP_RINGING;
+            let (status, bytes) = (ringing.status, ringing.bytes.clone());
             self.send_answer(cx, status, bytes);
         }
         let now = cx.now;

@@ -261,6 +261,37 @@ fn first_answer_wins() {
     bench.end();
 }
 
+/// [C-139] [C-155] The caller ends one of its early dialogs by BYE: who rings there is called off, the other goes
+/// on and answers.
+#[test]
+fn the_caller_wants_one_no_more() {
+    let (mut bench, mut alice, mut bob) = pair();
+    let mut carol = Phone::new(C, "carol");
+    bench.call(&mut alice, to_both(1, 2), "", &sdp("alice", 4_000, "0"));
+    let (to_bob, to_carol) = (bench.invited(&mut bob), bench.invited(&mut carol));
+    bench.reply(&carol, &to_carol, 180, "", "");
+    bench.at_phone(&alice);
+    bench.reply(&bob, &to_bob, 180, "", "");
+    let mut aside = alice.clone();
+    aside.heard(&bench.at_phone(&alice));
+    bench.request(&mut aside, "BYE", "", "");
+    assert_eq!(bench.at_phone(&alice).start(), "200 OK");
+    let cancel = bench.at_phone(&bob);
+    assert_eq!(cancel.method(), Method::Cancel);
+    bench.reply(&bob, &cancel, 200, "", "");
+    bench.reply(&bob, &to_bob, 487, "", "");
+    assert_eq!(bench.at_phone(&bob).method(), Method::Ack);
+    bench.silent();
+    bench.reply(&carol, &to_carol, 200, "", &sdp("carol", 6_000, "0"));
+    let ok = bench.at_phone(&alice);
+    alice.heard(&ok);
+    bench.ack(&mut alice, "");
+    bench.request(&mut carol, "BYE", "", "");
+    bench.sent.retain(|sent| sent.method() == Method::Bye);
+    bench.hung_up(&alice);
+    bench.end();
+}
+
 /// A caller who never acknowledges: both are ended.
 #[test]
 fn no_ack() {

@@ -3,6 +3,7 @@
 use crate::sip::dialog::testing::*;
 use crate::sip::dialog::*;
 use crate::sip::message::{HeaderId, Method};
+use std::time::Duration;
 
 /// [C-130] [C-131] Each To tag is a fork of its own; the first 2xx wins, further ones are
 /// acknowledged and ended, also when they come again.
@@ -134,5 +135,70 @@ fn bounded() {
     }
     assert!(bench.legs.len() <= 17, "{}", bench.legs.len());
     bench.with(|legs, cx| legs.bye(cx, leg, &Vec::new()));
+    bench.end();
+}
+
+/// [C-139] [C-130] A caller may end one of several early dialogs by BYE (RFC 3261 §15): its requests there are
+/// refused, the others go on, and the INVITE ends with the last of them.
+#[test]
+fn one_fork_is_left() {
+    let mut bench = Bench::new();
+    let leg = bench.receive(PEER, &invite_text("Require: 100rel\n")).expect("a leg");
+    let mut tags = Vec::new();
+    for fork in 0..3 {
+        bench.with(|legs, cx| legs.ring(cx, leg, Fork(fork), 180, &Vec::new(), None));
+        let ringing = bench.next();
+        tags.push(Sent::tag_of(&ringing.header(HeaderId::To)));
+        if fork < 2 {
+            let rack = format!("RAck: {} 1 INVITE\n", ringing.header(HeaderId::RSeq));
+            bench.receive(
+                PEER,
+                &request_text("PRACK", 2 + u32::from(fork), &tags[usize::from(fork)], &rack, ""),
+            );
+        }
+        bench.starts();
+    }
+    bench.receive(PEER, &request_text("INFO", 4, &tags[2], "", ""));
+    bench.with(|legs, cx| legs.ring(cx, leg, Fork(0), 181, &Vec::new(), None));
+    assert!(bench.sent.is_empty(), "it waits for the PRACK");
+    bench.receive(PEER, &request_text("BYE", 5, &tags[2], "", ""));
+    assert_eq!(
+        bench.starts(),
+        ["200 OK", "487 Request Terminated", "181 Call Is Being Forwarded"],
+        "no PRACK is waited for any more"
+    );
+    assert_eq!(bench.events(), ["asked INFO", "left 2"]);
+    bench.with(|legs, cx| legs.ring(cx, leg, Fork(2), 180, &Vec::new(), None));
+    bench.pass(Duration::from_secs(3));
+    assert!(bench.sent.iter().all(|sent| Sent::tag_of(&sent.header(HeaderId::To)) == tags[0]));
+    bench.sent.clear();
+    bench.receive(PEER, &request_text("BYE", 6, &tags[0], "", ""));
+    assert_eq!(bench.starts(), ["200 OK"]);
+    assert_eq!(bench.events(), ["left 0"]);
+    bench.receive(PEER, &request_text("BYE", 7, &tags[1], "", ""));
+    assert_eq!(bench.starts(), ["200 OK", "487 Request Terminated"]);
+    assert_eq!(bench.events(), ["canceled", "gone"]);
+    bench.end();
+}
+
+/// [C-139] [C-140] An answer that crosses the BYE has the tag of that dialog: to the caller it is the one it has
+/// ended.
+#[test]
+fn an_answer_from_the_fork_that_was_left() {
+    let mut bench = Bench::new();
+    let leg = bench.receive(PEER, &invite_text("")).expect("a leg");
+    let mut tags = Vec::new();
+    for fork in 0..2 {
+        bench.with(|legs, cx| legs.ring(cx, leg, Fork(fork), 180, &Vec::new(), None));
+        tags.push(Sent::tag_of(&bench.next().header(HeaderId::To)));
+    }
+    bench.receive(PEER, &request_text("BYE", 2, &tags[1], "", ""));
+    bench.starts();
+    let body = Body::sdp(OTHER_SDP.as_bytes());
+    bench.with(|legs, cx| legs.answer(cx, leg, Fork(1), &Vec::new(), Some(&body)));
+    assert_eq!(Sent::tag_of(&bench.next().header(HeaderId::To)), tags[1]);
+    bench.receive(PEER, &request_text("ACK", 1, &tags[1], "", ""));
+    bench.receive(PEER, &request_text("BYE", 3, &tags[1], "", ""));
+    assert_eq!(bench.events(), ["left 1", "acknowledged", "ended by Peer"]);
     bench.end();
 }

@@ -209,6 +209,7 @@ impl Storm {
                 | LegEvent::Answered { leg, .. }
                 | LegEvent::Rejected { leg, .. }
                 | LegEvent::Canceled { leg, .. }
+                | LegEvent::Left { leg, .. }
                 | LegEvent::Acknowledged { leg, .. }
                 | LegEvent::Requested { leg, .. }
                 | LegEvent::Responded { leg, .. }
@@ -227,6 +228,7 @@ impl Storm {
                 | LegEvent::Answered { .. }
                 | LegEvent::Rejected { .. }
                 | LegEvent::Canceled { .. }
+                | LegEvent::Left { .. }
                 | LegEvent::Acknowledged { .. }
                 | LegEvent::Ended { .. } => {}
             }
