@@ -1,7 +1,7 @@
 //! An INVITE finds its way: targets one after another, their addresses, DNS, and when an attempt is
 //! given up (RFC 3263 §4.3, T-039, T-040, T-061, T-067).
 
-use super::calling::{Calling, Cancelled, Failure, Progress};
+use super::calling::{Attempt, Calling, Cancelled, Failure, Progress};
 use super::challenge;
 use super::event::LegEvent;
 use super::hop::{Next, Places, UDP_MAX, locate};
@@ -319,6 +319,7 @@ impl Leg {
                 Some(client) => {
                     cx.transactions.cancel_client(cx.now, client, None, cx.fx);
                     calling.given_up = calling.given_up.saturating_add(1);
+                    self.given_up.push(self.attempt(calling.cseq, &calling.authorization));
                     Failure::NoResponse
                 }
                 None => Failure::Transport,
@@ -330,6 +331,18 @@ impl Leg {
         self.put_calling(calling);
         if rang {
             self.cancel_calling(cx, desk, Cancelled::RangTooLong, None);
+        }
+    }
+
+    /// What the attempt with this number goes by.
+    pub(super) fn attempt(&self, cseq: u32, authorization: &Authorization) -> Attempt {
+        Attempt {
+            cseq,
+            flow: self.flow.clone(),
+            secure: self.secure,
+            trunk: self.trunk,
+            credentials: self.credentials.clone(),
+            authorization: authorization.clone(),
         }
     }
 

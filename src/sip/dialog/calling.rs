@@ -4,13 +4,15 @@ use super::hop::Places;
 use super::leg::Authorization;
 use super::outgoing::{Outgoing, Way};
 use crate::sip::auth::Challenge;
+use crate::sip::flow::Destination;
 use crate::sip::message::Message;
-use crate::sip::plan::TrunkIx;
+use crate::sip::plan::{Credentials, TrunkIx};
 use crate::sip::proxy::Cx;
 use crate::sip::proxy::context::rank;
 use crate::sip::proxy::target::Candidate;
 use crate::sip::time::Time;
 use crate::sip::transaction::ClientId;
+use std::sync::Arc;
 
 /// How far the current attempt is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +45,18 @@ pub(super) enum Failure {
     NoResponse,
     /// A final answer that the next target may overcome.
     Code,
+}
+
+/// What an attempt went by: a 2xx that comes when it was given up, or a second one, is acknowledged and ended by
+/// that (C-131).
+#[derive(Clone, Debug)]
+pub(super) struct Attempt {
+    pub(super) cseq: u32,
+    pub(super) flow: Destination,
+    pub(super) secure: bool,
+    pub(super) trunk: Option<TrunkIx>,
+    pub(super) credentials: Option<Arc<Credentials>>,
+    pub(super) authorization: Authorization,
 }
 
 /// An INVITE of ours without a final answer.

@@ -1,7 +1,7 @@
 //! Several answers to one INVITE: a dialog for each To tag, and the end of those that came too late
 //! (RFC 3261 §12.1.2, §13.2.2.4; C-130, C-131).
 
-use super::calling::Calling;
+use super::calling::{Attempt, Calling};
 use super::event::Fork;
 use super::leg::{Answered, Birth, Desk, Leg, Role, State};
 use super::offer::{Carrier, Side};
@@ -66,21 +66,23 @@ impl Leg {
         if self.surplus.len() >= MOST_SURPLUS {
             return;
         }
+        let attempt = self.attempt_with(cseq);
+        let authorization = attempt.authorization;
         let mut leg = Leg::new(Birth {
             role: Role::Caller,
-            state: State::Answered(Box::new(Answered { cseq, authorization: Vec::new() })),
+            state: State::Answered(Box::new(Answered { cseq, authorization })),
             call_id: self.call_id.clone(),
             tag: self.tag,
             local: self.local.clone(),
             remote: self.remote.clone(),
-            flow: self.flow.clone(),
+            flow: attempt.flow,
             options: self.options,
         });
         leg.silent = true;
-        leg.secure = self.secure;
+        leg.secure = attempt.secure;
         leg.pinned = self.pinned;
-        leg.trunk = self.trunk;
-        leg.credentials = self.credentials.clone();
+        leg.trunk = attempt.trunk;
+        leg.credentials = attempt.credentials;
         let target = message.to().map(|to| to.uri).unwrap_or_default();
         let mut dialog = Dialog::of_response(message, Fork(0), self.tag, cseq, target);
         // Its offer must be answered before it is ended.
@@ -93,6 +95,20 @@ impl Leg {
         self.surplus.push((tag.into(), super::LegId { slot: u32::MAX, generation: 0 }));
         leg.surplus.push((tag.into(), self.id));
         desk.born.push(leg);
+    }
+
+    /// What the INVITE with this number went by.
+    fn attempt_with(&self, cseq: u32) -> Attempt {
+        if let Some(attempt) = self.given_up.iter().find(|attempt| attempt.cseq == cseq) {
+            return attempt.clone();
+        }
+        if let State::Answered(answered) = &self.state
+            && answered.cseq == cseq
+        {
+            return self.attempt(cseq, &answered.authorization);
+        }
+        let ack = self.acks.iter().find(|ack| ack.cseq == cseq);
+        self.attempt(cseq, ack.map_or(&Vec::new(), |ack| &ack.authorization))
     }
 
     /// Whether one of its dialogs has this remote tag.

@@ -2,7 +2,7 @@
 //!
 //! All timers of a leg are moments kept where they belong; the wheel holds one entry for the earliest.
 
-use super::calling::Calling;
+use super::calling::{Attempt, Calling};
 use super::event::{Fork, LegEvent};
 use super::inside::{Request, Stage};
 use super::outgoing::{Body, Incoming};
@@ -131,6 +131,8 @@ pub(super) struct Leg {
     pub(super) asked: Few<Pending>,
     pub(super) accepted: Few<Accepted>,
     pub(super) acks: Few<Ack>,
+    /// Attempts at its INVITE that were given up and may be answered yet.
+    pub(super) given_up: Few<Attempt>,
     /// Legs that end surplus answers, by the tag of their party.
     pub(super) surplus: Vec<(Box<[u8]>, LegId)>,
     /// BYE waits for the ACK (C-140), with these header fields.
@@ -198,6 +200,7 @@ impl Leg {
             asked: Few::new(),
             accepted: Few::new(),
             acks: Few::new(),
+            given_up: Few::new(),
             surplus: Vec::new(),
             bye: None,
             alarm: None,

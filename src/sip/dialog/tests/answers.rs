@@ -140,6 +140,51 @@ fn each_trunk_its_own_credentials() {
     bench.end();
 }
 
+/// [C-131] [C-200] A 2xx that comes when its trunk was given up is acknowledged and ended with what that trunk was
+/// told, not with what the next was.
+#[test]
+fn a_late_answer_of_another_trunk() {
+    let of = |user: &str| {
+        Some(Arc::new(Credentials { user: user.into(), secret: Secret::Password("zanzibar".into()) }))
+    };
+    let mut plan = Bench::new().plan;
+    plan.trunks[0].owned.credentials = of("first");
+    plan.trunks[1].owned.credentials = of("second");
+    let mut bench = Bench::with_plan(plan);
+    let candidate = |trunk| Candidate { trunk: TrunkIx(trunk), target: 0, group: 0 };
+    let way = Way::Trunks([candidate(0), candidate(1)].into_iter().collect());
+    let leg = bench.invite(Outgoing { way, ..Bench::outgoing() });
+    let first = bench.next();
+    bench.reply(&first, 407, "x", CHALLENGE, "");
+    bench.next();
+    let late = bench.next();
+    bench.pass_ms(3_100);
+    bench.sent.retain(|sent| sent.to != late.to);
+    let other = bench.next();
+    bench.reply(&other, 200, "bob", "Contact: <sip:bob@10.0.1.1>\n", OTHER_SDP);
+    bench.with(|legs, cx| legs.ack(cx, leg, None));
+    bench.next();
+    for _ in 0..2 {
+        bench.reply(&late, 200, "late", CONTACT, OTHER_SDP);
+        let ack = bench.next();
+        assert_eq!((ack.method(), ack.cseq()), (Method::Ack, late.cseq()));
+        assert_eq!(ack.header(HeaderId::ProxyAuthorization), late.header(HeaderId::ProxyAuthorization));
+        if let Some(bye) = bench.sent.pop_front() {
+            assert_eq!(bye.start(), "BYE sip:bob@10.0.0.1:5070");
+            bench.reply(&bye, 407, "", &CHALLENGE.replace("n1", "n2"), "");
+            let bye = bench.next();
+            assert!(bye.header(HeaderId::ProxyAuthorization).contains("username=\"first\""));
+            bench.reply(&bye, 200, "", "", "");
+        }
+    }
+    bench.with(|legs, cx| legs.bye(cx, leg, &Vec::new()));
+    let bye = bench.next();
+    assert_eq!(bye.start(), "BYE sip:bob@10.0.1.1");
+    bench.reply(&bye, 200, "", "", "");
+    bench.events();
+    bench.end();
+}
+
 /// Without credentials, and with nonsense, a challenge is a refusal like any other.
 #[test]
 fn no_credentials() {
