@@ -169,7 +169,7 @@ impl Leg {
     }
 
     /// Nobody wants a request any more: true when it has not gone out, and never will; one that has is not
-    /// sent again after glare.
+    /// sent again after glare, nor with credentials.
     pub(super) fn forgo(&mut self, id: RequestId) -> bool {
         let Some(at) = self.requests.iter().position(|request| request.purpose == Purpose::Call(id)) else {
             return false;
@@ -180,7 +180,7 @@ impl Leg {
                 true
             }
             Some(request) => {
-                request.glares = MOST_GLARES;
+                (request.glares, request.challenges) = (MOST_GLARES, MOST_CHALLENGES);
                 false
             }
             None => false,

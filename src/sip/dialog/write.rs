@@ -18,10 +18,10 @@ const ALLOW_REFER: &[u8] =
     b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, PRACK, UPDATE, REFER, NOTIFY, SUBSCRIBE";
 const ALLOW_NOTIFY: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, PRACK, UPDATE, NOTIFY";
 const SUPPORTED: &[u8] = b"100rel, timer";
-const SUPPORTED_REFER: &[u8] = b"100rel, timer, replaces, norefersub, tdialog";
+const SUPPORTED_REFER: &[u8] = b"100rel, timer, replaces, norefersub, nosub, tdialog";
 
 /// The option tags a request may require of a leg (C-146).
-pub(super) const UNDERSTOOD: [&str; 5] = ["100rel", "timer", "replaces", "norefersub", "tdialog"];
+pub(super) const UNDERSTOOD: [&str; 6] = ["100rel", "timer", "replaces", "norefersub", "nosub", "tdialog"];
 
 /// A request before it is written.
 pub(super) struct Parts<'a> {

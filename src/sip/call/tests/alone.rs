@@ -283,7 +283,7 @@ fn a_reminder_is_owed_too() {
     all_hang_up(&mut bench, &[(two, &carol), (four, &anna)]);
 }
 
-/// [R-024] [rcml 7] [jambonz 7] Two that are parted are done with the Dial that joined them: either may be joined
+/// [rcml 7] [jambonz 7] Two that are parted are done with the Dial that joined them: either may be joined
 /// to somebody else, and stays when that one hangs up, until the program says otherwise.
 #[test]
 fn parted_for_good() {

@@ -53,6 +53,28 @@ fn called_off_between_attempts() {
     }
 }
 
+/// Called off while it is on its way, it cannot be recalled; but it is not sent once more with the
+/// credentials that its answer asks for.
+#[test]
+fn called_off_before_it_was_challenged() {
+    let secret = crate::sip::plan::Secret::Password("zanzibar".into());
+    let credentials = std::sync::Arc::new(crate::sip::plan::Credentials { user: "desk".into(), secret });
+    let (mut stage, alice, _) = Stage::talking();
+    stage.manner("alice").refer = None;
+    stage.refer(alice, |order| order.credentials = Some(credentials)).expect("taken");
+    assert_eq!(stage.order(Order::CancelRefer(ReferSid(77), alice)), Ok(()));
+    let manner = stage.manner("alice");
+    (manner.refer, manner.refer_headers) =
+        (Some(407), "Proxy-Authenticate: Digest realm=\"biloxi\", nonce=\"n1\", qop=\"auth\"\n");
+    stage.pass_s(5);
+    let first = last_refer(&stage);
+    let refers = stage.sent("alice", Method::Refer);
+    assert!(refers.len() > 1, "it was repeated until it was answered");
+    assert!(refers.iter().all(|refer| refer.cseq().expect("CSeq").number == first), "{:#?}", stage.log);
+    assert_eq!(refers[0].cseq().expect("CSeq").number, first);
+    stage.end();
+}
+
 /// It could not be sent for too long: given up, and not sent any more.
 #[test]
 fn given_up_before_it_was_sent() {

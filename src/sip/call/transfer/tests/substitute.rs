@@ -295,6 +295,26 @@ fn no_subscription() {
     stage.end();
 }
 
+/// A REFER that demands that there be no subscription: 200 and no NOTIFY. One that demands that one be
+/// made apart is refused.
+#[test]
+fn no_implicit_subscription() {
+    let (mut stage, _, _) = Stage::talking();
+    let refer = |stage: &mut Stage, require: &str| {
+        let fields = format!("Refer-To: <sip:300@example.com>\nRequire: {require}\n");
+        stage.request("alice", "REFER", &fields, "");
+    };
+    refer(&mut stage, "explicitsub");
+    assert_eq!(stage.count("alice REFER 420"), 1);
+    let (_, refusal) = stage.responses.last().expect("a response");
+    assert!(refusal.lists(HeaderId::Unsupported, "explicitsub"));
+    refer(&mut stage, "nosub");
+    assert_eq!(stage.count("alice REFER 200"), 1, "{:#?}", stage.log);
+    assert_eq!(stage.count("alice NOTIFY"), 0);
+    assert_eq!(stage.ended(), (ReferStatus::Completed, None, Some(200), Some(200)));
+    stage.end();
+}
+
 /// SUBSCRIBE refreshes or ends a subscription there is; one there is not gets 403.
 #[test]
 fn subscribes() {
