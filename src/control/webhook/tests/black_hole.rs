@@ -194,6 +194,37 @@ async fn an_account_alone_has_its_turns() {
     assert!(webhooks.on_their_way().0 <= all * 3 / 4, "{}", webhooks.on_their_way().0);
 }
 
+/// [T-069] Two accounts have one provider, which is slow: what one of them has waiting there takes no document, hook
+/// or event of the other's.
+#[tokio::test(start_paused = true)]
+async fn accounts_at_one_server_have_a_share_each() {
+    let (webhooks, asked) = slow();
+    let all = webhooks.limits.waiting;
+    for _ in 0..all {
+        let (webhooks, asking) = (Arc::clone(&webhooks), request_of("AC1", "http://provider/never"));
+        Lane::new(&webhooks, Retry::NEVER).post(asking.clone());
+        tokio::spawn(async move { webhooks.fetch(asking).await });
+    }
+    sleep(Duration::from_millis(1)).await;
+    assert!(webhooks.stats().of(Outcome::Dropped) > 0);
+    let second = Duration::from_secs(1);
+    let events = all / 16;
+    for event in 0..events {
+        let asking = request_of("AC2", &format!("http://provider/{event}"));
+        Lane::new(&webhooks, Retry::NEVER).post(asking);
+    }
+    let hook = Hook(Owner::of("AC2"), http_url("http://provider/x").expect("a URL"));
+    let document = request_of("AC2", "http://provider/x");
+    for answered in [taking(webhooks.fetch(document)).await, taking(webhooks.persist(&hook)).await] {
+        assert_eq!(answered, (Ok(200), second));
+    }
+    until_idle(&webhooks).await;
+    let asked = asked.lock().expect("nobody failed").clone();
+    let told = |event| asked.iter().filter(|(_, path)| *path == format!("/{event}")).count();
+    assert!((0..events).all(|event| told(event) == 1));
+    assert_eq!(webhooks.known(), 0);
+}
+
 /// An event that is told by one of two, as Telnyx' are: three attempts at each.
 #[derive(Debug)]
 struct Either(Owner, [Url; 2]);
