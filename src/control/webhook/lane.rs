@@ -20,8 +20,9 @@ pub(in crate::control) trait Notification: Send + Sync + fmt::Debug {
     /// Who is asked in the attempt of this number; `None`: it is given up.
     fn url(&self, number: usize) -> Option<&Url>;
 
-    /// What is sent in it, made at the moment of sending; `None`: it is given up.
-    fn request(&self, number: usize) -> Option<Request>;
+    /// What is sent in it, made at the moment of sending, when so many were sent before: attempts that asked nobody
+    /// are not among them. `None`: it is given up.
+    fn request(&self, number: usize, sent: usize) -> Option<Request>;
 
     /// Whether what came of an attempt is worth another one.
     fn is_tried_again(&self, _: &Result<Answer, Failure>) -> bool {
@@ -69,7 +70,7 @@ impl Notification for Repeated {
         Some(&self.request.url)
     }
 
-    fn request(&self, _: usize) -> Option<Request> {
+    fn request(&self, _: usize, _: usize) -> Option<Request> {
         Some(self.request.clone())
     }
 }
@@ -167,7 +168,7 @@ pub(super) async fn attempts(
     notification: &dyn Notification,
     mut number: usize,
 ) -> Result<Answer, Failure> {
-    let mut last = Err(Failure::Unreachable);
+    let (mut last, mut sent) = (Err(Failure::Unreachable), 0);
     loop {
         let Some(pause) = notification.pause(number) else { return last };
         if !pause.is_zero() {
@@ -200,10 +201,13 @@ pub(super) async fn attempts(
             }
         };
         // Made when its turn has come: a signature speaks of the time.
-        let Some(request) = notification.request(number) else { return last };
+        let Some(request) = notification.request(number, sent) else { return last };
         let host = request.url.host_str().unwrap_or("").to_owned();
         last = match turn {
-            Some(_turn) => webhooks.ask(request, by).await,
+            Some(_turn) => {
+                sent += 1;
+                webhooks.ask(request, by).await
+            }
             None => webhooks.no_turn(),
         };
         match &last {

@@ -184,7 +184,7 @@ impl Notification for Post {
         Some(&self.hook.url)
     }
 
-    fn request(&self, _: usize) -> Option<Request> {
+    fn request(&self, _: usize, _: usize) -> Option<Request> {
         let (method, url) = (self.hook.method.clone(), self.hook.url.clone());
         let owner = self.owner.clone();
         if method == Method::GET {

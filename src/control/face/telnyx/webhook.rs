@@ -81,12 +81,12 @@ impl Notification for Webhook {
         self.targets.get(number / PAUSES.len()).map(|(url, _)| url)
     }
 
-    fn request(&self, number: usize) -> Option<Request> {
+    fn request(&self, number: usize, sent: usize) -> Option<Request> {
         let (url, method) = self.targets.get(number / PAUSES.len())?.clone();
         let (content, body) = if method == Method::GET {
-            (Content::Form(self.form(number + 1, &url)), Vec::new())
+            (Content::Form(self.form(sent + 1, &url)), Vec::new())
         } else {
-            let body = self.envelope(number + 1, &url).to_string().into_bytes();
+            let body = self.envelope(sent + 1, &url).to_string().into_bytes();
             (Content::Json(body.clone().into()), body)
         };
         // Body and time are this attempt's, and so is the signature.

@@ -26,7 +26,7 @@ impl Notification for Hook {
         Some(&self.1)
     }
 
-    fn request(&self, _: usize) -> Option<Request> {
+    fn request(&self, _: usize, _: usize) -> Option<Request> {
         Some(Request::form(self.0.clone(), Method::POST, self.1.clone(), Vec::new()))
     }
 
@@ -225,7 +225,8 @@ async fn accounts_at_one_server_have_a_share_each() {
     assert_eq!(webhooks.known(), 0);
 }
 
-/// An event that is told by one of two, as Telnyx' are: three attempts at each.
+/// An event that is told by one of two, as Telnyx' are: three attempts at each. The second's path ends in the attempt's
+/// number.
 #[derive(Debug)]
 struct Either(Owner, [Url; 2]);
 
@@ -242,8 +243,11 @@ impl Notification for Either {
         self.1.get(number / 3)
     }
 
-    fn request(&self, number: usize) -> Option<Request> {
-        let url = self.url(number)?.clone();
+    fn request(&self, number: usize, sent: usize) -> Option<Request> {
+        let mut url = self.url(number)?.clone();
+        if number >= 3 {
+            url.set_path(&format!("{}/{}", url.path(), sent + 1));
+        }
         Some(Request::form(self.0.clone(), Method::POST, url, Vec::new()))
     }
 
@@ -277,6 +281,10 @@ async fn events_go_where_somebody_answers() {
     told.sort();
     told.dedup();
     assert_eq!(told.len(), 4 * calls);
+    // Those for which the first had no room, or no turn, were never told before.
+    let passed_over = told.iter().filter(|path| path.ends_with("/1")).count();
+    let tried = told.iter().filter(|path| path.ends_with("/4")).count();
+    assert!(passed_over > 0 && tried > 0 && passed_over + tried <= told.len());
     assert_eq!(webhooks.known(), 0);
 }
 
