@@ -18,6 +18,7 @@ pub fn check(config: &Config, cx: &Context) {
     http(config, cx);
     for trunk in &config.trunks {
         self::trunk(trunk, config, cx);
+        secured(trunk, config, cx);
     }
     sources(config, cx);
     for route in &config.routes {
@@ -249,6 +250,37 @@ fn route(route: &Route, config: &Config, cx: &Context) {
     }
 }
 
+/// C-060: calls to `sips:` addresses go to `sips:` targets alone. Who has TLS for a trunk may think that it takes them.
+fn secured(trunk: &Trunk, config: &Config, cx: &Context) {
+    let is_called = |route: &Route| match &route.to {
+        Destination::Trunks(to) => to.iter().any(|name| names(name, trunk, config)),
+        Destination::Application(_) | Destination::Clients | Destination::Reject { .. } => false,
+    };
+    let by_tls = |target: &&At<Target>| target.value.transport == Some(Transport::Tls);
+    let Some(target) = trunk.targets.iter().find(by_tls) else { return };
+    if config.routes.iter().any(is_called) && !trunk.targets.iter().any(|target| target.value.secure) {
+        let Target { host, port, user, .. } = &target.value;
+        let user = user.as_ref().map_or(String::new(), |user| format!("{user}@"));
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_string() };
+        let port = port.map_or(String::new(), |port| format!(":{port}"));
+        cx.warn(
+            target.span.clone(),
+            format!(
+                "calls to sips: addresses find no target in the trunk {:?}, and are answered 503: transport=tls in a \
+                 sip: address is a choice of transport only",
+                &*trunk.name.value
+            ),
+            format!("write \"sips:{user}{host}{port}\", which takes all calls, unless the peer knows no sips:"),
+        );
+    }
+}
+
+/// Whether a name in a route means this trunk: its own, or that of a group it is in.
+fn names(name: &At<Name>, trunk: &Trunk, config: &Config) -> bool {
+    let is = |member: &At<Name>| *member.value == *trunk.name.value;
+    is(name) || config.groups.iter().any(|g| *g.name.value == *name.value && g.members.iter().any(is))
+}
+
 /// Such calls are Baton's own whatever is written.
 fn never_proxied(mode: &At<Mode>, whose: &str, cx: &Context) {
     if mode.value == Mode::Proxy {
@@ -269,14 +301,7 @@ fn terminating<'c>(route: &Route, config: &'c Config) -> Option<&'c str> {
     let named = |trunk: &Trunk| {
         // Without `from` its own calls come here, too.
         let comes = route.from.is_empty() && !trunk.sources.is_empty();
-        comes
-            || route.from.iter().chain(to).any(|name| {
-                *name.value == *trunk.name.value
-                    || config.groups.iter().any(|g| {
-                        *g.name.value == *name.value
-                            && g.members.iter().any(|m| *m.value == *trunk.name.value)
-                    })
-            })
+        comes || route.from.iter().chain(to).any(|name| names(name, trunk, config))
     };
     config.trunks.iter().find(|t| t.refer.value == ReferMode::Terminate && named(t)).map(|t| &*t.name.value.0)
 }

@@ -393,6 +393,30 @@ fn a_target_needs_a_listener_of_its_transport_and_family() {
     assert_eq!(target("sip:carrier.example"), "");
 }
 
+/// [C-060] [T-152] A trunk that TLS alone reaches, without a target for calls to sips: addresses.
+#[test]
+fn transport_tls_is_not_sips() {
+    let tls = "[[tls_profile]]\nname = \"t\"\ncert = \"a\"\nkey = \"b\"\n\
+               [[listener]]\nname = \"s\"\nbind = \"tls:127.0.0.1:5061\"\ntls_profile = \"t\"\n";
+    let trunk = |targets: &str, to: &str| {
+        let found = findings(&format!(
+            "{tls}[[trunk]]\nname = \"a\"\ntargets = [{targets}]\n[[trunk]]\nname = \"b\"\n\
+             targets = [\"sip:127.0.0.2\"]\n[[trunk_group]]\nname = \"g\"\nmembers = [\"a\"]\n[[route]]\nto = [\"{to}\"]\n"
+        ));
+        found.into_iter().filter(|found| found.contains("sips")).collect::<Vec<_>>()
+    };
+    let only = "\"sip:x@h.example:5071;transport=tls\"";
+    for to in ["a", "g"] {
+        let found = trunk(only, to);
+        assert!(found.len() == 1 && found[0].contains("warning"), "{found:?}");
+        assert!(found[0].contains("the trunk \"a\", and are answered 503"), "{found:?}");
+        assert!(found[0].contains("write \"sips:x@h.example:5071\""), "{found:?}");
+    }
+    assert_eq!(trunk(only, "b"), [""; 0]);
+    assert_eq!(trunk(&format!("{only}, \"sips:h.example\""), "a"), [""; 0]);
+    assert_eq!(trunk("\"sip:h.example\"", "a"), [""; 0]);
+}
+
 #[test]
 fn a_missing_reference_suggests_a_neighbour() {
     let found = findings(
