@@ -10,9 +10,11 @@ use super::orders::Orders;
 use super::reins::Helm;
 use super::webhook::{Client, ClientOptions, Webhooks};
 use super::{Application, ApplicationKind, Steering};
-use crate::record::call_sid_text;
+use crate::record::{CallRecord, call_sid_text};
 use crate::sip::command::{Action, Order};
-use crate::sip::event::{CallSid, Event, Offered, ReferSnapshot};
+use crate::sip::event::{
+    CallChanged, CallSid, CallStarted, CallStatus, EndedBy, Event, Offered, ReferSnapshot,
+};
 use crossbeam::channel::Sender;
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,6 +103,35 @@ impl Engine {
         if self.store.try_send(Event::Refer(Box::new(refer))).is_err() {
             tracing::warn!(event = "records.lost", "a Refer that was refused here is not recorded");
         }
+    }
+
+    /// A call of which a program was told, or that could be read, is not called after all: it ends here, and leaves
+    /// a record. A call without an account has none.
+    pub(super) fn not_called(&self, record: &CallRecord, status: CallStatus) {
+        let account: Arc<str> = record.account.as_str().into();
+        let started = Event::CallStarted(Arc::new(CallStarted {
+            sid: record.sid,
+            account: Arc::clone(&account),
+            at: record.created,
+            from: record.from.clone(),
+            to: record.to.clone(),
+            caller_name: record.caller_name.clone(),
+            forwarded_from: record.forwarded_from.clone(),
+            direction: record.direction,
+            call_id: String::new(),
+            parent: record.parent,
+            cause: None,
+        }));
+        let (started_at, at) = (record.created, self.live.now());
+        let changed = CallChanged { sid: record.sid, account, started: started_at, at, status, code: 0 };
+        for event in [started, Event::CallChanged(changed)].into_iter().filter(|_| !record.account.is_empty())
+        {
+            self.live.take(&event);
+            if self.store.try_send(event).is_err() {
+                tracing::warn!(event = "records.lost", "a call that was not called is not recorded");
+            }
+        }
+        self.live.take(&Event::Ended(record.sid, EndedBy::Control));
     }
 
     /// A leg gets something else to be steered by, with which those it talks to have nothing to do: they are

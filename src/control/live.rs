@@ -9,7 +9,7 @@ mod table;
 
 pub(super) use table::LiveCall;
 
-use super::orders::{NotTaken, Orders};
+use super::orders::{NotTaken, Orders, PLACING};
 use crate::io::Clock;
 use crate::io::entropy;
 use crate::record::CallRecord;
@@ -18,7 +18,6 @@ use crate::sip::event::{CallSid, Event, ReferSid};
 use crate::sip::time::Time;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use table::Table;
 use tokio::sync::mpsc;
 
@@ -104,31 +103,20 @@ impl Live {
         self.table().forget(sid);
     }
 
-    /// Places a call that is expected; refused, it leaves nothing.
+    /// Places a call that is expected; refused, it leaves nothing. The shard that does not answer in time does not
+    /// place it when it comes to it.
     pub(super) async fn place(&self, place: Place) -> Result<(), NotTaken> {
         let sid = place.sid;
-        let placed = self.orders.ask(Order::Place(Box::new(place))).await;
+        let place = Place { by: Some(self.now() + PLACING), ..place };
+        let placed = self.orders.ask_within(Order::Place(Box::new(place)), PLACING).await;
         if let Err(error) = placed {
             self.forget(sid);
             if error == NotTaken::Silent {
-                // It may yet be placed, for somebody who was told that it is not.
+                // It may have been placed in the last moment, for somebody who is told that it is not.
                 self.orders.tell(Order::Leg(sid, Action::Hangup { status: None, reason: None }));
             }
         }
         placed
-    }
-
-    /// The same, for those who can wait longer. The shard that has the order and says nothing even then will
-    /// place the call when it comes to it, for all that can be known: it counts as placed.
-    pub(super) async fn place_within(&self, place: Place, patience: Duration) -> Result<(), NotTaken> {
-        let sid = place.sid;
-        match self.orders.ask_within(Order::Place(Box::new(place)), patience).await {
-            Ok(()) | Err(NotTaken::Silent) => Ok(()),
-            Err(error) => {
-                self.forget(sid);
-                Err(error)
-            }
-        }
     }
 
     /// Orders a transfer, under an idempotency key if there is one: the same key means the same Refer

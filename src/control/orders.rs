@@ -15,7 +15,14 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// How long a shard may take to answer, unless who asks can wait longer.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long one may take to place a new call, for whomever it is placed. What it comes to later is refused
+/// ([`Place::by`]): the client has been told that there is no call. Longer than a shard is ever away that is to come
+/// back, shorter than clients wait for an answer.
+///
+/// [`Place::by`]: crate::sip::command::Place::by
+pub(super) const PLACING: Duration = Duration::from_secs(10);
 
 /// The shards, as far as orders are concerned.
 pub trait Shards: Send + Sync + fmt::Debug {

@@ -8,6 +8,7 @@
 
 use crate::sip::event::{CallSid, ReferSid};
 use crate::sip::plan::Credentials;
+use crate::sip::time::Time;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,6 +66,8 @@ pub struct Place {
     pub timeout: Duration,
     /// The offer; `None`: an inactive one of our own (there is no media here).
     pub sdp: Option<String>,
+    /// Who ordered it waits no longer than this; `None`: it is never too late.
+    pub by: Option<Time>,
 }
 
 /// Something done with a leg.
@@ -218,4 +221,6 @@ pub enum Refused {
     Malformed,
     /// The shard has no room.
     Full,
+    /// It came to the shard when nobody waited for it any more.
+    Late,
 }

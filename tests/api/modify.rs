@@ -218,7 +218,7 @@ fn a_waiting_transfer_gives_way() {
     assert_eq!(receiver.unseen(), 0);
 }
 
-/// A shard that says nothing costs the client two seconds, and is ended should it have placed the call.
+/// A shard that says nothing costs the client ten seconds, and is ended should it have placed the call.
 #[test]
 fn a_silent_shard_is_503() {
     let server = Server::start();

@@ -4,7 +4,8 @@ use crate::control::engine::{Engine, run};
 use crate::control::webhook::{Answer, Boxed, Exchange, Failure, Request};
 use crate::control::{Application, Shards};
 use crate::io::{Behind, Clock};
-use crate::sip::command::{Action, Command, Order, ReferOrder, Refused};
+use crate::record::CallRecord;
+use crate::sip::command::{Action, Command, Order, Party, Place, ReferOrder, Refused};
 use crate::sip::event::{
     CallChanged, CallSid, CallStarted, CallStatus, Direction, EndedBy, Event, Offered, ReferRole,
     ReferSnapshot, ReferStatus,
@@ -49,15 +50,30 @@ struct Kept {
     orders: mpsc::UnboundedSender<(Duration, Order)>,
     events: mpsc::Sender<Event>,
     began: Instant,
-    refused: Arc<Mutex<Option<Refused>>>,
+    answers: Arc<Mutex<Answers>>,
+}
+
+/// What orders are answered, and how long that takes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Answers {
+    refused: Option<Refused>,
+    after: Duration,
 }
 
 impl Shards for Kept {
     fn command(&self, _: u16, command: Box<Command>) -> Result<(), Behind> {
         self.orders.send((self.began.elapsed(), command.order)).expect("the test listens");
-        let result = self.refused.lock().expect("nobody failed").map_or(Ok(()), Err);
-        let reply = Event::Reply { ticket: command.ticket, result };
-        self.events.try_send(reply).expect("there is room");
+        let Answers { refused, after } = *self.answers.lock().expect("nobody failed");
+        let reply = Event::Reply { ticket: command.ticket, result: refused.map_or(Ok(()), Err) };
+        if after.is_zero() {
+            self.events.try_send(reply).expect("there is room");
+        } else {
+            let events = self.events.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(after).await;
+                events.send(reply).await.expect("somebody listens");
+            });
+        }
         Ok(())
     }
 
@@ -73,7 +89,7 @@ pub(super) struct World {
     pub(super) orders: mpsc::UnboundedReceiver<(Duration, Order)>,
     asked: Arc<Mutex<VecDeque<Request>>>,
     pub(super) recorded: crossbeam::channel::Receiver<Event>,
-    refused: Arc<Mutex<Option<Refused>>>,
+    answers: Arc<Mutex<Answers>>,
 }
 
 impl World {
@@ -85,24 +101,57 @@ impl World {
     ) -> World {
         let (events, taken) = mpsc::channel(64);
         let (sender, orders) = mpsc::unbounded_channel();
-        let refused = Arc::default();
+        let answers = Arc::default();
         let shards = Kept {
             orders: sender,
             events: events.clone(),
             began: Instant::now(),
-            refused: Arc::clone(&refused),
+            answers: Arc::clone(&answers),
         };
         let asked = Arc::default();
         let web = Web { content_type, bodies, asked: Arc::clone(&asked) };
         let (store, recorded) = crossbeam::channel::bounded(64);
         let engine = Engine::over(Arc::new(shards), Box::new(web), store, vec![application]);
         tokio::spawn(run(Arc::clone(&engine), taken));
-        World { engine, events, orders, asked, recorded, refused }
+        World { engine, events, orders, asked, recorded, answers }
     }
 
     /// From now on every order is refused so.
     pub(super) fn refuse(&self, refused: Refused) {
-        *self.refused.lock().expect("nobody failed") = Some(refused);
+        self.answers.lock().expect("nobody failed").refused = Some(refused);
+    }
+
+    /// From now on every order is answered so much later.
+    pub(super) fn delay(&self, after: Duration) {
+        self.answers.lock().expect("nobody failed").after = after;
+    }
+
+    /// What is recorded of calls since this was asked last: which, and how they ended.
+    pub(super) fn ended(&self) -> Vec<(CallSid, CallStatus)> {
+        let ended = |event| match event {
+            Event::CallChanged(change) if change.status.is_final() => Some((change.sid, change.status)),
+            _ => None,
+        };
+        self.recorded.try_iter().filter_map(ended).collect()
+    }
+
+    /// A call to be placed, and its record.
+    pub(super) fn placed(&self) -> (CallRecord, Place) {
+        let live = &self.engine.live;
+        let record = CallRecord::begun(CALL, live.node(), "AC1", Direction::OutboundApi, live.now());
+        let place = Place {
+            sid: CALL,
+            account: "AC1".into(),
+            from: "1".into(),
+            caller_name: None,
+            to: Party::Number("2".into()),
+            headers: Vec::new(),
+            credentials: None,
+            timeout: Duration::from_secs(60),
+            sdp: None,
+            by: None,
+        };
+        (record, place)
     }
 
     pub(super) async fn tell(&self, event: Event) {

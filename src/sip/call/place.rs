@@ -166,6 +166,9 @@ impl Calls {
 
     /// What the control plane wants placed, ready to go.
     pub(super) fn prepare(&self, cx: &mut Cx<'_>, order: Place) -> Result<(Wanted, Template), Refused> {
+        if order.by.is_some_and(|by| by < cx.now) {
+            return Err(Refused::Late);
+        }
         if self.is_full(cx.plan) {
             return Err(Refused::Full);
         }

@@ -95,6 +95,7 @@ fn place(sid: CallSid, whom: String) -> Place {
         credentials: None,
         timeout: Duration::from_secs(30),
         sdp: None,
+        by: None,
     }
 }
 

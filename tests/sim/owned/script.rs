@@ -92,6 +92,7 @@ impl World {
                 credentials: None,
                 timeout: Duration::from_secs(30),
                 sdp: None,
+                by: None,
             };
             return self.order(Order::Place(Box::new(place)));
         }

@@ -6,6 +6,7 @@ use super::facts::{Facts, Fields};
 use super::hook::Hook;
 use super::ids;
 use super::status::Status;
+use crate::control::orders::NotTaken;
 use crate::control::wait::{Heed, Interrupt, Waits};
 use crate::record::CallRecord;
 use crate::sip::command::{Action, Dial as Ordered, DialParty, Order};
@@ -73,12 +74,27 @@ impl Driver {
             join: true,
         };
         let live = Arc::clone(&self.engine.live);
-        let order = Order::Leg(self.sid(), Action::Dial(Box::new(order)));
-        let taken = self.wait(async move { live.orders().ask(order).await }, Heed::Changes).await;
+        let mut given = Some(Order::Leg(self.sid(), Action::Dial(Box::new(order))));
+        let asking = async {
+            match given.take() {
+                Some(order) => live.orders().ask(order).await,
+                None => Err(NotTaken::Behind),
+            }
+        };
+        let taken = self.wait(asking, Heed::Changes).await;
+        if given.is_some() {
+            // Interrupted before the order was given: nobody is called.
+            self.dialling = None;
+        }
         let ended = match taken {
             Ok(Ok(())) => self.dial_ends(dial).await,
             Ok(Err(error)) => {
                 tracing::info!(event = "jambonz.dial", call = %self.sid(), ?error, "a dial was refused");
+                // The shard may yet come to it, for an application that has gone on.
+                if let (NotTaken::Silent, Some(dialling)) = (error, self.dialling.take()) {
+                    self.leave_behind(&dialling);
+                    self.dialling = Some(dialling);
+                }
                 Ok(())
             }
             Err(interrupt) => Err(interrupt),

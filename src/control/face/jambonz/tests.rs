@@ -3,6 +3,7 @@
 use super::*;
 use crate::control::ApplicationKind;
 use crate::control::face::stage::{CALL, World};
+use crate::control::orders::PLACING;
 use crate::control::webhook::Content;
 use crate::sip::command::{Decision, Dial, ReferOrder, Refused};
 use crate::sip::event::{CallStatus, Event, ReferAsked, ReferSid, ReferStatus};
@@ -44,6 +45,33 @@ async fn left(world: &mut World) -> (u64, Option<u16>) {
         (at, Action::Leave(leave)) => (at, leave.status),
         other => panic!("no end: {other:?}"),
     }
+}
+
+/// [jambonz 36] A shard that answers late has placed the call; one that does not answer in time is not to, and nothing is
+/// left of the call. A dial that is not taken in time is not to go on behind the application's back.
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_answers_late() {
+    let end = |sid| Order::Leg(sid, Action::Hangup { status: None, reason: None });
+    for (after, answer) in [(9, Ok(())), (11, Err(NotTaken::Silent))] {
+        let mut world = steered(&[]);
+        world.delay(Duration::from_secs(after));
+        let (record, wanted) = world.placed();
+        let program = Program::new(Hook::at("http://a.example/start", Method::POST, None).expect("a URL"));
+        assert_eq!(place(&world.engine, record, wanted, program).await, answer, "{after}");
+        let Some((_, Order::Place(ordered))) = world.orders.recv().await else { panic!("no call") };
+        assert!(ordered.by.is_some());
+        let placed = usize::from(answer.is_ok());
+        assert_eq!((world.engine.live.counts().0, world.engine.jambonz.counts().0), (placed, placed));
+        assert_eq!(world.orders.try_recv().ok(), answer.is_err().then_some((PLACING, end(CALL))));
+    }
+    let dial = json!({"verb": "dial", "answerOnBridge": true, "target": [{"type": "phone", "number": "1"}],
+        "actionHook": "/done"});
+    let mut world = steered(&[("/start", json!([dial])), ("/done", json!([{"verb": "hangup"}]))]);
+    world.delay(Duration::from_secs(3));
+    world.offer().await;
+    let (_, Action::Dial(dial)) = world.action().await else { panic!("no Dial") };
+    let (at, order) = world.orders.recv().await.expect("an order comes");
+    assert_eq!((at.as_secs(), order), (2, end(dial.parties[0].sid)));
 }
 
 /// [jambonz 16] [jambonz 6.2] A transfer that rings for long is waited for: no fifteen seconds.

@@ -9,12 +9,16 @@ use super::driver::{Driver, Next};
 use super::parameters::{Form, pair};
 use super::refer::credentials;
 use super::screen::Observer;
+use crate::control::engine::Engine;
+use crate::control::orders::{NotTaken, PATIENCE};
 use crate::control::wait::{Heed, Interrupt, Waits};
 use crate::record::CallRecord;
 use crate::sip::command::{Action, Dial as Order, DialParty, Party};
 use crate::sip::event::{CallSid, CallStatus, DialEnded, Direction, Event};
 use crate::sip::message::uri::Uri;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use url::Url;
 
 /// Bytes of a Sip noun's address, and of its header part (rcml 5.2).
@@ -26,6 +30,9 @@ const MARGIN: Duration = Duration::from_secs(64);
 const LEFT_BEHIND: Duration = Duration::from_secs(4);
 /// What its end may take when the call has ended.
 const AFTER_THE_END: Duration = Duration::from_secs(10);
+
+/// How long the answer to the order is listened for, when nobody waits for it any more.
+const LATEST: Duration = Duration::from_secs(600);
 
 /// A Dial that is going on.
 #[derive(Debug)]
@@ -162,6 +169,7 @@ impl Driver {
             legs.push(Leg { record, headers: Vec::new(), sip, screen });
             parties.push(party);
         }
+        let records: Vec<CallRecord> = legs.iter().map(|leg| leg.record.clone()).collect();
         self.call.outbound = parties.first().map(|party| party.sid);
         let screened = legs.iter().any(|leg| leg.screen.is_some());
         self.dialling =
@@ -173,17 +181,30 @@ impl Driver {
             time_limit: Some(dial.time_limit),
             join: !screened,
         };
-        let live = std::sync::Arc::clone(&self.engine.live);
         let order = crate::sip::command::Order::Leg(self.sid(), Action::Dial(Box::new(order)));
-        let taken = self.wait(async move { live.orders().ask(order).await }, Heed::Changes).await;
-        for observer in observers {
-            // Interrupted, the order may have been taken all the same.
-            observer.begin(!matches!(taken, Ok(Err(_))));
+        let engine = Arc::clone(&self.engine);
+        let mut given = Some((order, observers));
+        let asking = async {
+            let (order, observers) = given.take()?;
+            Some(ask(&engine, order, observers, records).await)
+        };
+        let taken = self.wait(asking, Heed::Changes).await;
+        if let Some((_, observers)) = given {
+            // Interrupted before the order was given: nobody is called.
+            self.dialling = None;
+            for observer in observers {
+                engine.not_called(&observer.begin(), CallStatus::Canceled);
+            }
         }
         let status = match taken {
-            Ok(Ok(())) => self.dial_ends(dial).await,
-            Ok(Err(error)) => {
-                tracing::info!(event = "rcml.dial", call = %self.sid(), ?error, "a Dial was refused");
+            Ok(Some(Ok(()))) => self.dial_ends(dial).await,
+            Ok(refused) => {
+                tracing::info!(event = "rcml.dial", call = %self.sid(), ?refused, "a Dial was refused");
+                // The shard may yet come to it, for a document that has gone on.
+                if let (Some(Err(NotTaken::Silent)), Some(dialling)) = (refused, self.dialling.take()) {
+                    self.leave_behind(&dialling);
+                    self.dialling = Some(dialling);
+                }
                 Ok(CallStatus::Failed)
             }
             Err(interrupt) => Err(interrupt),
@@ -213,7 +234,8 @@ impl Driver {
     fn leave_behind(&mut self, dialling: &Dialling) {
         self.left_behind = true;
         let live = &self.engine.live;
-        let untold = |leg: &&Leg| !leg.record.status.is_final() && live.call(leg.record.sid).is_none();
+        let told = |leg: &Leg| live.call(leg.record.sid).is_some_and(|call| !call.record.call_id.is_empty());
+        let untold = |leg: &&Leg| !leg.record.status.is_final() && !told(leg);
         for leg in dialling.legs.iter().filter(untold).filter(|_| dialling.joined.is_none()) {
             let hangup = Action::Hangup { status: None, reason: None };
             live.orders().tell(crate::sip::command::Order::Leg(leg.record.sid, hangup));
@@ -294,6 +316,33 @@ impl Driver {
             Some(Called { party, sip: is_sip, shown, screen, notice })
         };
         dial.nouns.iter().filter_map(party).collect()
+    }
+}
+
+/// Gives the order. What comes of it decides what becomes of the legs, also when nobody waits for it any more and
+/// however late it comes: those that are not called after all end here.
+async fn ask(
+    engine: &Arc<Engine>,
+    order: crate::sip::command::Order,
+    observers: Vec<Observer>,
+    records: Vec<CallRecord>,
+) -> Result<(), NotTaken> {
+    let (told, answer) = oneshot::channel();
+    let engine = Arc::clone(engine);
+    tokio::spawn(async move {
+        let taken = engine.live.orders().ask_within(order, LATEST).await;
+        let _ = told.send(taken);
+        let uncalled = matches!(taken, Err(NotTaken::Refused(_) | NotTaken::Behind));
+        for observer in observers {
+            observer.begin();
+        }
+        for record in records.iter().filter(|_| uncalled) {
+            engine.not_called(record, CallStatus::Failed);
+        }
+    });
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(taken) => taken.unwrap_or(Err(NotTaken::Silent)),
+        Err(_) => Err(NotTaken::Silent),
     }
 }
 

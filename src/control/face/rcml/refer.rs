@@ -156,7 +156,12 @@ const fn code(refused: Refused) -> u16 {
     match refused {
         Refused::Malformed => 400,
         Refused::Busy => 491,
-        Refused::Unknown | Refused::Ended | Refused::NotAnswered | Refused::Answered | Refused::Full => 503,
+        Refused::Unknown
+        | Refused::Ended
+        | Refused::NotAnswered
+        | Refused::Answered
+        | Refused::Full
+        | Refused::Late => 503,
     }
 }
 

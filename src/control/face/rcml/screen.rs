@@ -86,16 +86,14 @@ impl Observer {
         Some(Observer { driver, words })
     }
 
-    /// Begins to tell, if the leg is being called.
-    pub(super) fn begin(self, called: bool) {
+    /// Begins to tell; of this call.
+    pub(super) fn begin(self) -> CallRecord {
         let Observer { driver, words } = self;
-        if !called {
-            driver.engine.live.forget(driver.sid());
-            return;
-        }
+        let record = driver.call.record.clone();
         tokio::spawn(async move {
             driver.run(None).await;
             drop(words);
         });
+        record
     }
 }

@@ -3,6 +3,9 @@
 use super::*;
 use crate::control::ApplicationKind;
 use crate::control::face::stage::{CALL, World};
+use crate::control::orders::PLACING;
+use crate::control::webhook::Content;
+use crate::sip::command::Refused;
 use crate::sip::event::CallStatus;
 use std::time::Duration;
 
@@ -108,6 +111,80 @@ async fn a_dial_that_has_only_just_begun() {
     let (_, order) = world.orders.recv().await.expect("an order comes");
     assert_eq!(order, Order::Leg(dial.parties[0].sid, hangup(None)));
     assert_eq!(world.action().await, (0, hangup(Some(603))));
+}
+
+/// A Dial of one number, of whose end is told.
+const DIAL: &str = "<Dial><Number statusCallback='told' statusCallbackEvent='completed'>100</Number></Dial>";
+
+/// What was told of the leg of [`DIAL`].
+fn told(world: &World) -> Option<String> {
+    let Content::Form(form) = world.sent("/told")?.content else { panic!("not a form") };
+    form.into_iter().find(|(name, _)| name == "CallStatus").map(|(_, value)| value)
+}
+
+/// [restcomm-calls 10.12] [rcml 5.2] A Dial that gives way before its order is given calls nobody: its leg, which could be read already,
+/// ends, and who is to be told of its end is.
+#[tokio::test(start_paused = true)]
+async fn a_dial_that_never_begins() {
+    let document = format!("{}{DIAL}", "<Say>x</Say>".repeat(50));
+    let mut world = steered(&[("/doc", &document), ("/c", "<Pause/>"), ("/told", "")]);
+    world.offer().await;
+    assert_eq!(world.action().await.1, ANSWER);
+    world.change(CallStatus::InProgress).await;
+    while world.engine.rcml.counts().1 == 0 {
+        tokio::task::yield_now().await;
+    }
+    // It is heard by what waits next, and that is the Dial.
+    assert_eq!(change(&world.engine, CALL, another("c")), Ok(()));
+    assert_eq!(world.action().await, (1, hangup(None)));
+    let ended = world.ended();
+    assert!(matches!(ended[..], [(_, CallStatus::Canceled)]), "{ended:?}");
+    assert_eq!(told(&world).as_deref(), Some("canceled"));
+    assert_eq!(world.engine.live.counts().0, 1);
+}
+
+/// [rcml 5.2] [rcml 5.4] A Dial that the shard refuses has failed: the leg that its result names can be read.
+#[tokio::test(start_paused = true)]
+async fn a_dial_that_is_refused() {
+    for at in [0, 3] {
+        let document = format!("{DIAL}<Pause length='9'/>");
+        let mut world = steered(&[("/doc", &document), ("/told", "")]);
+        world.refuse(Refused::Full);
+        world.delay(Duration::from_secs(at));
+        world.offer().await;
+        let (_, Action::Dial(dial)) = world.action().await else { panic!("no Dial") };
+        let leg = dial.parties[0].sid;
+        if at > 0 {
+            // The document goes on: nobody is to be called for it later.
+            let order = Order::Leg(leg, hangup(None));
+            assert_eq!(world.orders.recv().await, Some((Duration::from_secs(2), order)));
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(world.ended(), [(leg, CallStatus::Failed)], "{at}");
+        assert_eq!(told(&world).as_deref(), Some("failed"));
+        assert_eq!(world.engine.live.counts().0, 1);
+    }
+}
+
+/// [restcomm-calls 4] A shard that answers late has placed the call; one that does not answer in time is not to, and
+/// nothing is left of the call.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_placed_late() {
+    for (after, answer) in [(9, Ok(())), (11, Err(NotTaken::Silent))] {
+        let mut world = steered(&[]);
+        world.delay(Duration::from_secs(after));
+        let (record, wanted) = world.placed();
+        let program = another("doc").program.expect("it has one");
+        let before = world.engine.live.now();
+        assert_eq!(place(&world.engine, record, wanted, program, None).await, answer, "{after}");
+        let Some((_, Order::Place(ordered))) = world.orders.recv().await else { panic!("no call") };
+        let wait = ordered.by.expect("it has an end").since(before);
+        assert!((PLACING..2 * PLACING).contains(&wait), "{wait:?}");
+        let placed = usize::from(answer.is_ok());
+        assert_eq!((world.engine.live.counts().0, world.engine.rcml.counts().0), (placed, placed));
+        let end = (PLACING, Order::Leg(CALL, hangup(None)));
+        assert_eq!(world.orders.try_recv().ok(), answer.is_err().then_some(end));
+    }
 }
 
 /// [restcomm-calls 10.4] More words than a driver hears are not the end of the call.

@@ -50,12 +50,13 @@ pub(super) async fn create(asked: &Asked<'_>, account: &Account, form: &Query) -
         credentials: wanted.credentials,
         timeout: wanted.timeout,
         sdp: None,
+        by: None,
     };
     let callback = wanted.callback.map(|(source, kinds)| Callback::new(engine, source, &kinds));
     let placed = rcml::place(engine, record.clone(), place, wanted.program, callback).await;
     placed.map_err(|error| match error {
         NotTaken::Refused(Refused::Malformed) => Problem::bad("The call cannot be placed with these values."),
-        NotTaken::Refused(Refused::Full) | NotTaken::Behind | NotTaken::Silent => {
+        NotTaken::Refused(Refused::Full | Refused::Late) | NotTaken::Behind | NotTaken::Silent => {
             Problem::unavailable("This node can place no call now.")
         }
         NotTaken::Refused(refused) => {

@@ -318,7 +318,7 @@ pub(super) fn refused(error: NotTaken) -> Fault {
         NotTaken::Refused(Refused::Malformed) => {
             Fault::unusable("The values given cannot be put into a message.")
         }
-        NotTaken::Refused(Refused::Full) | NotTaken::Behind | NotTaken::Silent => {
+        NotTaken::Refused(Refused::Full | Refused::Late) | NotTaken::Behind | NotTaken::Silent => {
             Fault::unavailable("The call could not be reached now.")
         }
     }

@@ -2,7 +2,7 @@
 
 use super::address::caller;
 use super::claim::Outcome;
-use super::command::{LONGEST, callee, order, refused};
+use super::command::{callee, order, refused};
 use super::fault::{Entry, Fault};
 use super::fields::{Common, Fields};
 use super::hooks::{Connection, Hooks};
@@ -156,6 +156,7 @@ async fn place(
         credentials: called.credentials,
         timeout: called.ring,
         sdp: None,
+        by: None,
     };
     let leg = Leg::new(NewLeg {
         sid,
@@ -174,7 +175,7 @@ async fn place(
     });
     let watch = engine.live.watch(sid);
     engine.telnyx.insert(&leg);
-    match engine.live.place_within(place, LONGEST).await {
+    match engine.live.place(place).await {
         Ok(()) => {
             driver::follow(engine, Arc::clone(&leg), watch, &called.headers, called.name.as_deref());
             Ok(leg)

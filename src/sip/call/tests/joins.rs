@@ -18,6 +18,7 @@ pub(super) fn placed(bench: &mut Bench, sid: u128, number: &str, phone: &mut Pho
         credentials: None,
         timeout: Duration::from_secs(20),
         sdp: None,
+        by: None,
     };
     bench.order(Order::Place(Box::new(place))).expect("taken");
     let invite = bench.invited(phone);

@@ -6,6 +6,7 @@ use crate::sip::event::{CallSid, CallStatus, Direction, EndedBy, Event};
 use crate::sip::message::{HeaderId, Method};
 use crate::sip::proxy::Owned;
 use crate::sip::registrar::Contact;
+use crate::sip::time::Time;
 use std::time::Duration;
 
 fn place(sid: u128, to: Party) -> Order {
@@ -19,6 +20,7 @@ fn place(sid: u128, to: Party) -> Order {
         credentials: None,
         timeout: Duration::from_secs(20),
         sdp: None,
+        by: None,
     }))
 }
 
@@ -219,6 +221,21 @@ fn placed_to_an_unknown_name() {
     assert_eq!(bench.life(CallSid(1)).last().map(|(status, _)| *status), Some(CallStatus::Failed));
     bench.silent();
     bench.end();
+}
+
+/// [restcomm-calls 4] A call whose client has been told that there is none is not placed.
+#[test]
+fn placed_too_late() {
+    let mut bench = Bench::new();
+    let ago = Time::from_micros(bench.now.micros() - 1);
+    for (by, taken) in [(ago, Err(Refused::Late)), (bench.now, Ok(()))] {
+        let mut order = place(1, Party::Number("200".into()));
+        if let Order::Place(place) = &mut order {
+            place.by = Some(by);
+        }
+        assert_eq!(bench.order(order), taken);
+        assert_eq!(bench.started().is_empty(), taken.is_err());
+    }
 }
 
 /// [restcomm-calls 21] A challenge is met once, with what the order gave; without that it is the answer.

@@ -130,6 +130,7 @@ impl Wanted {
             credentials: to.credentials,
             timeout: Duration::from_secs(timeout),
             sdp: None,
+            by: None,
         };
         Ok(Wanted { from, caller_name, shown: to.shown, place, program })
     }

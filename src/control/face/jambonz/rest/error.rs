@@ -100,7 +100,9 @@ impl From<NotTaken> for Error {
             NotTaken::Refused(Refused::Ended | Refused::Unknown) => Error::gone(),
             NotTaken::Refused(Refused::Malformed) => Error::bad("it cannot be put into a SIP message"),
             NotTaken::Refused(Refused::NotAnswered | Refused::Answered | Refused::Busy) => Error::state(),
-            NotTaken::Refused(Refused::Full) | NotTaken::Behind | NotTaken::Silent => Error::unavailable(),
+            NotTaken::Refused(Refused::Full | Refused::Late) | NotTaken::Behind | NotTaken::Silent => {
+                Error::unavailable()
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::control::face::telnyx::dial;
 use crate::control::face::telnyx::fault::Fault;
 use crate::control::face::telnyx::fields::Fields;
 use crate::control::face::telnyx::leg::{Leg, Way, control_id};
+use crate::control::orders::PLACING;
 use crate::sip::command::{Action, Command, Order, Refused};
 use crate::sip::event::{CallSid, CallStatus, Event};
 use axum::body::Body;
@@ -196,30 +197,50 @@ async fn dialled_twice_at_once() {
     assert!(world.given().is_none());
 }
 
-/// [telnyx 2.5] [telnyx 23] A call whose shard is slow is placed once, whoever asks again, and is followed; one of
-/// which nothing is ever told has an end.
+/// [telnyx 2.5] [telnyx 23] A call whose shard is slow is placed once, whoever asks again, and is followed.
 #[tokio::test(start_paused = true)]
 async fn a_late_call_is_one_call() {
-    let body = || json!({ "connection_id": "flow", "from": "1", "to": "2", "command_id": "c" });
-    for answered in [true, false] {
-        let world = World::new("/ev");
-        assert_eq!(world.dial(body()).await.err(), Some(503));
+    let world = World::new("/ev");
+    assert_eq!(world.dial(call()).await.err(), Some(503));
+    let (_, order) = world.order().await;
+    let Order::Place(place) = &order.order else { panic!("{order:?}") };
+    assert_eq!(world.dial(call()).await.err(), Some(503));
+    world.tell(super::started(place.sid)).await;
+    world.answer(&order, Ok(())).await;
+    assert_eq!(world.dial(call()).await.expect("it is placed").sid, place.sid);
+    assert_eq!(world.told(1).await[0].2, "call.initiated");
+    assert!(world.given().is_none());
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert!(world.engine.live.call(place.sid).is_some());
+    assert_eq!(world.told.lock().expect("nobody failed").len(), 1);
+}
+
+/// [telnyx 2.5] [telnyx 24] A call that its shard does not take in time is not placed, nothing is told of it, and whoever asks again
+/// has another one placed.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_too_late_is_none() {
+    let world = World::new("/ev");
+    assert_eq!(world.dial(call()).await.err(), Some(503));
+    let (_, order) = world.order().await;
+    let Order::Place(late) = &order.order else { panic!("{order:?}") };
+    assert!(late.by.is_some());
+    tokio::time::sleep(PLACING).await;
+    let (at, end) = world.order().await;
+    assert!(matches!(end.order, Order::Leg(sid, Action::Hangup { .. }) if sid == late.sid), "{end:?}");
+    assert_eq!(at, PLACING.as_secs());
+    assert!(world.engine.live.call(late.sid).is_none());
+    assert!(world.engine.telnyx.leg(&control_id(late.sid), "AC1").is_none());
+    let shard = async {
         let (_, order) = world.order().await;
-        let Order::Place(place) = &order.order else { panic!("{order:?}") };
-        assert_eq!(world.dial(body()).await.err(), Some(503));
-        if answered {
-            world.tell(super::started(place.sid)).await;
-            world.answer(&order, Ok(())).await;
-        } else {
-            tokio::time::sleep(Duration::from_secs(30)).await;
-        }
-        assert_eq!(world.dial(body()).await.expect("it is placed").sid, place.sid);
-        assert_eq!(world.told(1).await[0].2, "call.initiated");
-        assert!(world.given().is_none());
-        tokio::time::sleep(Duration::from_secs(100)).await;
-        assert_eq!(world.engine.live.call(place.sid).is_some(), answered);
-        assert_eq!(world.told.lock().expect("nobody failed").len(), if answered { 1 } else { 2 });
-    }
+        world.answer(&order, Ok(())).await;
+    };
+    let (another, ()) = tokio::join!(world.dial(call()), shard);
+    assert_ne!(another.expect("it is placed").sid, late.sid);
+    assert_eq!(world.told(1).await.len(), 1);
+}
+
+fn call() -> Value {
+    json!({ "connection_id": "flow", "from": "1", "to": "2", "command_id": "c" })
 }
 
 /// [telnyx 1.8] Who ends a call does not wait for a command of which nothing is known yet.

@@ -35,6 +35,7 @@ fn place() -> Place {
         credentials: None,
         timeout: Duration::from_secs(30),
         sdp: None,
+        by: None,
     }
 }
 
