@@ -20,7 +20,7 @@ use tokio::time::Instant;
 /// The call there is.
 pub(super) const CALL: CallSid = CallSid(1 << 16);
 
-/// Answers by path, or a failure after a long while.
+/// Answers by path, or a failure after a long while; what begins with `/late` after five seconds.
 #[derive(Debug)]
 struct Web {
     content_type: &'static str,
@@ -34,6 +34,9 @@ impl Exchange for Web {
         let url = request.url.clone();
         self.asked.lock().expect("nobody failed").push_back(request);
         Box::pin(async move {
+            if url.path().starts_with("/late") {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+            }
             let Some(body) = body else {
                 tokio::time::sleep(Duration::from_secs(3_600)).await;
                 return Err(Failure::Unreachable);

@@ -75,6 +75,9 @@ pub(super) struct Driver {
     pub(super) sender: mpsc::Sender<Word>,
     /// Another application, which takes over as soon as this one's verb is interrupted.
     verbs: Option<Vec<Verb>>,
+    /// How many hooks were asked for one, and up to which of them answers come too late.
+    hooks: u64,
+    outdated: u64,
     /// Another face is to steer.
     taken: bool,
     pub(super) base: Url,
@@ -124,6 +127,8 @@ impl Driver {
             line: Line::new(watch, words),
             sender,
             verbs: None,
+            hooks: 0,
+            outdated: 0,
             taken: false,
             base: program.hook.url.clone(),
             signs: program.signs.clone(),
@@ -479,6 +484,7 @@ impl Waits for Driver {
             Heard::Taken => {
                 self.taken = true;
                 self.verbs = None;
+                self.outdated = self.hooks;
             }
         }
     }
@@ -497,8 +503,15 @@ impl Driver {
     fn heed(&mut self, word: Word) {
         match word {
             Word::Tag(data) => self.tag(data),
-            Word::Verbs(verbs) => self.verbs = Some(verbs),
+            Word::Verbs(hook, _) if hook <= self.outdated => {
+                tracing::debug!(event = "jambonz.outdated", call = %self.sid(), "verbs came too late");
+            }
+            Word::Verbs(hook, verbs) => {
+                self.outdated = hook;
+                self.verbs = Some(verbs);
+            }
             Word::Transfer(verbs, report) => {
+                self.outdated = self.hooks;
                 self.report_none();
                 self.report = Some(report);
                 self.verbs = Some(verbs);
@@ -517,11 +530,13 @@ impl Driver {
     fn fetch_beside(&mut self, hook: Hook) {
         let asking = ask(Arc::clone(&self.engine.webhooks), self.post(hook, self.call.fields()));
         let (sender, base) = (self.sender.clone(), self.base.clone());
+        self.hooks += 1;
+        let hook = self.hooks;
         tokio::spawn(async move {
             let Ok(Some(value)) = asking.await else { return };
             match answered(&value, Some(&base)) {
                 Some(Ok(verbs)) => {
-                    let _ = sender.send(Word::Verbs(verbs)).await;
+                    let _ = sender.send(Word::Verbs(hook, verbs)).await;
                 }
                 Some(Err(wrong)) => {
                     tracing::warn!(event = "jambonz.malformed", error = %wrong, "verbs are rejected");

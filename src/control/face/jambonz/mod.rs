@@ -99,8 +99,8 @@ impl Program {
 enum Word {
     /// Another hook, and who is told of statuses from now on.
     Hook(Hook, Option<Hook>),
-    /// Verbs in place of those that run.
-    Verbs(Vec<Verb>),
+    /// Verbs in place of those that run: what the hook of this number has answered, unless a later one has, too.
+    Verbs(u64, Vec<Verb>),
     /// The same, because a party asked for a transfer.
     Transfer(Vec<Verb>, Report),
     /// What the application wants to find again.

@@ -151,11 +151,30 @@ async fn dialling() -> (World, Dial) {
 async fn a_dial_that_has_only_just_begun() {
     let (mut world, dial) = dialling().await;
     let verbs = document::parse(&json!([{"verb": "hangup"}]), None).expect("verbs");
-    assert_eq!(world.engine.jambonz.say(CALL, Word::Verbs(verbs)), Ok(()));
+    assert_eq!(world.engine.jambonz.say(CALL, Word::Verbs(1, verbs)), Ok(()));
     let (_, order) = world.orders.recv().await.expect("an order comes");
     let hangup = Action::Hangup { status: None, reason: None };
     assert_eq!(order, Order::Leg(dial.parties[0].sid, hangup));
     assert_eq!(left(&mut world).await, (0, None));
+}
+
+/// [jambonz 36] [jambonz 9.5] Two hooks one after the other, and the first is the slower: the last word counts, unless its hook
+/// fails.
+#[tokio::test(start_paused = true)]
+async fn the_last_hook_wins() {
+    let pause = || json!([{"verb": "pause", "length": 600}]);
+    let answers = [("/start", pause()), ("/late", json!([{"verb": "hangup"}])), ("/second", pause())];
+    for (known, ended) in [(&answers[..], None), (&answers[..2], Some((6, None)))] {
+        let mut world = steered(known);
+        world.offer().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        for path in ["late", "second"] {
+            let hook = Hook::at(&format!("http://a.example/{path}"), Method::POST, None).expect("a URL");
+            assert_eq!(world.engine.jambonz.say(CALL, Word::Hook(hook, None)), Ok(()));
+        }
+        let left = tokio::time::timeout(Duration::from_secs(300), left(&mut world)).await;
+        assert_eq!(left.ok(), ended);
+    }
 }
 
 /// [jambonz 8] The party to be moved can hear no more words now: the transfer has failed, and its driver
