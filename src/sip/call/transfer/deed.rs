@@ -12,13 +12,14 @@ use super::table::{Kind, Role, TransferId};
 use crate::sip::dialog::Headers;
 use crate::sip::event::{CallSid, CallStatus, DialEnded, EndedBy, Event as Told};
 use crate::sip::message::{Scheme, Uri, uri};
-use crate::sip::plan::{Action, Fork, Mode, Origin};
+use crate::sip::plan::{Action, Fork, Mode, Origin, Plan};
 use crate::sip::proxy::{Cx, target};
 use crate::sip::refer::ReferRule;
 use crate::sip::refer::decide::Refusal;
 use crate::sip::refer::policy::TargetRouting;
 use crate::sip::refer::state::{Event, State};
 use crate::sip::refer::target::Verdict;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Reason of the CANCEL to a target that is not wanted any more.
@@ -145,7 +146,7 @@ impl Calls {
     /// The INVITE of section 5.4.
     fn call_target(&mut self, cx: &mut Cx<'_>, id: TransferId, places: Vec<Place>) {
         let Some(role) = self.transfers.substitute(id) else { return };
-        let survivor = role.survivor;
+        let (referrer, survivor, routing) = (role.referrer, role.survivor, role.policy.routing);
         let request = &role.request;
         let mut headers = request.headers.clone();
         if let Some(named) = &request.target.replaces {
@@ -157,7 +158,9 @@ impl Calls {
         let (to, hops, breadth) = (request.target.to(), request.hops, request.breadth);
         self.park(id, survivor);
         let Some(party) = self.party(survivor) else { return };
-        let account = party.account.clone();
+        // whoever could have placed the call pays for it, unless the call is a program's.
+        let by_survivor = routing == TargetRouting::Survivor || party.application.is_some() || party.steered;
+        let account = self.pays(cx.plan, referrer).filter(|_| !by_survivor).or(party.account.clone());
         // Who wished to stay unknown does so towards the target, too (C-186), and only trunks are told who it is.
         let trusted = places.iter().all(|place| place.trunk().is_some());
         let introduced = self.introduced(cx.plan, survivor);
@@ -192,6 +195,15 @@ impl Calls {
         }
         let ask = Ask { parent: survivor, parties, template, why: DialFor::Transfer(id), limit: None };
         self.dial(cx, ask);
+    }
+
+    /// The account of a party's own trunk, or its own as a client.
+    fn pays(&self, plan: &Plan, sid: CallSid) -> Option<Arc<str>> {
+        let party = self.party(sid)?;
+        let steered = party.application.is_some() || party.steered;
+        let by_trunk = party.trunk.and_then(|ix| plan.trunk(ix)?.account.clone());
+        let by_client = || plan.calls.clients.get(party.client.as_deref()?)?.account.clone();
+        by_trunk.or_else(by_client).filter(|_| !steered)
     }
 
     pub(super) fn found(&mut self, _cx: &mut Cx<'_>, id: TransferId, target: CallSid) {

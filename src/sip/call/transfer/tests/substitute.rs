@@ -1,6 +1,6 @@
 use super::stage::{Stage, text};
 use crate::sip::command::Decision;
-use crate::sip::event::{ReferReason, ReferStatus};
+use crate::sip::event::{Event, ReferReason, ReferStatus};
 use crate::sip::message::{HeaderId, Method};
 use crate::sip::plan::ReferMode;
 use crate::sip::refer::Policy;
@@ -117,6 +117,30 @@ fn toll_control() {
         assert_eq!(stage.count("carol") + stage.count("bob") + stage.count("alice NOTIFY"), 0);
         assert_eq!(stage.ended(), (ReferStatus::Failed, Some(ReferReason::Policy), Some(code), None));
         assert!(stage.together(alice, bob));
+        stage.end();
+    }
+}
+
+/// The new leg is charged as a call of the referrer's trunk: whichever side of the call that is; without
+/// an account of its own, to the party's that is moved.
+#[test]
+fn the_referrers_trunk_pays() {
+    for (who, bravos, payer) in
+        [("alice", Some("AC2"), "AC1"), ("bob", Some("AC2"), "AC2"), ("bob", None, "AC1")]
+    {
+        let mut stage = Stage::new(ReferMode::Terminate);
+        stage.plan.trunks[0].account = Some("AC1".into());
+        stage.plan.trunks[1].account = bravos.map(Into::into);
+        stage.plan.trunks[2].account = Some("AC3".into());
+        stage.calls("alice", "200");
+        stage.events.clear();
+        stage.refers(who, "<sip:300@example.com>");
+        let accounts = stage.events.iter().filter_map(|event| match event {
+            Event::CallStarted(started) => Some(&*started.account),
+            _ => None,
+        });
+        assert_eq!(accounts.collect::<Vec<_>>(), [payer], "{who} {bravos:?}");
+        assert_eq!(stage.ended().0, ReferStatus::Completed);
         stage.end();
     }
 }
