@@ -162,6 +162,7 @@ fn trunk(trunk: &Trunk) -> PlanTrunk {
                 Arc::new(Credentials { user: auth.user.0.as_str().into(), secret })
             }),
             policy: trunk.policy.clone(),
+            referred: Arc::default(),
             session: trunk.session,
         },
     }

@@ -5,6 +5,7 @@
 
 use crate::sip::flow::{Flow, ListenerId, Transport};
 use crate::sip::message::Limits;
+use crate::sip::time::Time;
 use hashbrown::HashMap;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
@@ -222,6 +223,13 @@ pub struct Trunk {
     pub owned: OwnedTrunk,
 }
 
+impl Trunk {
+    /// How long it must wait before it sends one more REFER; one that need not is counted.
+    pub fn refers_too_fast(&self, now: Time) -> Option<Duration> {
+        self.owned.referred.take(now, self.owned.policy.max_rate).err()
+    }
+}
+
 /// How a trunk takes part in calls that Baton owns.
 #[derive(Clone, Debug, Default)]
 pub struct OwnedTrunk {
@@ -229,6 +237,8 @@ pub struct OwnedTrunk {
     pub credentials: Option<Arc<Credentials>>,
     /// The knobs of transfers (refer-core section 4).
     pub policy: crate::sip::refer::Policy,
+    /// Its REFERs of late; the one thing in a plan that changes.
+    pub referred: Arc<crate::sip::refer::Bucket>,
     /// Session timers (RFC 4028).
     pub session: SessionTimer,
 }

@@ -255,6 +255,32 @@ fn relayed_transfers_are_counted() {
     assert_eq!(count(&stage), denied(2));
 }
 
+/// The bound on a trunk's REFERs holds for relayed ones, too: within a call and outside; the other side of
+/// the call has its own.
+#[test]
+fn relayed_transfers_have_a_rate() {
+    let mut stage = Stage::with(|plan| {
+        plan.trunks[0].owned.policy.max_rate = 2;
+        plan.trunks[0].owned.policy.out_of_dialog = OutOfDialog::Relay;
+    });
+    let (invite, _) = answered(&mut stage);
+    let extra = format!("Route: {}\nRefer-To: <sip:c@x>\n", header(&invite, "Record-Route")[0]);
+    let inside = |n| request("REFER", "sip:bob@10.0.1.1", &extra, ";tag=bt", n);
+    let outside = |n| request("REFER", "sip:1000@127.0.0.1:5060", "Refer-To: <sip:c@x>\n", "", n);
+    one(&stage.receive(ALICE, &inside(2)), "REFER");
+    one(&stage.receive(ALICE, &outside(3)), "REFER");
+    for refer in [inside(4), outside(5)] {
+        let sent = stage.receive(ALICE, &refer);
+        assert_eq!((status(&sent), sent.len()), (Some("503"), 1));
+        assert!(!header(&sent[0].text, "Retry-After").is_empty());
+    }
+    let bobs = request("REFER", "sip:alice@10.0.0.5", &extra, ";tag=at", 8)
+        .replace("From: \"Alice\" <sip:alice@10.0.0.5>;tag=at", "From: <sip:1000@example.com>;tag=bt");
+    one(&stage.receive(BOB, &bobs), "REFER");
+    stage.pass(Duration::from_millis(500));
+    one(&stage.receive(ALICE, &inside(6)), "REFER");
+}
+
 fn one(sent: &[Sent], method: &str) -> String {
     let [only] = &requests(sent, method)[..] else { panic!("one {method}: {:?}", status(sent)) };
     only.text.clone()

@@ -14,9 +14,10 @@ fn pair() -> [Stage; 2] {
 }
 
 fn pair_with(change: fn(&mut Plan)) -> [Stage; 2] {
+    let one = Stage::with(change);
     [0, 1].map(|index| {
-        let mut stage = Stage::with(change);
-        let plan = Arc::clone(&stage.shard.plan);
+        let mut stage = Stage::new();
+        let plan = Arc::clone(&one.shard.plan);
         let place = Place { index, shards: 2, key: HashKey::new([3; 16]) };
         stage.shard = Shard::new(plan, place, [3 + index as u8; 32], [4; 16], Arc::clone(&stage.counters));
         stage
@@ -362,5 +363,32 @@ fn the_place_that_was_meant_may_be_anothers() {
             .map(|asked| header(&asked.text, "Call-ID")[0].to_owned())
             .collect();
         assert_eq!(asked, if told_of { vec![header(&meant, "Call-ID")[0].to_owned()] } else { vec![] });
+    }
+}
+
+/// The bound of a trunk is one bound, however many shards its calls are on.
+#[test]
+fn one_rate_for_all_shards() {
+    let mut shards = pair_with(|plan| {
+        terminate(plan);
+        plan.trunks[0].owned.policy.max_rate = 3;
+    });
+    let calls = [call_id(0, "a"), call_id(1, "b")];
+    let dialogs = [0, 1].map(|at| up(&mut shards, at, &calls[at]));
+    let mut refers = |cseq, at: usize| {
+        let (_, ours, uri) = &dialogs[at];
+        let refer = request("REFER", uri, "Refer-To: <sip:900@x>\n", &format!(";tag={ours}"), cseq);
+        let sent = receives(&mut shards, at, ALICE, &refer.replace("c1@10.0.0.5", &calls[at]));
+        sent.into_iter().find(|s| s.text.starts_with("SIP/2.0 ")).expect("an answer").text
+    };
+    for (cseq, at) in [(2, 0), (2, 1), (3, 1)] {
+        assert!(refers(cseq, at).starts_with("SIP/2.0 404"));
+    }
+    for at in [0, 1] {
+        let refused = refers(4, at);
+        assert!(
+            refused.starts_with("SIP/2.0 503") && !header(&refused, "Retry-After").is_empty(),
+            "{refused}"
+        );
     }
 }

@@ -5,7 +5,7 @@ use crate::shard::{Output, Rejection};
 use crate::sip::event::Cause;
 use crate::sip::flow::{Flow, Transport};
 use crate::sip::message::{HeaderId, Message, Method, Ready, Scheme, Uri, Via, uri};
-use crate::sip::plan::{Action, Origin, Plan, ReferMode, TrunkIx, UnknownSource};
+use crate::sip::plan::{Action, Origin, Plan, ReferMode, Trunk, TrunkIx, UnknownSource};
 use crate::sip::proxy::answer::{ALLOW, Extra};
 use crate::sip::proxy::context::{Best, Branch, Context};
 use crate::sip::proxy::handed::{Decided, Handed, Owned, owns, trunk_of_origin};
@@ -175,9 +175,12 @@ impl Proxy {
         // C-137: without our token the dialog is none that we carry.
         let Some(token) = path.token else { return Err(Refusal::NoDialog) };
         if message.method() == Method::Refer {
-            let mode = self.sender(cx.plan, &token, ready).and_then(|ix| cx.plan.trunk(ix)).map(|t| t.refer);
-            if let Some(ReferMode::Reject(code)) = mode {
+            let sender = self.sender(cx.plan, &token, ready).and_then(|ix| cx.plan.trunk(ix));
+            if let Some(ReferMode::Reject(code)) = sender.map(|trunk| trunk.refer) {
                 return Err(Refusal::Refer(code));
+            }
+            if too_fast(cx, sender) {
+                return Err(Refusal::Refer(503));
             }
         }
         Ok(Way { candidates: target::Candidates::new(), groups: 1, in_dialog: true, cause: None })
@@ -214,6 +217,9 @@ impl Proxy {
                 //
                 (ReferMode::Terminate, _) if named => {
                     return Ok(Decided::Own { origin, to: Owned::TargetDialog });
+                }
+                (ReferMode::Relay, OutOfDialog::Relay) if too_fast(cx, trunk) => {
+                    return Err(Refusal::Refer(503));
                 }
                 (ReferMode::Relay, OutOfDialog::Relay) => {}
                 // who is in no call has nobody to move, and what Baton performs itself belongs to a
@@ -398,6 +404,7 @@ impl Refusal {
             Refusal::ProxyRequire => (420, Extra::Unsupported),
             Refusal::NoDialog => (481, Extra::None),
             Refusal::Refer(405) => (405, Extra::Allow(ALLOW_NO_REFER)),
+            Refusal::Refer(503) => (503, Extra::RetryAfter),
             Refusal::Refer(code) => (code, Extra::None),
             Refusal::Options => (200, Extra::Options),
             Refusal::Method => (405, Extra::Allow(ALLOW)),
@@ -428,6 +435,11 @@ impl Refusal {
             Refusal::Breadth => Some(Rejection::Breadth),
         }
     }
+}
+
+/// whether a trunk sends more REFERs than it may; counts this one if not.
+fn too_fast(cx: &Cx<'_>, trunk: Option<&Trunk>) -> bool {
+    trunk.is_some_and(|trunk| trunk.refers_too_fast(cx.now).is_some())
 }
 
 const ALLOW_NO_REFER: &str =

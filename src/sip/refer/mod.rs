@@ -40,6 +40,7 @@ pub use notifier::Notifier;
 pub use observer::{Observer, ReferEffect, ReferHandle};
 pub use outcome::Outcome;
 pub use policy::Policy;
+pub use rate::Bucket;
 pub use returning::Returns;
 pub use rule::ReferRule;
 pub use state::State;

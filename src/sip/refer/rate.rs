@@ -1,32 +1,35 @@
-//! How many REFERs a trunk may send a second: a leaky bucket in one word per trunk.
+//! How many REFERs a trunk may send a second: a leaky bucket in one word.
 
-use crate::sip::plan::TrunkIx;
 use crate::sip::time::Time;
-use hashbrown::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// The buckets of all trunks, on one shard.
+const SECOND: u64 = 1_000_000;
+
+/// The bucket of a trunk. All shards draw from it, wherever a REFER's call lives: of a bound that each had for
+/// itself there would be as many as shards.
 #[derive(Debug, Default)]
-pub struct Rate {
-    /// When each bucket will be empty again.
-    empty_at: HashMap<TrunkIx, Time>,
+pub struct Bucket {
+    /// When it will be empty again, in microseconds.
+    empty_at: AtomicU64,
 }
 
-impl Rate {
-    /// Whether one more is within `per_second` of that trunk (0: no limit); counts it if so. A burst
-    /// of one second's worth is let through. `Err`: how long to wait.
-    pub fn take(&mut self, now: Time, trunk: TrunkIx, per_second: u32) -> Result<(), Duration> {
+impl Bucket {
+    /// Whether one more is within `per_second` (0: no limit); counts it if so. A burst of one second's worth is
+    /// let through. `Err`: how long to wait.
+    pub fn take(&self, now: Time, per_second: u32) -> Result<(), Duration> {
         if per_second == 0 {
             return Ok(());
         }
-        let each = Duration::from_secs(1) / per_second;
-        let empty_at = self.empty_at.entry(trunk).or_insert(Time::ZERO);
-        let filled = if *empty_at > now { empty_at.since(now) } else { Duration::ZERO };
-        if filled + each > Duration::from_secs(1) {
-            return Err(filled + each - Duration::from_secs(1));
+        let now = now.micros();
+        let each = SECOND / u64::from(per_second);
+        let filled = |empty_at: u64| empty_at.saturating_sub(now) + each;
+        // The clocks of shards may differ by a moment; the bucket never runs backwards.
+        let drop_in = |empty_at: u64| (filled(empty_at) <= SECOND).then(|| empty_at.max(now) + each);
+        match self.empty_at.fetch_update(Relaxed, Relaxed, drop_in) {
+            Ok(_) => Ok(()),
+            Err(empty_at) => Err(Duration::from_micros(filled(empty_at).saturating_sub(SECOND))),
         }
-        *empty_at = now + filled + each;
-        Ok(())
     }
 }
 
@@ -34,21 +37,19 @@ impl Rate {
 mod tests {
     use super::*;
 
-    /// A second's worth at once, then as fast as the rate; trunks do not share.
+    /// A second's worth at once, then as fast as the rate.
     #[test]
-    fn a_rate_per_trunk() {
-        let mut rate = Rate::default();
+    fn a_rate() {
+        let bucket = Bucket::default();
         let t0 = Time::from_millis(1_000_000);
-        let (a, b) = (TrunkIx(0), TrunkIx(1));
         for _ in 0..5 {
-            assert_eq!(rate.take(t0, a, 5), Ok(()));
+            assert_eq!(bucket.take(t0, 5), Ok(()));
         }
-        assert_eq!(rate.take(t0, a, 5), Err(Duration::from_millis(200)));
-        assert_eq!(rate.take(t0, b, 5), Ok(()));
-        assert_eq!(rate.take(t0 + Duration::from_millis(200), a, 5), Ok(()));
-        assert!(rate.take(t0 + Duration::from_millis(200), a, 5).is_err());
+        assert_eq!(bucket.take(t0, 5), Err(Duration::from_millis(200)));
+        assert_eq!(bucket.take(t0 + Duration::from_millis(200), 5), Ok(()));
+        assert!(bucket.take(t0 + Duration::from_millis(200), 5).is_err());
         for _ in 0..1_000 {
-            assert_eq!(rate.take(t0, a, 0), Ok(()));
+            assert_eq!(bucket.take(t0, 0), Ok(()));
         }
     }
 }

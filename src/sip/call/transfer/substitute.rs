@@ -139,9 +139,7 @@ impl Calls {
             moved: survivor,
             target: None,
         };
-        let per_shard = policy.max_rate.div_ceil(cx.place.shards.into());
-        let wait =
-            trunk.filter(|_| from_peer).and_then(|ix| self.transfers.rate.take(cx.now, ix, per_shard).err());
+        let wait = trunk.filter(|_| from_peer).and_then(|ix| cx.plan.trunk(ix)?.refers_too_fast(cx.now));
         let count = |sid: CallSid| self.party(sid).map_or(0, |party| party.transfers);
         let far = survivor.and_then(|sid| self.facts(sid)).map(|facts| facts.remote_target.to_vec());
         let situation = Situation {

@@ -13,7 +13,6 @@ use crate::sip::plan::{Plan, TrunkIx};
 use crate::sip::proxy::Cx;
 use crate::sip::refer::life::{Life, Subject};
 use crate::sip::refer::policy::Policy;
-use crate::sip::refer::rate::Rate;
 use crate::sip::refer::state::Leniency;
 use crate::sip::refer::subscriber::Candidate;
 use crate::sip::refer::{Outcome, Waits};
@@ -31,7 +30,6 @@ pub(in crate::sip::call) struct Transfers {
     table: HashMap<TransferId, Transfer>,
     /// The transfers of a party, oldest first.
     parties: HashMap<CallSid, SmallVec<[TransferId; 2]>>,
-    pub(super) rate: Rate,
     /// Dialogs of REFERs that came outside the one they are about.
     pub(super) outside: HashMap<LegId, Outside>,
     /// Those REFERs, while they wait for their answer.
