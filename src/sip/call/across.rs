@@ -1,6 +1,6 @@
 //! Requests inside a dialog, passed to the other party, with the answer from there (C-151).
 
-use super::headers::{credentials, passing};
+use super::headers::{cause, credentials, passing};
 use super::media;
 use super::party::{Phase, Turn};
 use super::{Calls, Purpose};
@@ -153,6 +153,20 @@ impl Calls {
                 self.open.remove(&(leg, request));
                 self.respond(cx, from, asked, 491, &Headers::new(), None);
             }
+        }
+    }
+
+    /// A party has cancelled its re-INVITE: so is what was made of it. If that has reached the other party, its
+    /// answer is still the answer, as it may have been given already (RFC 3261 §9.2).
+    pub(super) fn withdrawn(&mut self, cx: &mut Cx<'_>, sid: CallSid, of: Asked, message: &Message) {
+        let made = self.open.iter().find(|(_, purpose)| match purpose {
+            Purpose::Across { from, asked, .. } => *from == sid && *asked == of,
+            Purpose::Join { .. } | Purpose::Order { .. } | Purpose::Quiet | Purpose::Transfer(_) => false,
+        });
+        let Some((leg, request)) = made.map(|(key, _)| *key) else { return };
+        if self.legs.call_off(cx, leg, request, cause(message)) {
+            self.open.remove(&(leg, request));
+            self.respond(cx, sid, of, 487, &Headers::new(), None);
         }
     }
 

@@ -179,8 +179,34 @@ impl Calls {
         }
     }
 
-    /// An application has decided: it has all the time it wants from now on.
+    /// An application has done something about a call that it has not answered. It has time again, but not for
+    /// ever: nobody upstream ends what keeps ringing (C-088).
     pub(super) fn decided(&mut self, cx: &mut Cx<'_>, sid: CallSid) {
+        let rings = |party: &&mut Party| party.phase == Phase::Offered && party.application.is_some();
+        if self.party_mut(sid).filter(rings).is_none() {
+            return;
+        }
+        self.settled(cx, sid);
+        let timer = self.wait(cx, cx.plan.timings.c, Timer::Ringing(sid));
+        if let Some(party) = self.party_mut(sid) {
+            party.timer = Some(timer);
+        }
+    }
+
+    /// It has rung for long. While others ring for it, that is their affair.
+    pub(super) fn still_ringing(&mut self, cx: &mut Cx<'_>, sid: CallSid) {
+        let Some(party) = self.party_mut(sid) else { return };
+        party.timer = None;
+        let waits = party.join.is_some() || self.dials.contains_key(&sid);
+        match waits {
+            true => self.decided(cx, sid),
+            false if self.phase(sid) == Phase::Offered => self.end(cx, sid, super::ending::End::refused(480)),
+            false => {}
+        }
+    }
+
+    /// Nobody has to decide about a call any more.
+    fn settled(&mut self, cx: &mut Cx<'_>, sid: CallSid) {
         let timer =
             self.party_mut(sid).filter(|party| party.phase == Phase::Offered).and_then(|p| p.timer.take());
         if let Some(timer) = timer {
@@ -230,7 +256,7 @@ impl Calls {
         body: Option<&Body>,
     ) {
         let Some(leg) = self.leg_of(sid) else { return };
-        self.decided(cx, sid);
+        self.settled(cx, sid);
         if let Some(party) = self.party_mut(sid) {
             party.turn(Turn::Answer);
         }

@@ -494,6 +494,7 @@ impl Calls {
         code: u16,
     ) {
         self.tell(cx, Event::DialEnded(Box::new(DialEnded { sid, first, winner, status, code })));
+        self.decided(cx, sid);
         self.rest_soon(cx, sid);
     }
 

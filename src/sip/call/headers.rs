@@ -151,13 +151,17 @@ pub(super) fn unfolded(value: &[u8]) -> Box<[u8]> {
     value.iter().map(|&b| if matches!(b, b'\r' | b'\n') { b' ' } else { b }).collect()
 }
 
-/// Reason alone: what a BYE or a final response says about the end (C-153).
+/// What a BYE or CANCEL says about the end, and what the parties say to each other in it (C-153, C-194).
 pub(super) fn reasons(message: Option<&Message>) -> Headers {
     let Some(message) = message else { return Headers::new() };
     message
         .headers()
-        .filter(|line| line.id == HeaderId::Reason)
-        .map(|line| ("Reason".into(), unfolded(line.value)))
+        .filter(|line| match line.id {
+            HeaderId::Reason | HeaderId::UserToUser => true,
+            HeaderId::Other => other_passes(line.name, false),
+            _ => false,
+        })
+        .filter_map(|line| Some((std::str::from_utf8(line.name).ok()?.into(), unfolded(line.value))))
         .collect()
 }
 
@@ -166,22 +170,37 @@ pub(super) fn reason(value: &str) -> Headers {
     vec![("Reason".into(), value.as_bytes().into())]
 }
 
-/// The Reasons that a CANCEL of ours can carry: those that a CANCEL usually has (C-153).
-const CAUSES: &[(&str, &str, &str)] = &[
-    ("SIP", "200", "SIP;cause=200;text=\"Call completed elsewhere\""),
-    ("SIP", "480", "SIP;cause=480;text=\"Temporarily Unavailable\""),
-    ("SIP", "486", "SIP;cause=486;text=\"Busy Here\""),
-    ("SIP", "487", "SIP;cause=487;text=\"Request Terminated\""),
-    ("SIP", "600", "SIP;cause=600;text=\"Busy Everywhere\""),
-    ("SIP", "603", "SIP;cause=603;text=\"Decline\""),
-    ("Q.850", "16", "Q.850;cause=16;text=\"Normal call clearing\""),
-    ("Q.850", "17", "Q.850;cause=17;text=\"User busy\""),
-    ("Q.850", "18", "Q.850;cause=18;text=\"No user responding\""),
-    ("Q.850", "19", "Q.850;cause=19;text=\"No answer from user\""),
-    ("Q.850", "21", "Q.850;cause=21;text=\"Call rejected\""),
-    ("Q.850", "26", "Q.850;cause=26;text=\"Non-selected user clearing\""),
-    ("Q.850", "31", "Q.850;cause=31;text=\"Normal, unspecified\""),
-    ("Q.850", "102", "Q.850;cause=102;text=\"Recovery on timer expiry\""),
+/// Causes without a text of their own.
+macro_rules! causes {
+    ($protocol:literal: $($number:literal)*) => {
+        &[$(($protocol, stringify!($number), concat!($protocol, ";cause=", $number))),*]
+    };
+}
+
+/// The Reasons that a CANCEL of ours can carry: those that there are (C-153). First those that it usually has.
+const CAUSES: &[&[(&str, &str, &str)]] = &[
+    &[
+        ("SIP", "200", "SIP;cause=200;text=\"Call completed elsewhere\""),
+        ("SIP", "480", "SIP;cause=480;text=\"Temporarily Unavailable\""),
+        ("SIP", "486", "SIP;cause=486;text=\"Busy Here\""),
+        ("SIP", "487", "SIP;cause=487;text=\"Request Terminated\""),
+        ("SIP", "600", "SIP;cause=600;text=\"Busy Everywhere\""),
+        ("SIP", "603", "SIP;cause=603;text=\"Decline\""),
+        ("Q.850", "16", "Q.850;cause=16;text=\"Normal call clearing\""),
+        ("Q.850", "17", "Q.850;cause=17;text=\"User busy\""),
+        ("Q.850", "18", "Q.850;cause=18;text=\"No user responding\""),
+        ("Q.850", "19", "Q.850;cause=19;text=\"No answer from user\""),
+        ("Q.850", "21", "Q.850;cause=21;text=\"Call rejected\""),
+        ("Q.850", "26", "Q.850;cause=26;text=\"Non-selected user clearing\""),
+        ("Q.850", "31", "Q.850;cause=31;text=\"Normal, unspecified\""),
+        ("Q.850", "102", "Q.850;cause=102;text=\"Recovery on timer expiry\""),
+    ],
+    // ITU-T Q.850, table 1
+    causes!("Q.850": 1 2 3 4 5 6 7 8 9 14 20 22 23 24 25 27 28 29 30 34 38 39 40 41 42 43 44 46 47 49 50 53 55 57
+        58 62 63 65 66 69 70 79 81 82 83 84 85 86 87 88 90 91 95 96 97 98 99 100 101 103 110 111 127),
+    causes!("SIP": 300 301 302 305 380 400 401 402 403 404 405 406 407 408 410 412 413 414 415 416 417 420 421 422
+        423 424 425 428 429 433 436 437 438 439 440 469 470 481 482 483 484 485 488 489 491 493 494 500 501 502
+        503 504 505 513 555 580 604 606 607 608),
 ];
 
 /// Reason of the CANCELs to those who lost (RFC 3326 §2).
@@ -195,6 +214,8 @@ pub(super) fn cause(message: &Message) -> Option<&'static str> {
     let cause = parts.find_map(|part| part.strip_prefix(b"cause="))?;
     CAUSES
         .iter()
+        .copied()
+        .flatten()
         .find(|(name, number, _)| {
             protocol.eq_ignore_ascii_case(name.as_bytes()) && cause == number.as_bytes()
         })
@@ -328,7 +349,10 @@ mod tests {
         let of = |value: &str| cause(&message(&format!("Reason: {value}\r\n")));
         assert_eq!(of("SIP ;cause=200 ;text=\"x\""), Some(ELSEWHERE));
         assert_eq!(of("Q.850;cause=17"), Some("Q.850;cause=17;text=\"User busy\""));
+        assert_eq!(of("Q.850;cause=34;text=\"No circuit\""), Some("Q.850;cause=34"));
+        assert_eq!(of("SIP;cause=408"), Some("SIP;cause=408"));
         assert_eq!(of("X;cause=17"), None);
+        assert_eq!(of("Q.850;cause=999"), None);
     }
 
     /// [C-212] What control gives cannot touch the dialog nor leave its line.

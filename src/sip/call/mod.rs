@@ -211,6 +211,9 @@ impl Calls {
                 Some(sid) => self.requested(cx, sid, asked, &message),
                 None => self.requested_outside(cx, leg, asked, &message),
             },
+            LegEvent::Withdrawn { leg, asked, message } => {
+                self.with(leg, |calls, sid| calls.withdrawn(cx, sid, asked, &message));
+            }
             LegEvent::Responded { leg, request, status, message } => {
                 self.responded(cx, leg, request, status, message.as_ref());
             }
@@ -453,6 +456,7 @@ impl Calls {
         match self.timers.fired(key) {
             None => {}
             Some(Timer::Application(sid)) => self.undecided(cx, sid),
+            Some(Timer::Ringing(sid)) => self.still_ringing(cx, sid),
             Some(Timer::Limit(sid)) => self.out_of_time(cx, sid),
             Some(Timer::Rest(sid)) => self.rest(cx, sid),
             Some(Timer::Starved(join)) => self.starved(cx, join),

@@ -9,3 +9,4 @@ mod joins;
 mod moves;
 mod ordered;
 mod refused;
+mod unanswered;

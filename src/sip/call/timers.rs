@@ -20,6 +20,8 @@ const NUMBER: u64 = LAYER - 1;
 pub(super) enum Timer {
     /// An application must decide about an inbound call.
     Application(CallSid),
+    /// A call that an application has ring must not ring for ever.
+    Ringing(CallSid),
     /// A call has its time limit.
     Limit(CallSid),
     /// The control plane has done nothing about a party that is left alone.

@@ -1,7 +1,7 @@
 //! What the shard drives the legs with: requests and responses that came, timers, failures, DNS.
 
 use super::calling::Failure;
-use super::event::Fork;
+use super::event::{Fork, LegEvent};
 use super::leg::State;
 use super::outgoing::Headers;
 use super::{LegId, Legs, OWNER, write};
@@ -75,9 +75,10 @@ impl Legs {
         };
         self.with(cx, id, |leg, cx, desk| {
             leg.answer_request(cx, desk, cancel, message, source, Fork(0), 200, &[]);
-            // A re-INVITE's CANCEL changes nothing: its answer is on its way (§9.2).
             if leg.offered().is_some_and(|offered| offered.server == invite) {
                 leg.cancelled(cx, desk, message);
+            } else if let Some(asked) = leg.asked_by(invite) {
+                leg.tell(desk, LegEvent::Withdrawn { leg: leg.id, asked, message: message.detached() });
             }
         });
     }

@@ -75,6 +75,15 @@ pub enum LegEvent {
         /// The request.
         message: Message,
     },
+    /// The party does not want its re-INVITE answered any more; it still waits for [`super::Legs::respond`].
+    Withdrawn {
+        /// The leg.
+        leg: LegId,
+        /// Which one.
+        asked: Asked,
+        /// The CANCEL, for its Reason.
+        message: Message,
+    },
     /// A request of ours in the dialog got its final response: 408 when none came, 503 when it could
     /// not be sent. After a 2xx to a re-INVITE [`super::Legs::ack_request`] must follow.
     Responded {

@@ -17,6 +17,7 @@ use crate::sip::plan::{Credentials, TrunkIx};
 use crate::sip::proxy::{Cx, Itself};
 use crate::sip::time::Time;
 use crate::sip::timer::{TimerId, WAITS_END};
+use crate::sip::transaction::ServerId;
 use bytes::Bytes;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
@@ -263,6 +264,11 @@ impl Leg {
     /// Whether the party waits for our answer to a request with this method.
     pub(super) fn asked_for(&self, method: Method) -> bool {
         self.asked.iter().any(|pending| pending.message.method() == method)
+    }
+
+    /// The request of the party's that came by this transaction and waits for the call's answer.
+    pub(super) fn asked_by(&self, server: ServerId) -> Option<Asked> {
+        self.asked.iter().map(|pending| pending.asked).find(|asked| asked.server == server)
     }
 
     pub(super) fn tell(&self, desk: &mut Desk, event: LegEvent) {

@@ -373,6 +373,26 @@ impl Legs {
         never
     }
 
+    /// The same for a re-INVITE that has gone out: it is cancelled, and its final response still comes.
+    pub fn call_off(
+        &mut self,
+        cx: &mut Cx<'_>,
+        leg: LegId,
+        request: RequestId,
+        reason: Option<&'static str>,
+    ) -> bool {
+        let mut never = false;
+        self.with(cx, leg, |leg, cx, desk| {
+            let client = leg.client_of(request);
+            never = leg.forgo(request);
+            if let Some(client) = client {
+                cx.transactions.cancel_client(cx.now, client, reason, cx.fx);
+            }
+            leg.advance(cx, desk);
+        });
+        never
+    }
+
     /// The requests of the call's that would change the session and have not gone out, or met glare: they wait
     /// for what the party wants.
     pub fn unsent(&self, leg: LegId) -> SmallVec<[RequestId; 1]> {

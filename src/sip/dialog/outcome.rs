@@ -25,6 +25,15 @@ impl Leg {
         self.requests.iter().position(|request| request.stage == Stage::Sent(client))
     }
 
+    /// The transaction of a request of the call's that has gone out.
+    pub(super) fn client_of(&self, id: RequestId) -> Option<ClientId> {
+        let found = self.requests.iter().find(|request| request.purpose == Purpose::Call(id))?;
+        match found.stage {
+            Stage::Sent(client) => Some(client),
+            Stage::Queued | Stage::Locating(_) | Stage::Glare(_) | Stage::Accepted => None,
+        }
+    }
+
     /// A response to a request of ours.
     pub(super) fn response_inside(&mut self, at: usize, cx: &mut Cx<'_>, desk: &mut Desk, message: &Message) {
         let status = message.status();

@@ -381,6 +381,7 @@ fn word(event: &LegEvent) -> String {
         LegEvent::Rejected { status, .. } => format!("rejected {status}"),
         LegEvent::Canceled { .. } => "canceled".into(),
         LegEvent::Left { fork, .. } => format!("left {}", fork.0),
+        LegEvent::Withdrawn { .. } => "withdrawn".into(),
         LegEvent::Acknowledged { asked, .. } if asked.is_some() => "re-INVITE acknowledged".into(),
         LegEvent::Acknowledged { .. } => "acknowledged".into(),
         LegEvent::Requested { message, .. } => format!("asked {}", message.method().as_str()),

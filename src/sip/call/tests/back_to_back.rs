@@ -71,6 +71,21 @@ fn without_an_offer() {
     bench.end();
 }
 
+/// [C-153] [C-194] What a BYE says passes: why, and what the users say to each other.
+#[test]
+fn last_words() {
+    let (mut bench, mut alice, mut bob) = pair();
+    bench.connected(&mut alice, &mut bob, 1);
+    let words = "Reason: Q.850;cause=16\nUser-to-User: 56;encoding=hex\nUser-to-User: 57\nX-Rated: 5\n";
+    bench.request(&mut bob, "BYE", &format!("{words}P-Asserted-Identity: <sip:b@x>\n"), "");
+    bench.at_phone(&bob);
+    let bye = bench.at_phone(&alice);
+    assert!(bye.text().contains(&words.replace('\n', "\r\n")), "{}", bye.text());
+    assert!(!bye.message.has(HeaderId::PAssertedIdentity));
+    bench.reply(&alice, &bye, 200, "", "");
+    bench.end();
+}
+
 /// [C-153] [C-083] The caller gives up: the callee is cancelled with the same Reason.
 #[test]
 fn caller_gives_up() {

@@ -118,3 +118,51 @@ fn what_waits_for_an_ack_gives_way() {
     bench.hung_up(&alice);
     bench.end();
 }
+
+/// [C-151] [C-153] Who gives up a re-INVITE gives up what was made of it, Reason included: the other party is
+/// not asked any more, and its answer is the answer.
+#[test]
+fn a_reinvite_is_given_up() {
+    let (mut bench, mut alice, mut bob) = (Bench::new(), Phone::new(A, "alice"), Phone::new(B, "bob"));
+    bench.connected(&mut alice, &mut bob, 1);
+    bench.request(&mut alice, "INVITE", "", &sdp("alice", 4_002, "0"));
+    let invite = bench.at_phone(&bob);
+    bench.reply(&bob, &invite, 180, "", "");
+    let cancel = alice.cancel("Reason: Q.850;cause=34\n");
+    bench.receive(A, &cancel);
+    let ok = bench.at_phone(&alice);
+    assert!(ok.start() == "200 OK" && ok.header(HeaderId::CSeq).ends_with("CANCEL"), "{}", ok.text());
+    let cancel = bench.at_phone(&bob);
+    assert!(cancel.method() == Method::Cancel && cancel.header(HeaderId::Reason) == "Q.850;cause=34");
+    bench.silent();
+    bench.reply(&bob, &cancel, 200, "", "");
+    bench.reply(&bob, &invite, 487, "", "");
+    assert_eq!(bench.at_phone(&bob).method(), Method::Ack);
+    assert!(bench.at_phone(&alice).start().starts_with("487"));
+    bench.sent.clear();
+    passes(&mut bench, &mut alice, &mut bob, 4_010);
+    passes(&mut bench, &mut bob, &mut alice, 5_010);
+    bench.request(&mut bob, "BYE", "", "");
+    bench.at_phone(&bob);
+    bench.hung_up(&alice);
+    bench.end();
+}
+
+/// [C-151] One that has not reached the other party never does.
+#[test]
+fn a_reinvite_that_waits_is_given_up() {
+    let (mut bench, mut alice, mut bob) = (Bench::new(), Phone::new(A, "alice"), Phone::new(B, "bob"));
+    bench.connected(&mut alice, &mut bob, 1);
+    crossing(&mut bench, &mut alice, &mut bob, "INVITE");
+    let cancel = alice.cancel("");
+    bench.receive(A, &cancel);
+    assert_eq!(bench.at_phone(&alice).start(), "200 OK");
+    assert!(bench.at_phone(&alice).start().starts_with("487"));
+    bench.pass(Duration::from_secs(5));
+    assert!(!bench.sent.iter().any(|sent| sent.method() == Method::Invite && sent.message.is_request()));
+    bench.sent.clear();
+    bench.request(&mut bob, "BYE", "", "");
+    bench.at_phone(&bob);
+    bench.hung_up(&alice);
+    bench.end();
+}

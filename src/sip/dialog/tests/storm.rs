@@ -211,6 +211,7 @@ impl Storm {
                 | LegEvent::Canceled { leg, .. }
                 | LegEvent::Left { leg, .. }
                 | LegEvent::Acknowledged { leg, .. }
+                | LegEvent::Withdrawn { leg, .. }
                 | LegEvent::Requested { leg, .. }
                 | LegEvent::Responded { leg, .. }
                 | LegEvent::Ended { leg, .. }
@@ -230,6 +231,7 @@ impl Storm {
                 | LegEvent::Canceled { .. }
                 | LegEvent::Left { .. }
                 | LegEvent::Acknowledged { .. }
+                | LegEvent::Withdrawn { .. }
                 | LegEvent::Ended { .. } => {}
             }
         }
