@@ -5,6 +5,7 @@ use super::calling::{Attempt, Calling, Cancelled, Failure, Progress};
 use super::challenge;
 use super::event::LegEvent;
 use super::hop::{Next, Places, UDP_MAX, locate};
+use super::inside::Dropping;
 use super::leg::{Authorization, Desk, Leg, State};
 use super::outgoing::{Headers, Way};
 use super::write::{self, Branch, Parts};
@@ -276,7 +277,7 @@ impl Leg {
         status: u16,
         message: Option<Message>,
     ) {
-        self.drop_requests(cx, desk, true);
+        self.drop_requests(cx, desk, Dropping::All);
         self.refuse_asked(cx, desk, 487);
         self.tell(desk, LegEvent::Rejected { leg: self.id, status, message });
         if calling.given_up > 0 {

@@ -60,6 +60,17 @@ impl Stage {
     }
 }
 
+/// Which open requests nobody waits for any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dropping {
+    /// Those that have not gone out; a BYE is on its way.
+    Unsent,
+    /// Those of the call, which is over.
+    Call,
+    /// All of them.
+    All,
+}
+
 /// A request of ours.
 #[derive(Debug)]
 pub(super) struct Request {
@@ -356,14 +367,20 @@ impl Leg {
         }
     }
 
-    /// What is still open ends with 487; with `sent`, also what was sent: nobody waits for it any more.
-    pub(super) fn drop_requests(&mut self, cx: &mut Cx<'_>, desk: &mut Desk, sent: bool) {
+    /// What is still open, as far as that goes, ends with 487.
+    pub(super) fn drop_requests(&mut self, cx: &mut Cx<'_>, desk: &mut Desk, what: Dropping) {
         let mut at = 0;
         while let Some(request) = self.requests.get(at) {
             let stays = match request.stage {
-                Stage::Sent(_) => !sent || request.purpose == Purpose::Bye,
+                Stage::Sent(_) if request.purpose == Purpose::Bye => true,
+                Stage::Sent(_) => match what {
+                    Dropping::Unsent => true,
+                    // RFC 5057 §4: a subscription outlives the call, and what it tells is repeated until answered.
+                    Dropping::Call => request.method == Method::Notify,
+                    Dropping::All => false,
+                },
                 Stage::Queued | Stage::Locating(_) | Stage::Glare(_) => {
-                    request.purpose == Purpose::Bye && !sent
+                    request.purpose == Purpose::Bye && what == Dropping::Unsent
                 }
                 Stage::Accepted => false,
             };

@@ -4,7 +4,7 @@
 
 use super::calling::{Attempt, Calling};
 use super::event::{Fork, LegEvent};
-use super::inside::{Request, Stage};
+use super::inside::{Dropping, Request, Stage};
 use super::outgoing::{Body, Incoming};
 use super::route_set::Dialog;
 use super::session_timer::Session;
@@ -369,7 +369,7 @@ impl Leg {
             return;
         }
         self.refuse_asked(cx, desk, 487);
-        self.drop_requests(cx, desk, by.is_some());
+        self.drop_requests(cx, desk, if by.is_some() { Dropping::Call } else { Dropping::Unsent });
         self.accepted.clear();
         self.bye = None;
         self.session = None;
@@ -398,7 +398,7 @@ impl Leg {
 
     /// Nothing more will come of it.
     pub(super) fn forget(&mut self, cx: &mut Cx<'_>, desk: &mut Desk) {
-        self.drop_requests(cx, desk, true);
+        self.drop_requests(cx, desk, Dropping::All);
         self.state = State::Dead;
     }
 }

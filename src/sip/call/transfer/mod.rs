@@ -139,7 +139,7 @@ impl Calls {
                 Some(Role::Substitute(_)) => self.substitute_left(cx, id, at, by),
                 Some(Role::Relay(_)) => {
                     // the two usages end separately; whom it talked to is ended as ever.
-                    self.live(cx, id, |life, now| life.on(now, Event::CallEnded));
+                    self.relay_left(cx, id, at);
                     false
                 }
                 None => false,

@@ -247,6 +247,24 @@ impl Calls {
         self.respond(cx, near, asked, status, &headers, None);
     }
 
+    /// A party has left. What the referrer has not answered yet is repeated to it, and the referee need not know
+    /// that it has gone; R-012: the Refer is followed further.
+    pub(super) fn relay_left(&mut self, cx: &mut Cx<'_>, id: TransferId, at: CallSid) {
+        let Some(role) = self.transfers.relay(id) else { return };
+        let (near, far) = (role.near, role.far);
+        if near == at {
+            let passed = std::mem::take(&mut role.passed);
+            for (request, to, asked) in passed {
+                if to == far {
+                    self.respond(cx, far, asked, 200, &Headers::new(), None);
+                } else if let Some(role) = self.transfers.relay(id) {
+                    role.passed.push((request, to, asked));
+                }
+            }
+        }
+        self.live(cx, id, |life, now| life.on(now, Event::CallEnded));
+    }
+
     /// A request that was passed on has its final response.
     pub(super) fn relay_answered(
         &mut self,
@@ -263,10 +281,7 @@ impl Calls {
                 return;
             };
             let (_, to, asked) = role.passed.remove(place);
-            let far = role.far;
             let headers = message.map(|message| self.seen_by(to, at, message)).unwrap_or_default();
-            // the referrer's leg has ended with a NOTIFY unanswered; the referee need not know.
-            let status = if message.is_none() && status == 487 && to == far { 200 } else { status };
             return self.respond(cx, to, asked, status, &headers, None);
         }
         role.request = None;

@@ -64,7 +64,7 @@ fn named_from_the_second_one_on() {
     stage.end();
 }
 
-/// The referrer hangs up with a NOTIFY unanswered: who sent it need not know.
+/// The referrer hangs up with a NOTIFY unanswered: who sent it need not know, and it is still passed on.
 #[test]
 fn a_notify_that_the_referrer_does_not_answer() {
     let mut stage = relaying();
@@ -73,8 +73,11 @@ fn a_notify_that_the_referrer_does_not_answer() {
     stage.notifies("bob", 180, "active;expires=60");
     assert_eq!(stage.count("bob NOTIFY"), 0);
     stage.request("alice", "BYE", "", "");
-    assert_eq!(stage.count("bob NOTIFY 200"), 1, "{:#?}", stage.log);
+    assert_eq!((stage.count("bob NOTIFY 200"), stage.count("bob BYE")), (1, 1), "{:#?}", stage.log);
+    stage.manner("alice").notify = Some(481);
     stage.pass_s(5);
+    assert_eq!(stage.count("alice NOTIFY 180"), 2, "{:#?}", stage.log);
+    assert_eq!(stage.count("bob NOTIFY"), 1, "{:#?}", stage.log);
     stage.end();
 }
 

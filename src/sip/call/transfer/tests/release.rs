@@ -93,6 +93,21 @@ fn a_referrer_that_goes_by_itself() {
     }
 }
 
+/// The BYE of a referrer ends the call and not the subscription: a result that was lost on its way
+/// is repeated until it has its answer.
+#[test]
+fn the_result_is_repeated_after_a_bye() {
+    let mut stage = told_the_result(Policy::default());
+    stage.request("alice", "BYE", "", "");
+    stage.manner("alice").notify = Some(200);
+    stage.pass_s(3);
+    assert_eq!(stage.count("alice NOTIFY 200 OK terminated"), 2, "{:#?}", stage.log);
+    stage.pass_s(40);
+    assert_eq!(stage.count("alice NOTIFY 200 OK terminated"), 2);
+    assert_eq!(byes(&stage, "alice"), 0);
+    stage.end();
+}
+
 /// Nobody is left to be moved, and the referrer does not answer the NOTIFY that says so: it is
 /// ended all the same.
 #[test]
