@@ -7,8 +7,8 @@
 //! ```
 //!
 //! In each seed: every Refer reaches one final status, every call ends once, every order is answered
-//! once, and no shard keeps anything after its last timer; what Baton says in a dialog is in order (RFC
-//! 3264 §8, RFC 6665). In fine weather, who is joined to whom by Baton's own account talks to him, and
+//! once, every re-INVITE is answered, and no shard keeps anything after its last timer; what Baton says
+//! in a dialog is in order (RFC 3264 §8, RFC 6665). In fine weather, who is joined to whom by Baton's own account talks to him, and
 //! to nobody else; and a transfer that was reported as done is done.
 
 mod agent;
@@ -24,7 +24,7 @@ use world::World;
 /// Seeds when nobody says how many.
 const SEEDS: u64 = 100;
 
-/// [R-001] [R-056] [R-068] [R-116] [X-05] Random scripts of call control over bad networks.
+/// [C-142] [R-001] [R-056] [R-068] [R-116] [X-05] Random scripts of call control over bad networks.
 #[test]
 fn random_call_control() {
     play(false);

@@ -42,6 +42,16 @@ impl World {
                 self.agents[n].agenda.push((at, act));
             }
         }
+        // Now and then all of them want their session changed at once.
+        while self.dice.chance(400) {
+            let at = START + self.dice.millis(3_000, 50_000);
+            for n in 0..actors {
+                let how = [How::Invite, How::Offerless, How::Update][self.dice.below(3) as usize];
+                let hold = self.dice.chance(500);
+                let at = at + self.dice.millis(0, 120);
+                self.agents[n].agenda.push((at, Act::Hold(0, hold, how)));
+            }
+        }
         for _ in 0..self.dice.below(if quiet { 2 } else { 7 }) {
             self.orders.push(START + self.dice.millis(0, 58_000));
         }

@@ -207,6 +207,20 @@ impl Agent {
             }
             "INVITE" | "UPDATE" => {
                 let dialog = &mut self.dialogs[n];
+                if status == 491 {
+                    // RFC 3261 §14.1: who owns the Call-ID waits longer.
+                    let wait = if dialog.caller { dice.millis(2_100, 4_000) } else { dice.millis(0, 2_000) };
+                    let how = match (client.method.as_str(), client.offerless) {
+                        ("UPDATE", _) => How::Update,
+                        (_, true) => How::Offerless,
+                        (_, false) => How::Invite,
+                    };
+                    self.agenda.push((now + wait, Act::HoldAgain(n, dialog.direction, how)));
+                }
+                // Two that wait for each other wait until both give up.
+                if text.is_none() && client.proceeding && dialog.phase == Phase::Up {
+                    dialog.faults.push("a re-INVITE was never answered".to_owned());
+                }
                 dialog.own_offer = false;
                 if success && client.method == "UPDATE" {
                     dialog.heard(text.map_or("", |text| &text.body));

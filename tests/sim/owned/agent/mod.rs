@@ -37,6 +37,8 @@ pub enum Act {
     /// Gives up the newest call that nobody has answered.
     Cancel,
     Hold(usize, bool, How),
+    /// The same in a certain dialog, once more: it met one of the other side's.
+    HoldAgain(usize, &'static str, How),
     Info(usize),
     /// A blind transfer of the other party.
     Refer(usize, String),
@@ -232,6 +234,14 @@ impl Agent {
                     let dialog = &mut self.dialogs[n];
                     dialog.before = dialog.direction;
                     dialog.direction = if hold { "sendonly" } else { "sendrecv" };
+                    self.reoffer(now, n, how);
+                }
+            }
+            Act::HoldAgain(n, direction, how) => {
+                let dialog = &mut self.dialogs[n];
+                if dialog.phase == Phase::Up && !dialog.open() && !self.calm {
+                    dialog.before = dialog.direction;
+                    dialog.direction = direction;
                     self.reoffer(now, n, how);
                 }
             }
