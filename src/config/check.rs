@@ -2,6 +2,7 @@
 
 use crate::config::read::{At, Context};
 use crate::config::schema::{ClientSecret, Config, Destination, Listener, Name, Route, Trunk, UserPattern};
+use crate::sip::auth::Algorithm;
 use crate::sip::flow::Transport;
 use crate::sip::plan::{Mode, ReferMode, Target};
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ pub fn check(config: &Config, cx: &Context) {
     }
     unreachable_routes(config, cx);
     hashes(config, cx);
+    unanswerable(config, cx);
     tokens(config, cx);
 }
 
@@ -333,6 +335,28 @@ fn hashes(config: &Config, cx: &Context) {
                 config.realm()
             ),
             "write registrar.realm, so that it stays what it is",
+        );
+    }
+}
+
+/// Who has no hash for anything that is offered can never register.
+fn unanswerable(config: &Config, cx: &Context) {
+    let offered = &config.auth.algorithms;
+    for client in &config.clients {
+        let secret = client.secret.for_plan();
+        if offered.is_empty() || offered.iter().any(|&algorithm| secret.knows(algorithm)) {
+            continue;
+        }
+        let known = Algorithm::ALL.into_iter().filter(|&a| secret.knows(a)).map(Algorithm::token);
+        let known: Vec<_> = known.collect();
+        cx.error(
+            client.user.span.clone(),
+            format!(
+                "the client {:?} has a hash for {} only, which auth.algorithms does not offer",
+                client.user.value.0,
+                known.join(" and ")
+            ),
+            "add one of those to auth.algorithms, or give the client a hash for one that it names",
         );
     }
 }

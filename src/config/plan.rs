@@ -5,7 +5,7 @@ use crate::config::schema::{
     Application, ApplicationKind, Client, Config, Destination, Listener, Name, Route, Trunk, UserPattern,
 };
 use crate::sip::plan::{
-    Action, Application as PlanApplication, CallPlan, Client as PlanClient, Credentials,
+    Action, Application as PlanApplication, Auth, CallPlan, Client as PlanClient, Credentials,
     Listener as PlanListener, Origin, OwnedTrunk, Plan, Registrar, Route as PlanRoute, Routing, Secret,
     Source, SourceTable, Trunk as PlanTrunk, TrunkIx, UserMatch,
 };
@@ -46,6 +46,7 @@ impl Config {
             applications: self.applications.iter().map(application).collect(),
             clients: self.clients.iter().map(client).collect(),
             registrar: self.registrar(),
+            auth: Auth { algorithms: self.auth.algorithms.clone() },
             direct_calls: self.http.direct_calls,
             ring_time: self.calls.target_ring,
             capacity: self.calls.legs,

@@ -5,6 +5,7 @@
 
 mod account;
 mod application;
+mod auth;
 mod client;
 mod refer;
 mod route;
@@ -15,6 +16,7 @@ mod tuning;
 
 pub use account::{Account, OrgSid, Sid};
 pub use application::{Application, ApplicationKind, HttpMethod, HttpUrl, Jambonz, Media, MissingMedia};
+pub use auth::Auth;
 pub use client::{Client, ClientSecret, Registrar, User};
 pub use refer::{AuthUser, TrunkAuth};
 pub use route::{Destination, Route, UserPattern};
@@ -64,6 +66,8 @@ pub struct Config {
     pub aliases: Vec<Box<str>>,
     /// `[acl]`
     pub acl: Acl,
+    /// `[auth]`
+    pub auth: Auth,
     /// `[limits]`: what a message may contain.
     pub limits: Limits,
     /// `[limits]`: what a shard keeps.
@@ -97,7 +101,6 @@ const LATER: &[&str] = &[
     "header_rule",
     "route_table",
     "limit",
-    "auth",
     "overload",
     "drain",
     "token",
@@ -143,6 +146,7 @@ impl Config {
             routing,
             aliases,
             acl: Acl::read(root.table("acl")),
+            auth: Auth::read(root.table("auth")),
             limits,
             capacity,
             timings,

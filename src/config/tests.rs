@@ -2,6 +2,7 @@
 
 use super::schema::HttpMethod;
 use super::*;
+use crate::sip::auth::Algorithm;
 use crate::sip::plan::{
     Action, CallPlan, Credentials, Mode, Origin, ReferMode, Registrar, Secret as PlanSecret, SessionTimer,
     TrunkIx, UserMatch,
@@ -211,7 +212,7 @@ out_of_dialog = "target-dialog"
     assert_eq!(b.owned.policy, expected);
 }
 
-/// [C-156] [C-160] [C-169] Applications, clients, the registrar, and routes to and from them.
+/// [C-156] [C-160] [C-169] [C-196] [T-021] Applications, clients, the registrar, and routes to and from them.
 #[test]
 fn owned_calls_become_a_plan() {
     let loaded = config(
@@ -231,6 +232,8 @@ max_contacts = 3
 max_size = 1000
 refer = "reject"
 refer_to = "return"
+[auth]
+algorithms = ["SHA-512-256", "SHA-256"]
 [[account]]
 sid = "AC00000000000000000000000000000001"
 token = "t"
@@ -280,8 +283,9 @@ to = ["clients"]
     assert!(calls.clients["alice"].credentials.secret == PlanSecret::Password("p".into()));
     assert!(matches!(
         &calls.clients["bob"].credentials.secret,
-        PlanSecret::Ha1 { md5: None, sha256: Some(_) }
+        PlanSecret::Ha1 { md5: None, sha256: Some(_), sha512_256: None }
     ));
+    assert_eq!(calls.auth.algorithms, [Algorithm::Sha512_256, Algorithm::Sha256]);
     let registrar = &calls.registrar;
     assert_eq!(registrar.domains, ["example.com".into(), "example.net".into()]);
     assert_eq!((&*registrar.realm, registrar.refer), ("example.com", ReferMode::Reject(603)));
@@ -298,6 +302,7 @@ fn owned_calls_by_default() {
     let default = CallPlan::default();
     let expected = Registrar { realm: "127.0.0.1".into(), max_bindings: 5, ..default.registrar };
     assert_eq!(calls.registrar, expected);
+    assert_eq!(calls.auth, default.auth);
     let both = (calls.direct_calls, calls.ring_time, calls.capacity);
     assert_eq!(both, (default.direct_calls, default.ring_time, default.capacity));
 }

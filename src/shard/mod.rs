@@ -87,7 +87,7 @@ impl Shard {
         let mut nonces = [0u8; 32];
         rng.fill_bytes(&mut nonces);
         Shard {
-            realm: Realm::new(&plan.calls.registrar.realm, nonces, users(&plan)),
+            realm: Realm::new(&plan.calls.registrar.realm, &plan.calls.auth.algorithms, nonces, users(&plan)),
             registrar: Registrar::new(&plan),
             calls,
             observer: Observer::new(plan.capacity.refers, Waits::from_t1(plan.timings.t1))
@@ -127,7 +127,7 @@ impl Shard {
                 self.proxy.replan(&plan);
                 self.calls.replan(&plan);
                 self.registrar.replan(&plan);
-                self.realm.replan(&plan.calls.registrar.realm, users(&plan));
+                self.realm.replan(&plan.calls.registrar.realm, &plan.calls.auth.algorithms, users(&plan));
                 self.resolver.configure(Offer::new(&plan.listeners), plan.routing.stale_for);
                 self.observer.configure(plan.capacity.refers, Waits::from_t1(plan.timings.t1));
                 self.transactions.configure(plan.timings, plan.capacity.transactions);

@@ -3,6 +3,7 @@
 //! `config` builds a [`Plan`] from the file; every shard holds the same one behind an `Arc`, and a
 //! new one replaces it as a whole. Nothing here changes while a message is handled.
 
+use crate::sip::auth::Algorithm;
 use crate::sip::flow::{Flow, ListenerId, Transport};
 use crate::sip::message::Limits;
 use crate::sip::time::Time;
@@ -53,6 +54,8 @@ pub struct CallPlan {
     pub clients: HashMap<Box<str>, Client>,
     /// How registration works.
     pub registrar: Registrar,
+    /// How clients prove who they are.
+    pub auth: Auth,
     /// Whether a `sip:` address that no route takes is called at its own host.
     pub direct_calls: bool,
     /// How long an unanswered INVITE to a transfer's target may ring (refer-core section 3); 60 s.
@@ -67,6 +70,7 @@ impl Default for CallPlan {
             applications: Vec::new(),
             clients: HashMap::new(),
             registrar: Registrar::default(),
+            auth: Auth::default(),
             direct_calls: true,
             ring_time: Duration::from_secs(60),
             capacity: 200_000,
@@ -120,6 +124,8 @@ pub enum Secret {
         md5: Option<Box<str>>,
         /// SHA-256.
         sha256: Option<Box<str>>,
+        /// SHA-512-256.
+        sha512_256: Option<Box<str>>,
     },
 }
 
@@ -165,6 +171,21 @@ impl Default for Registrar {
             refer: ReferMode::Relay,
             returns: false,
         }
+    }
+}
+
+/// How Baton challenges (C-196).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// What is offered, best first; each once, and at least one.
+    pub algorithms: Vec<Algorithm>,
+}
+
+impl Default for Auth {
+    /// SHA-256 before MD5 (T-021): a phone answers the first that it knows (RFC 8760 §2.4), but some
+    /// take no challenge at all beside one that they do not know, so SHA-512-256 is for who asks for it.
+    fn default() -> Auth {
+        Auth { algorithms: vec![Algorithm::Sha256, Algorithm::Md5] }
     }
 }
 

@@ -30,6 +30,8 @@ pub enum ClientSecret {
         md5: Option<Secret>,
         /// SHA-256.
         sha256: Option<Secret>,
+        /// SHA-512-256.
+        sha512_256: Option<Secret>,
     },
 }
 
@@ -39,7 +41,9 @@ impl ClientSecret {
         let text = |secret: &Option<Secret>| secret.as_ref().map(|s| s.expose().into());
         match self {
             ClientSecret::Password(password) => PlanSecret::Password(password.expose().into()),
-            ClientSecret::Ha1 { md5, sha256 } => PlanSecret::Ha1 { md5: text(md5), sha256: text(sha256) },
+            ClientSecret::Ha1 { md5, sha256, sha512_256 } => {
+                PlanSecret::Ha1 { md5: text(md5), sha256: text(sha256), sha512_256: text(sha512_256) }
+            }
         }
     }
 }
@@ -57,13 +61,14 @@ impl Client {
     }
 }
 
-/// `password` or `password_file`, or one or both of the hashes.
+/// `password` or `password_file`, or some of the hashes.
 fn read_secret(table: &mut Reader<'_>) -> Option<ClientSecret> {
     let plain = ["password", "password_file"].into_iter().find(|key| table.value(key).is_some());
-    let hashed = ["ha1", "ha1_sha256"].into_iter().find(|key| table.value(key).is_some());
+    let hashed = ["ha1", "ha1_sha256", "ha1_sha512_256"].into_iter().find(|key| table.value(key).is_some());
     let password = secret_or_file(table, "password", "password_file");
     let md5 = read_hash(table, "ha1", 32);
     let sha256 = read_hash(table, "ha1_sha256", 64);
+    let sha512_256 = read_hash(table, "ha1_sha512_256", 64);
     match (plain, hashed) {
         (None, None) => {
             let span = table.span();
@@ -84,8 +89,8 @@ fn read_secret(table: &mut Reader<'_>) -> Option<ClientSecret> {
             None
         }
         (Some(_), None) => password.map(ClientSecret::Password),
-        (None, Some(_)) if md5.is_none() && sha256.is_none() => None,
-        (None, Some(_)) => Some(ClientSecret::Ha1 { md5, sha256 }),
+        (None, Some(_)) if md5.is_none() && sha256.is_none() && sha512_256.is_none() => None,
+        (None, Some(_)) => Some(ClientSecret::Ha1 { md5, sha256, sha512_256 }),
     }
 }
 

@@ -279,7 +279,7 @@ mod tests {
         // What is known as a hash only decides, too.
         let stored = Credentials {
             user: "bob".into(),
-            secret: Secret::Ha1 { md5: Some("0".repeat(32).into()), sha256: None },
+            secret: Secret::Ha1 { md5: Some("0".repeat(32).into()), sha256: None, sha512_256: None },
         };
         let got = answered(
             &["Digest realm=\"r\", nonce=\"2\", algorithm=SHA-256", "Digest realm=\"r\", nonce=\"3\""],

@@ -86,16 +86,17 @@ impl std::fmt::Debug for Realm {
 impl Realm {
     /// A realm for these users. `key` are random bits that no other shard or process uses.
     ///
-    /// Offered are SHA-256 and MD5, in this order, but none that some user could not answer because
-    /// only another hash is stored for it: peers take the first and do not come back for the second.
+    /// Offered are these algorithms, in this order (RFC 8760 §2.3), but none that some user could not
+    /// answer because only another hash is stored for it: peers take the first and do not come back
+    /// for the second.
     pub fn new<'c>(
         realm: &str,
+        best_first: &[Algorithm],
         key: [u8; 32],
         users: impl Iterator<Item = &'c Credentials> + Clone,
     ) -> Realm {
-        let best_first = [Algorithm::Sha256, Algorithm::Md5];
-        let mut offered: Vec<_> =
-            best_first.into_iter().filter(|&a| users.clone().all(|user| user.secret.knows(a))).collect();
+        let answered = |a: &Algorithm| users.clone().all(|user| user.secret.knows(*a));
+        let mut offered: Vec<_> = best_first.iter().copied().filter(answered).collect();
         if offered.is_empty() {
             offered.extend(best_first);
         }
@@ -113,9 +114,14 @@ impl Realm {
         Realm { realm: realm.into(), key, offered, hashed, nobody, given, used, floor }
     }
 
-    /// Takes over other users, or another name; nonces given out stay good.
-    pub fn replan<'c>(&mut self, realm: &str, users: impl Iterator<Item = &'c Credentials> + Clone) {
-        let Realm { realm, offered, hashed, .. } = Realm::new(realm, self.key, users);
+    /// Takes over other users, algorithms, or another name; nonces given out stay good.
+    pub fn replan<'c>(
+        &mut self,
+        realm: &str,
+        best_first: &[Algorithm],
+        users: impl Iterator<Item = &'c Credentials> + Clone,
+    ) {
+        let Realm { realm, offered, hashed, .. } = Realm::new(realm, best_first, self.key, users);
         (self.realm, self.offered, self.hashed) = (realm, offered, hashed);
     }
 

@@ -5,6 +5,9 @@ use crate::sip::auth::{Challenge, NonceCounts, answer};
 
 const URI: &[u8] = b"sip:example.com";
 
+const USUAL: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Md5];
+const ALL: [Algorithm; 3] = Algorithm::ALL;
+
 fn at(seconds: u64) -> Time {
     Time::from_millis(1_700_000_000_000 + seconds * 1_000)
 }
@@ -18,7 +21,7 @@ fn alice() -> Credentials {
 }
 
 fn realm() -> Realm {
-    Realm::new("example.com", [7; 32], [alice()].iter())
+    Realm::new("example.com", &USUAL, [7; 32], [alice()].iter())
 }
 
 /// What a client sends for these challenges.
@@ -44,31 +47,54 @@ fn check_as(realm: &mut Realm, now: Time, value: &[u8], method: &[u8], uri: &[u8
     }
 }
 
-/// [C-196] Challenges in order of preference; the answer to each is taken.
+/// [C-196] [T-021] Challenges in the order that was asked for; the answer to each is taken.
 #[test]
-fn both_algorithms() {
-    let mut realm = realm();
-    let values = realm.challenge(at(0), false);
-    let text: Vec<_> = values.iter().map(|v| String::from_utf8(v.clone()).unwrap()).collect();
-    assert!(text[0].contains("algorithm=SHA-256, qop=\"auth\"") && text[1].contains("algorithm=MD5"));
-    assert!(text.iter().all(|t| t.starts_with("Digest realm=\"example.com\", nonce=\"")));
-    let mut nc = NonceCounts::default();
-    for value in values {
-        let value = credentials(&[value], &alice(), URI, &mut nc);
-        assert_eq!(check(&mut realm, at(1), &value), "ok", "{}", String::from_utf8_lossy(&value));
+fn every_algorithm() {
+    let mut reversed = ALL;
+    reversed.reverse();
+    for order in [&ALL[..], &USUAL[..], &reversed[..], &[Algorithm::Md5][..]] {
+        let mut realm = Realm::new("example.com", order, [7; 32], [alice()].iter());
+        let values = realm.challenge(at(0), false);
+        let text: Vec<_> = values.iter().map(|v| String::from_utf8(v.clone()).unwrap()).collect();
+        assert_eq!(text.len(), order.len());
+        for (text, algorithm) in text.iter().zip(order) {
+            assert!(text.contains(&format!(", algorithm={}, qop=\"auth\"", algorithm.token())), "{text}");
+            assert!(text.starts_with("Digest realm=\"example.com\", nonce=\""), "{text}");
+        }
+        let mut nc = NonceCounts::default();
+        for value in values {
+            let value = credentials(&[value], &alice(), URI, &mut nc);
+            assert_eq!(check(&mut realm, at(1), &value), "ok", "{}", String::from_utf8_lossy(&value));
+        }
+    }
+}
+
+/// [C-196] [C-203] What is not offered is not taken either, though its response would be right.
+#[test]
+fn what_is_not_offered() {
+    let mut offering = Realm::new("example.com", &ALL, [7; 32], [alice()].iter());
+    let values = offering.challenge(at(0), false);
+    for (value, algorithm) in values.iter().zip(ALL) {
+        let rest: Vec<_> = ALL.into_iter().filter(|a| *a != algorithm).collect();
+        let mut realm = Realm::new("example.com", &rest, [7; 32], [alice()].iter());
+        let value = credentials(std::slice::from_ref(value), &alice(), URI, &mut NonceCounts::default());
+        assert_eq!(check(&mut realm, at(1), &value), "refused", "{algorithm:?}");
+        assert_eq!(check(&mut offering, at(1), &value.clone()), "ok", "{algorithm:?}");
+        offering.used.clear();
     }
 }
 
 /// [C-196] No algorithm is offered that a configured user could not answer.
 #[test]
 fn stored_hashes_decide_what_is_offered() {
-    let md5 = user("bob", Secret::Ha1 { md5: Some("0".repeat(32).into()), sha256: None });
-    let sha = user("carol", Secret::Ha1 { md5: None, sha256: Some("0".repeat(64).into()) });
-    let offered = |users: &[Credentials]| Realm::new("r", [0; 32], users.iter()).offered;
-    assert_eq!(offered(&[alice()]), [Algorithm::Sha256, Algorithm::Md5]);
+    let hex = |digits| Some("0".repeat(digits).into());
+    let md5 = user("bob", Secret::Ha1 { md5: hex(32), sha256: None, sha512_256: None });
+    let sha = user("carol", Secret::Ha1 { md5: None, sha256: hex(64), sha512_256: hex(64) });
+    let offered = |users: &[Credentials]| Realm::new("r", &ALL, [0; 32], users.iter()).offered;
+    assert_eq!(offered(&[alice()]), ALL);
     assert_eq!(offered(&[alice(), md5.clone()]), [Algorithm::Md5]);
-    assert_eq!(offered(std::slice::from_ref(&sha)), [Algorithm::Sha256]);
-    assert_eq!(offered(&[sha, md5]), [Algorithm::Sha256, Algorithm::Md5]);
+    assert_eq!(offered(std::slice::from_ref(&sha)), [Algorithm::Sha512_256, Algorithm::Sha256]);
+    assert_eq!(offered(&[sha, md5]), ALL);
 }
 
 /// [C-196] A stored HA1 serves as well as the password it was made from.
@@ -76,16 +102,14 @@ fn stored_hashes_decide_what_is_offered() {
 fn a_stored_hash_checks_a_password() {
     let text = |a: Algorithm| {
         let hash = ha1(&alice().secret, a, b"alice", b"example.com").unwrap();
-        String::from_utf8(hash.as_bytes().to_vec()).unwrap()
+        Some(String::from_utf8(hash.as_bytes().to_vec()).unwrap().into())
     };
-    let stored = user(
-        "alice",
-        Secret::Ha1 { md5: Some(text(Algorithm::Md5).into()), sha256: Some(text(Algorithm::Sha256).into()) },
-    );
-    let mut realm = Realm::new("example.com", [1; 32], [stored.clone()].iter());
+    let [sha512_256, sha256, md5] = ALL.map(text);
+    let stored = user("alice", Secret::Ha1 { md5, sha256, sha512_256 });
+    let mut realm = Realm::new("example.com", &ALL, [1; 32], [stored.clone()].iter());
     for value in realm.challenge(at(0), false) {
         let value = credentials(&[value], &alice(), URI, &mut NonceCounts::default());
-        // Both were counted 1 on the same nonce.
+        // All were counted 1 on the same nonce.
         realm.used.clear();
         let verdict = realm.check(at(1), [&value[..]].into_iter(), b"REGISTER", URI, |_| Some(&stored));
         assert_eq!(verdict, Verdict::Ok { user: "alice" });
@@ -103,7 +127,7 @@ fn nonces_are_authenticated() {
     let mut forged = a.clone();
     forged[3] ^= 1;
     assert!(realm.read(&forged).is_none() && realm.read(b"").is_none() && realm.read(&a[..20]).is_none());
-    let other = Realm::new("example.com", [8; 32], [alice()].iter());
+    let other = Realm::new("example.com", &USUAL, [8; 32], [alice()].iter());
     assert!(other.read(&a).is_none());
 }
 
@@ -254,7 +278,7 @@ fn the_old_form() {
 fn replan_keeps_nonces() {
     let mut realm = realm();
     let values = realm.challenge(at(0), false);
-    realm.replan("example.com", [alice(), user("bob", alice().secret)].iter());
+    realm.replan("example.com", &USUAL, [alice(), user("bob", alice().secret)].iter());
     let value = credentials(&values, &alice(), URI, &mut NonceCounts::default());
     assert_eq!(check(&mut realm, at(0), &value), "ok");
     assert!(!format!("{realm:?}").contains('7'), "no key in debug output");
