@@ -46,7 +46,11 @@ impl Config {
             applications: self.applications.iter().map(application).collect(),
             clients: self.clients.iter().map(client).collect(),
             registrar: self.registrar(),
-            auth: Auth { algorithms: self.auth.algorithms.clone() },
+            auth: Auth {
+                algorithms: self.auth.algorithms.clone(),
+                ban: self.acl.ban,
+                never_ban: self.acl.never_ban.clone(),
+            },
             direct_calls: self.http.direct_calls,
             ring_time: self.calls.target_ring,
             capacity: self.calls.legs,

@@ -4,8 +4,8 @@ use super::schema::HttpMethod;
 use super::*;
 use crate::sip::auth::Algorithm;
 use crate::sip::plan::{
-    Action, CallPlan, Credentials, Mode, Origin, ReferMode, Registrar, Secret as PlanSecret, SessionTimer,
-    TrunkIx, UserMatch,
+    Action, Ban, CallPlan, Credentials, Mode, Origin, ReferMode, Registrar, Secret as PlanSecret,
+    SessionTimer, TrunkIx, UserMatch,
 };
 use crate::sip::refer::policy::{
     MissingReferredBy, NotifyDetail, OutOfDialog, Policy, Release, ReplacesMode, TargetRouting, TargetRule,
@@ -212,7 +212,7 @@ out_of_dialog = "target-dialog"
     assert_eq!(b.owned.policy, expected);
 }
 
-/// [C-156] [C-160] [C-169] [C-196] [T-021] Applications, clients, the registrar, and routes to and from them.
+/// [C-156] [C-160] [C-169] [C-196] [T-021] [T-025] [T-026] Applications, clients, the registrar, and routes to and from them.
 #[test]
 fn owned_calls_become_a_plan() {
     let loaded = config(
@@ -234,6 +234,9 @@ refer = "reject"
 refer_to = "return"
 [auth]
 algorithms = ["SHA-512-256", "SHA-256"]
+[acl]
+never_ban = ["192.0.2.0/24", "2001:db8::1"]
+ban = { threshold = 3, window = "10s", duration = "1h", include_trunks = true }
 [[account]]
 sid = "AC00000000000000000000000000000001"
 token = "t"
@@ -286,6 +289,10 @@ to = ["clients"]
         PlanSecret::Ha1 { md5: None, sha256: Some(_), sha512_256: None }
     ));
     assert_eq!(calls.auth.algorithms, [Algorithm::Sha512_256, Algorithm::Sha256]);
+    let (window, duration) = (Duration::from_secs(10), Duration::from_secs(3_600));
+    assert_eq!(calls.auth.ban, Ban { threshold: 3, window, duration, include_trunks: true });
+    let exempt: Vec<String> = calls.auth.never_ban.iter().map(ToString::to_string).collect();
+    assert_eq!(exempt, ["192.0.2.0/24", "2001:db8::1/128"]);
     let registrar = &calls.registrar;
     assert_eq!(registrar.domains, ["example.com".into(), "example.net".into()]);
     assert_eq!((&*registrar.realm, registrar.refer), ("example.com", ReferMode::Reject(603)));

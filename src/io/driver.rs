@@ -399,6 +399,7 @@ impl<E: Engine> Running<E> {
                     self.d.handoff.post(shard, Parcel::Report(Input::Peer(message)));
                 }
                 Output::Stranger(flow) => self.strangers.met(now, &flow),
+                Output::Banned(flow) => self.strangers.banned(now, &flow),
                 Output::Returned { refer, call_id, admitted } => {
                     let call_id = call_id.escape_ascii();
                     match admitted {

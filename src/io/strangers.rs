@@ -1,4 +1,4 @@
-//! Tells the operator whose requests are not listened to (T-016), which a counter alone does not: a
+//! Tells the operator whose requests are not listened to (T-016, T-025), which a counter alone does not: a
 //! peer whose address is not in the configuration hears nothing, and nobody else would know why.
 //!
 //! Anybody can send as many as they like, so there is a line for one of them now and then, which says
@@ -11,9 +11,16 @@ use std::time::Duration;
 /// From one line to the next, at least.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Requests of unknown sources that came to one shard.
+/// Those whom one shard does not listen to.
 #[derive(Debug, Default)]
 pub(crate) struct Strangers {
+    unknown: Pace,
+    banned: Pace,
+}
+
+/// A line now and then.
+#[derive(Debug, Default)]
+struct Pace {
     quiet_until: Option<Time>,
     untold: u64,
 }
@@ -21,7 +28,7 @@ pub(crate) struct Strangers {
 impl Strangers {
     /// A request was not listened to.
     pub(crate) fn met(&mut self, now: Time, flow: &Flow) {
-        if let Some(others) = self.due(now) {
+        if let Some(others) = self.unknown.due(now) {
             tracing::info!(
                 event = "acl.unknown",
                 source = %flow.remote,
@@ -32,6 +39,21 @@ impl Strangers {
         }
     }
 
+    /// Passwords are guessed.
+    pub(crate) fn banned(&mut self, now: Time, flow: &Flow) {
+        if let Some(others) = self.banned.due(now) {
+            tracing::warn!(
+                event = "acl.ban",
+                source = %flow.remote,
+                transport = ?flow.transport,
+                others,
+                "passwords are guessed: credentials of this source, or for the user it tried, are not looked at for a while"
+            );
+        }
+    }
+}
+
+impl Pace {
     /// Whether a line is due, and how many there were since the last that it did not tell of.
     fn due(&mut self, now: Time) -> Option<u64> {
         if self.quiet_until.is_some_and(|until| now < until) {
@@ -50,7 +72,7 @@ mod tests {
     /// [T-016] [T-145] The first is told at once; a flood is one line in ten seconds, with its number.
     #[test]
     fn a_flood_is_a_line_now_and_then() {
-        let mut strangers = Strangers::default();
+        let mut strangers = Pace::default();
         let at = |millis: u64| Time::from_millis(1_000_000 + millis);
         assert_eq!(strangers.due(at(0)), Some(0));
         let told: Vec<u64> = (1..=25_000).filter_map(|millis| strangers.due(at(millis))).collect();

@@ -343,7 +343,11 @@ impl Play {
                 }
                 Output::Resolve(query) => remember(&mut self.questions, query),
                 Output::Event(event) | Output::Control(event) => self.note(event),
-                Output::Close(_) | Output::Peer(..) | Output::Stranger(_) | Output::Returned { .. } => {}
+                Output::Close(_)
+                | Output::Peer(..)
+                | Output::Stranger(_)
+                | Output::Banned(_)
+                | Output::Returned { .. } => {}
             }
         }
         self.out = out;

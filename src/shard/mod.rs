@@ -87,7 +87,13 @@ impl Shard {
         let mut nonces = [0u8; 32];
         rng.fill_bytes(&mut nonces);
         Shard {
-            realm: Realm::new(&plan.calls.registrar.realm, &plan.calls.auth.algorithms, nonces, users(&plan)),
+            realm: Realm::new(
+                &plan.calls.registrar.realm,
+                &plan.calls.auth,
+                nonces,
+                keys.token.derived(b"\0baton guesses key"),
+                users(&plan),
+            ),
             registrar: Registrar::new(&plan),
             calls,
             observer: Observer::new(plan.capacity.refers, Waits::from_t1(plan.timings.t1))
@@ -127,7 +133,7 @@ impl Shard {
                 self.proxy.replan(&plan);
                 self.calls.replan(&plan);
                 self.registrar.replan(&plan);
-                self.realm.replan(&plan.calls.registrar.realm, &plan.calls.auth.algorithms, users(&plan));
+                self.realm.replan(&plan.calls.registrar.realm, &plan.calls.auth, users(&plan));
                 self.resolver.configure(Offer::new(&plan.listeners), plan.routing.stale_for);
                 self.observer.configure(plan.capacity.refers, Waits::from_t1(plan.timings.t1));
                 self.transactions.configure(plan.timings, plan.capacity.transactions);
@@ -173,6 +179,7 @@ impl Shard {
             PeerMessage::Worth { ticket, refer, caller, worth } => {
                 self.returned(now, ticket, (refer, caller), worth, out);
             }
+            PeerMessage::Lesson(lesson) => self.realm.learn(now, lesson),
             PeerMessage::Claim { .. }
             | PeerMessage::Moved { .. }
             | PeerMessage::Rings { .. }

@@ -40,6 +40,8 @@ pub enum Output {
     /// Tell the operator that somebody was not listened to: a request came on this flow, whose source
     /// is no trunk's and no client's (T-016).
     Stranger(Flow),
+    /// Tell the operator that passwords are guessed (T-025): the last one came on this flow.
+    Banned(Flow),
     /// Tell the operator which transfer a call comes of that has come back by its Refer-To, and whether it was let in
     ///
     Returned {

@@ -4,6 +4,7 @@
 //! `io` carries these over the same rings as handed-over messages, in order.
 
 use crate::shard::owner::{HashKey, owner_of};
+use crate::sip::auth::Lesson;
 use crate::sip::call::{Claimant, MovedCall, Who};
 use crate::sip::event::{CallSid, ReferSid};
 use crate::sip::flow::Flow;
@@ -144,6 +145,8 @@ pub enum PeerMessage {
         /// The answer.
         worth: Worth,
     },
+    /// Who is at home where, or guesses passwords.
+    Lesson(Lesson),
     /// A call that moved here has ended: its Call-IDs need no redirect any more.
     Forget {
         /// The Call-IDs.

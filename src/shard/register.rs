@@ -5,8 +5,10 @@
 
 use super::Shard;
 use super::arrive::passed_on;
+use super::{Output, PeerMessage};
 use crate::shard::Outbox;
-use crate::sip::auth::Verdict;
+use crate::shard::Rejection;
+use crate::sip::auth::{Lesson, Sender, Verdict};
 use crate::sip::flow::Flow;
 use crate::sip::message::{HeaderId, Message, Method, Ready, Scheme, uri, write};
 use crate::sip::plan::{Credentials, Plan};
@@ -34,7 +36,7 @@ impl Shard {
         // Nothing is kept of one without the right credentials: it costs its sender as much (C-210).
         let mut user = None;
         if !self.transactions.has_server(message, ready) {
-            match self.registrant(now, message, ready) {
+            match self.registrant(now, flow, message, ready, out) {
                 Ok(registrant) => user = Some(registrant),
                 Err(answer) => {
                     let headers: Vec<(&str, &[u8])> =
@@ -59,20 +61,58 @@ impl Shard {
     }
 
     /// Who registers: RFC 3261 §10.3, in its order (C-156).
-    fn registrant(&mut self, now: Time, message: &Message, ready: &Ready<'_>) -> Result<Box<str>, Answer> {
+    fn registrant(
+        &mut self,
+        now: Time,
+        flow: &Flow,
+        message: &Message,
+        ready: &Ready<'_>,
+        out: &mut Outbox,
+    ) -> Result<Box<str>, Answer> {
+        self.registrar.admit(&self.plan.calls.registrar, message, ready)?;
+        self.proved(now, flow, message, HeaderId::Authorization, out).map_err(|stale| {
+            let values = self.realm.challenge(now, sender(&self.plan, flow), stale);
+            let headers = values.into_iter().map(|value| ("WWW-Authenticate", value)).collect();
+            Answer { status: 401, reason: "", headers }
+        })
+    }
+
+    /// Who has sent a request, by its credentials in this field. `Err`: it must be challenged, with
+    /// `stale` or not.
+    fn proved(
+        &mut self,
+        now: Time,
+        flow: &Flow,
+        message: &Message,
+        field: HeaderId,
+        out: &mut Outbox,
+    ) -> Result<Box<str>, bool> {
         let plan = &*self.plan;
-        self.registrar.admit(&plan.calls.registrar, message, ready)?;
-        let credentials = lines(message, HeaderId::Authorization);
         let (method, uri) = (message.method_bytes(), message.request_uri());
-        let verdict = self.realm.check(now, credentials, method, uri, |user| known(plan, user));
-        match verdict {
+        let (values, sender) = (lines(message, field), sender(plan, flow));
+        let verdict = self.realm.check(now, sender, values, method, uri, |user| known(plan, user));
+        let proved = match verdict {
             Verdict::Ok { user } => Ok(user.into()),
-            Verdict::Stale | Verdict::Refused | Verdict::Missing => {
-                let values = self.realm.challenge(now, verdict == Verdict::Stale);
-                let headers = values.into_iter().map(|value| ("WWW-Authenticate", value)).collect();
-                Err(Answer { status: 401, reason: "", headers })
+            Verdict::Stale => Err(true),
+            Verdict::Missing => Err(false),
+            Verdict::Refused => {
+                self.counters.rejected(None, Rejection::Auth);
+                Err(false)
+            }
+            Verdict::Banned => {
+                self.counters.rejected(None, Rejection::Banned);
+                Err(false)
+            }
+        };
+        for lesson in self.realm.lessons() {
+            if matches!(lesson, Lesson::Banned { .. }) {
+                out.push(Output::Banned(*flow));
+            }
+            for shard in (0..self.place.shards).filter(|&shard| shard != self.place.index) {
+                out.push(Output::Peer(shard, Box::new(PeerMessage::Lesson(lesson))));
             }
         }
+        proved
     }
 
     /// The client that sent a request, if it is one's. `Err`: it was challenged (C-199).
@@ -101,13 +141,11 @@ impl Shard {
         if self.transactions.has_server(message, ready) {
             return Ok(Some(String::from_utf8_lossy(&named).into()));
         }
-        let credentials = lines(message, HeaderId::ProxyAuthorization);
-        let (method, target) = (message.method_bytes(), message.request_uri());
-        let verdict = self.realm.check(now, credentials, method, target, |user| known(plan, user));
-        match verdict {
-            Verdict::Ok { user } if user.as_bytes() == &*named => Ok(Some(user.into())),
-            Verdict::Ok { .. } | Verdict::Stale | Verdict::Refused | Verdict::Missing => {
-                let values = self.realm.challenge(now, verdict == Verdict::Stale);
+        match self.proved(now, flow, message, HeaderId::ProxyAuthorization, out) {
+            Ok(user) if user.as_bytes() == &*named => Ok(Some(user)),
+            proved => {
+                let stale = proved == Err(true);
+                let values = self.realm.challenge(now, sender(&self.plan, flow), stale);
                 let headers: Vec<(&str, &[u8])> =
                     values.iter().map(|value| ("Proxy-Authenticate", value.as_slice())).collect();
                 self.with_proxy(now, out, |proxy, cx| {
@@ -122,6 +160,17 @@ impl Shard {
 /// Whole header lines: the commas in credentials part no values.
 fn lines(message: &Message, id: HeaderId) -> impl Iterator<Item = &[u8]> {
     message.headers().filter(move |line| line.id == id).map(|line| line.value)
+}
+
+/// Where credentials come from: T-026 has trunks exempt, as many may call through one.
+fn sender(plan: &Plan, flow: &Flow) -> Sender {
+    let (auth, ip) = (&plan.calls.auth, flow.remote.ip().to_canonical());
+    let trunk = !auth.ban.include_trunks && plan.sources.find(flow).is_some();
+    if trunk || auth.never_ban.iter().any(|net| net.contains(&ip)) {
+        Sender::Exempt
+    } else {
+        Sender::Source(ip)
+    }
 }
 
 fn known<'p>(plan: &'p Plan, user: &str) -> Option<&'p Credentials> {

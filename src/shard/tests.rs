@@ -1,6 +1,7 @@
 //! One shard, played message by message.
 
 mod edges;
+mod guessing;
 mod moved;
 mod owned;
 mod returning;

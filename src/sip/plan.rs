@@ -179,13 +179,38 @@ impl Default for Registrar {
 pub struct Auth {
     /// What is offered, best first; each once, and at least one.
     pub algorithms: Vec<Algorithm>,
+    /// When guessing ends.
+    pub ban: Ban,
+    /// Sources that are never banned, such as a NAT or a proxy with many users behind it.
+    pub never_ban: Vec<IpNet>,
+}
+
+/// How many wrong passwords make a source, or a user, be refused without a look (T-025).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ban {
+    /// So many failures, at least 1,
+    pub threshold: u32,
+    /// within this time,
+    pub window: Duration,
+    /// and nothing is looked at for this long.
+    pub duration: Duration,
+    /// Whether trunks' addresses may be banned, too (T-026).
+    pub include_trunks: bool,
+}
+
+impl Default for Ban {
+    fn default() -> Ban {
+        let (window, duration) = (Duration::from_secs(60), Duration::from_secs(300));
+        Ban { threshold: 20, window, duration, include_trunks: false }
+    }
 }
 
 impl Default for Auth {
     /// SHA-256 before MD5 (T-021): a phone answers the first that it knows (RFC 8760 §2.4), but some
     /// take no challenge at all beside one that they do not know, so SHA-512-256 is for who asks for it.
     fn default() -> Auth {
-        Auth { algorithms: vec![Algorithm::Sha256, Algorithm::Md5] }
+        let algorithms = vec![Algorithm::Sha256, Algorithm::Md5];
+        Auth { algorithms, ban: Ban::default(), never_ban: Vec::new() }
     }
 }
 

@@ -274,7 +274,7 @@ impl World {
                 Output::Event(event) | Output::Control(event) => self.note(&event),
                 Output::Peer(..) => {}
                 Output::Resolve(query) => self.ask(shard, query),
-                Output::Close(_) | Output::Stranger(_) | Output::Returned { .. } => {}
+                Output::Close(_) | Output::Stranger(_) | Output::Banned(_) | Output::Returned { .. } => {}
             }
         }
         self.outbox = outbox;

@@ -1,10 +1,11 @@
 //! Bounds and times: `[routing]`, `[acl]`, `[limits]`, `[timers]`.
 
 use super::service::at_least;
-use crate::config::endpoint::HostPort;
+use crate::config::endpoint::{HostPort, SourceEntry};
 use crate::config::read::{At, FromToml, Reader, Value};
 use crate::sip::message::Limits;
-use crate::sip::plan::{CallPlan, Capacity, Routing, Timings, UnknownSource};
+use crate::sip::plan::{Ban, CallPlan, Capacity, Routing, Timings, UnknownSource};
+use ipnet::IpNet;
 use std::time::Duration;
 
 /// `[acl]`: who may send requests.
@@ -12,6 +13,10 @@ use std::time::Duration;
 pub struct Acl {
     /// What happens to an initial request of an unknown source (T-016).
     pub unknown: UnknownSource,
+    /// When guessing of passwords ends (T-025).
+    pub ban: Ban,
+    /// Sources that are never banned.
+    pub never_ban: Vec<IpNet>,
 }
 
 impl FromToml for UnknownSource {
@@ -26,11 +31,49 @@ impl FromToml for UnknownSource {
 
 impl Acl {
     pub(super) fn read(mut table: Reader<'_>) -> Acl {
-        let acl = Acl { unknown: table.or("unknown", UnknownSource::default()) };
-        table.later(&["ban", "never_ban", "scanner_agents"]);
+        let exempt = table.take::<Vec<At<SourceEntry>>>("never_ban").unwrap_or_default();
+        for source in exempt.iter().filter(|source| source.port.is_some() || source.transport.is_some()) {
+            table.context().error(
+                source.span.clone(),
+                "acl.never_ban has a port or a transport in it",
+                format!("write the addresses alone, \"{}\"", source.net),
+            );
+        }
+        let acl = Acl {
+            unknown: table.or("unknown", UnknownSource::default()),
+            ban: read_ban(table.table("ban")),
+            never_ban: exempt.iter().map(|source| source.net).collect(),
+        };
+        table.later(&["scanner_agents"]);
         table.finish();
         acl
     }
+}
+
+/// `ban = { threshold, window, duration, include_trunks }`
+fn read_ban(mut table: Reader<'_>) -> Ban {
+    let default = Ban::default();
+    let least = Duration::from_secs(1);
+    let threshold = table.int("threshold", 1..=1_000_000).and_then(|n| u32::try_from(n).ok());
+    let ban = Ban {
+        threshold: threshold.unwrap_or(default.threshold),
+        window: within_a_day(&mut table, "window", least).unwrap_or(default.window),
+        duration: within_a_day(&mut table, "duration", least).unwrap_or(default.duration),
+        include_trunks: table.or("include_trunks", default.include_trunks),
+    };
+    table.finish();
+    ban
+}
+
+/// Nobody is to be locked out for ever, nor for what was long ago.
+fn within_a_day(table: &mut Reader<'_>, key: &'static str, least: Duration) -> Option<Duration> {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let time = at_least(table, key, least)?;
+    if time > DAY {
+        table.value(key)?.wrong(format_args!("= {time:?} is too long"), "write \"24h\" or less");
+        return None;
+    }
+    Some(time)
 }
 
 /// Bounds of calls that Baton owns: `[timers] target_ring` and `[limits] legs`.

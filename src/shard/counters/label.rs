@@ -72,6 +72,8 @@ labels! {
         Acl = "acl",
         /// It failed authentication.
         Auth = "auth",
+        /// Too many failures like it came before (T-025).
+        Banned = "banned",
         /// Too many calls a second.
         Cps = "cps",
         /// Too many calls at once.

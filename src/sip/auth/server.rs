@@ -2,11 +2,15 @@
 //!
 //! Nothing is remembered of a challenge: a nonce carries its time and is authenticated. Of a nonce
 //! that was used rightly, the counts are remembered until it expires, so that no request serves twice.
+//!
+//! A nonce serves the address that it was given to. So whoever fails has heard the challenge there, and
+//! nobody can make another's address look like one that guesses by writing it on his datagrams.
 
 use super::digest::{Algorithm, Protection, Request, ha1, response};
 use super::fields::{DigestError, Fields};
+use super::guesses::{Guesses, Lesson, Sender};
 use crate::sip::message::{Uri, uri};
-use crate::sip::plan::{Credentials, Secret};
+use crate::sip::plan::{self, Credentials, Secret};
 use crate::sip::time::Time;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -41,6 +45,7 @@ pub struct Realm {
     used: BTreeMap<Nonce, Window>,
     /// Nonces up to this one are forgotten and no longer taken.
     floor: Option<Nonce>,
+    guesses: Guesses,
 }
 
 /// A nonce by when it was made, and the how manyth it was.
@@ -66,10 +71,12 @@ pub enum Verdict<'c> {
         /// Its name as configured.
         user: &'c str,
     },
-    /// Right credentials for a nonce that no longer serves: challenge with `stale`.
+    /// The nonce does not serve (any more, or here), whoever it is: challenge with `stale`.
     Stale,
     /// Unknown user, wrong password, or credentials that cannot be read: nobody is told which (C-203).
     Refused,
+    /// As if [`Verdict::Refused`], but without a look: there were too many like it (T-025).
+    Banned,
     /// No credentials for this realm.
     Missing,
 }
@@ -84,21 +91,23 @@ impl std::fmt::Debug for Realm {
 }
 
 impl Realm {
-    /// A realm for these users. `key` are random bits that no other shard or process uses.
+    /// A realm for these users. `key` are random bits that no other shard or process uses, `shared` are
+    /// the same on all shards.
     ///
-    /// Offered are these algorithms, in this order (RFC 8760 §2.3), but none that some user could not
+    /// Offered are the algorithms asked for, in this order (RFC 8760 §2.3), but none that some user could not
     /// answer because only another hash is stored for it: peers take the first and do not come back
     /// for the second.
     pub fn new<'c>(
         realm: &str,
-        best_first: &[Algorithm],
+        auth: &plan::Auth,
         key: [u8; 32],
+        shared: [u8; 16],
         users: impl Iterator<Item = &'c Credentials> + Clone,
     ) -> Realm {
         let answered = |a: &Algorithm| users.clone().all(|user| user.secret.knows(*a));
-        let mut offered: Vec<_> = best_first.iter().copied().filter(answered).collect();
+        let mut offered: Vec<_> = auth.algorithms.iter().copied().filter(answered).collect();
         if offered.is_empty() {
-            offered.extend(best_first);
+            offered.extend(&auth.algorithms);
         }
         // What goes between quotes must not end them.
         let realm: String = realm.chars().filter(|c| !matches!(c, '"' | '\\') && !c.is_control()).collect();
@@ -111,18 +120,31 @@ impl Realm {
         }
         let nobody = Credentials { user: "".into(), secret: Secret::Password("stored".into()) };
         let (given, used, floor) = (0, BTreeMap::new(), None);
-        Realm { realm: realm.into(), key, offered, hashed, nobody, given, used, floor }
+        let guesses = Guesses::new(shared, auth.ban);
+        Realm { realm: realm.into(), key, offered, hashed, nobody, given, used, floor, guesses }
     }
 
-    /// Takes over other users, algorithms, or another name; nonces given out stay good.
+    /// Takes over other users, algorithms, or another name; nonces given out stay good, and who is
+    /// banned stays so.
     pub fn replan<'c>(
         &mut self,
         realm: &str,
-        best_first: &[Algorithm],
+        auth: &plan::Auth,
         users: impl Iterator<Item = &'c Credentials> + Clone,
     ) {
-        let Realm { realm, offered, hashed, .. } = Realm::new(realm, best_first, self.key, users);
+        self.guesses.replan(auth.ban);
+        let Realm { realm, offered, hashed, .. } = Realm::new(realm, auth, self.key, [0; 16], users);
         (self.realm, self.offered, self.hashed) = (realm, offered, hashed);
+    }
+
+    /// What was found out since the last call: it holds on the other shards, too.
+    pub fn lessons(&mut self) -> Vec<Lesson> {
+        self.guesses.lessons()
+    }
+
+    /// What another shard has found out.
+    pub fn learn(&mut self, now: Time, lesson: Lesson) {
+        self.guesses.learn(now, lesson);
     }
 
     /// Nonces remembered.
@@ -146,9 +168,9 @@ impl Realm {
 
     /// The values of WWW-Authenticate (401) or Proxy-Authenticate (407), one header line each, best
     /// first (RFC 8760 §2.3). Not for ACK or CANCEL (C-199). `stale` when [`Verdict::Stale`] was found.
-    pub fn challenge(&mut self, now: Time, stale: bool) -> Vec<Vec<u8>> {
+    pub fn challenge(&mut self, now: Time, sender: Sender, stale: bool) -> Vec<Vec<u8>> {
         self.given = self.given.wrapping_add(1);
-        let nonce = self.written(Nonce { made: now, number: self.given });
+        let nonce = self.written(Nonce { made: now, number: self.given }, sender);
         let stale = if stale { ", stale=true" } else { "" };
         let value = |&algorithm: &Algorithm| {
             // Old peers are spared what they do not know.
@@ -168,6 +190,7 @@ impl Realm {
     pub fn check<'v, 'c>(
         &mut self,
         now: Time,
+        sender: Sender,
         values: impl Iterator<Item = &'v [u8]>,
         method: &[u8],
         request_uri: &[u8],
@@ -194,7 +217,7 @@ impl Realm {
         }
         match ours {
             Some(fields) => {
-                self.verdict(now, &fields, method, request_uri, lookup).unwrap_or(Verdict::Refused)
+                self.verdict(now, sender, &fields, method, request_uri, lookup).unwrap_or(Verdict::Refused)
             }
             None if unreadable => Verdict::Refused,
             None => Verdict::Missing,
@@ -205,6 +228,7 @@ impl Realm {
     fn verdict<'c>(
         &mut self,
         now: Time,
+        sender: Sender,
         fields: &Fields<'_>,
         method: &[u8],
         request_uri: &[u8],
@@ -229,6 +253,9 @@ impl Realm {
             }
             (Some(_), _, _) => return None,
         };
+        // One that was made up, or for another address or shard, is worth no look.
+        let Some(known_nonce) = self.read(nonce, sender) else { return Some(Verdict::Stale) };
+        let given = fields.response?.to_ascii_lowercase();
         // RFC 7616 §3.4.4; the name itself otherwise.
         let username = unescaped(fields.username?);
         let name = match fields.userhash {
@@ -237,6 +264,10 @@ impl Realm {
             }
             _ => std::str::from_utf8(&username).ok(),
         };
+        let attempt = self.guesses.attempt(sender, name.map_or(&*username, str::as_bytes), nonce, &given);
+        if self.guesses.banned(now, &attempt) {
+            return Some(Verdict::Banned);
+        }
         // Whoever is asked for, the same is computed (C-203).
         let found = lookup(name.unwrap_or_default()).filter(|_| name.is_some());
         let known = found.unwrap_or(&self.nobody);
@@ -245,11 +276,17 @@ impl Realm {
         let usable = secret.is_some() && found.is_some();
         let secret = secret.unwrap_or_else(|| algorithm.hash(&[]));
         let expected = response(algorithm, &secret, &Request { method, uri: digest_uri, nonce, protection });
-        let given = fields.response?.to_ascii_lowercase();
         let equal = bool::from(expected.as_bytes().ct_eq(given.as_slice()));
-        let found = found.filter(|_| equal && usable)?;
-        let fresh = self.read(nonce).is_some_and(|nonce| self.counts(now, nonce, count));
-        Some(if fresh { Verdict::Ok { user: &found.user } } else { Verdict::Stale })
+        let Some(found) = found.filter(|_| equal && usable) else {
+            self.guesses.failed(now, &attempt);
+            return None;
+        };
+        // What is only repeated proves nothing.
+        if !self.counts(now, known_nonce, count) {
+            return Some(Verdict::Stale);
+        }
+        self.guesses.proved(now, &attempt);
+        Some(Verdict::Ok { user: &found.user })
     }
 
     /// Whether the nonce still serves and this count of it is new; it is used up then.
@@ -267,7 +304,7 @@ impl Realm {
         new
     }
 
-    fn written(&self, nonce: Nonce) -> String {
+    fn written(&self, nonce: Nonce, sender: Sender) -> String {
         let mut raw = [0u8; RAW];
         let (body, tag) = raw.split_at_mut(BODY);
         let number = nonce.number.to_be_bytes();
@@ -275,12 +312,12 @@ impl Realm {
         {
             *place = byte;
         }
-        tag.copy_from_slice(&self.tag(body));
+        tag.copy_from_slice(&self.tag(body, sender));
         URL_SAFE_NO_PAD.encode(raw)
     }
 
-    /// A nonce that came back; `None` when it was not made here.
-    fn read(&self, text: &[u8]) -> Option<Nonce> {
+    /// A nonce that came back; `None` when it was not made here, for this sender.
+    fn read(&self, text: &[u8], sender: Sender) -> Option<Nonce> {
         let mut raw = [0u8; RAW + 2];
         if URL_SAFE_NO_PAD.decode_slice(text, &mut raw).ok()? != RAW {
             return None;
@@ -289,15 +326,17 @@ impl Realm {
         let (number, rest) = rest.split_first_chunk::<8>()?;
         let body = raw.get(..BODY)?;
         let tag = rest.get(..RAW - BODY)?;
-        bool::from(self.tag(body).ct_eq(tag)).then_some(Nonce {
+        bool::from(self.tag(body, sender).ct_eq(tag)).then_some(Nonce {
             made: Time::from_micros(u64::from_be_bytes(*made)),
             number: u64::from_be_bytes(*number),
         })
     }
 
     /// The inner hash never leaves, so that nobody can extend it.
-    fn tag(&self, body: &[u8]) -> [u8; RAW - BODY] {
-        let inner = Sha256::new().chain_update(self.key).chain_update(body).finalize();
+    fn tag(&self, body: &[u8], sender: Sender) -> [u8; RAW - BODY] {
+        let (octets, len) = sender.octets();
+        let octets = octets.get(..len).unwrap_or_default();
+        let inner = Sha256::new().chain_update(self.key).chain_update(body).chain_update(octets).finalize();
         let outer = Sha256::new().chain_update(self.key).chain_update(inner).finalize();
         outer.first_chunk().copied().unwrap_or_default()
     }

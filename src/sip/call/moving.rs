@@ -220,7 +220,8 @@ impl Calls {
             PeerMessage::Sip { .. }
             | PeerMessage::Locate { .. }
             | PeerMessage::Returns { .. }
-            | PeerMessage::Worth { .. } => {}
+            | PeerMessage::Worth { .. }
+            | PeerMessage::Lesson(_) => {}
         }
     }
 

@@ -216,7 +216,11 @@ impl Bench {
                     Output::Control(event) => self.events.push(event),
                     Output::Peer(shard, message) => self.peers.push((shard, *message)),
                     Output::Resolve(query) => self.asked.push(query),
-                    Output::Close(_) | Output::Event(_) | Output::Stranger(_) | Output::Returned { .. } => {}
+                    Output::Close(_)
+                    | Output::Event(_)
+                    | Output::Stranger(_)
+                    | Output::Banned(_)
+                    | Output::Returned { .. } => {}
                 }
             }
             let Some(effect) = self.fx.pop() else { return };

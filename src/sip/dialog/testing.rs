@@ -139,6 +139,7 @@ impl Bench {
                     | Output::Control(_)
                     | Output::Peer(..)
                     | Output::Stranger(_)
+                    | Output::Banned(_)
                     | Output::Returned { .. } => {}
                 }
             }

@@ -247,7 +247,7 @@ impl World {
                 }
                 Output::Peer(shard, message) => self.peers.push_back((usize::from(shard), message)),
                 Output::Resolve(query) => self.record.fault(format!("asked DNS for {}", query.name)),
-                Output::Close(_) | Output::Stranger(_) | Output::Returned { .. } => {}
+                Output::Close(_) | Output::Stranger(_) | Output::Banned(_) | Output::Returned { .. } => {}
             }
         }
         self.outbox = outbox;

@@ -2,11 +2,23 @@
 
 use super::*;
 use crate::sip::auth::{Challenge, NonceCounts, answer};
+use std::net::{IpAddr, Ipv4Addr};
 
 const URI: &[u8] = b"sip:example.com";
 
 const USUAL: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Md5];
 const ALL: [Algorithm; 3] = Algorithm::ALL;
+
+const HERE: Sender = from(7);
+
+/// An address that anybody might have.
+const fn from(last: u8) -> Sender {
+    Sender::Source(IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)))
+}
+
+fn offering(algorithms: &[Algorithm]) -> plan::Auth {
+    plan::Auth { algorithms: algorithms.into(), ..plan::Auth::default() }
+}
 
 fn at(seconds: u64) -> Time {
     Time::from_millis(1_700_000_000_000 + seconds * 1_000)
@@ -21,7 +33,7 @@ fn alice() -> Credentials {
 }
 
 fn realm() -> Realm {
-    Realm::new("example.com", &USUAL, [7; 32], [alice()].iter())
+    Realm::new("example.com", &offering(&USUAL), [7; 32], [5; 16], [alice()].iter())
 }
 
 /// What a client sends for these challenges.
@@ -37,12 +49,13 @@ fn check(realm: &mut Realm, now: Time, value: &[u8]) -> &'static str {
 fn check_as(realm: &mut Realm, now: Time, value: &[u8], method: &[u8], uri: &[u8]) -> &'static str {
     let known = alice();
     let verdict =
-        realm.check(now, [value].into_iter(), method, uri, |name| (name == "alice").then_some(&known));
+        realm.check(now, HERE, [value].into_iter(), method, uri, |name| (name == "alice").then_some(&known));
     match verdict {
         Verdict::Ok { user: "alice" } => "ok",
         Verdict::Ok { .. } => "someone else",
         Verdict::Stale => "stale",
         Verdict::Refused => "refused",
+        Verdict::Banned => "banned",
         Verdict::Missing => "missing",
     }
 }
@@ -53,8 +66,8 @@ fn every_algorithm() {
     let mut reversed = ALL;
     reversed.reverse();
     for order in [&ALL[..], &USUAL[..], &reversed[..], &[Algorithm::Md5][..]] {
-        let mut realm = Realm::new("example.com", order, [7; 32], [alice()].iter());
-        let values = realm.challenge(at(0), false);
+        let mut realm = Realm::new("example.com", &offering(order), [7; 32], [5; 16], [alice()].iter());
+        let values = realm.challenge(at(0), HERE, false);
         let text: Vec<_> = values.iter().map(|v| String::from_utf8(v.clone()).unwrap()).collect();
         assert_eq!(text.len(), order.len());
         for (text, algorithm) in text.iter().zip(order) {
@@ -72,15 +85,15 @@ fn every_algorithm() {
 /// [C-196] [C-203] What is not offered is not taken either, though its response would be right.
 #[test]
 fn what_is_not_offered() {
-    let mut offering = Realm::new("example.com", &ALL, [7; 32], [alice()].iter());
-    let values = offering.challenge(at(0), false);
+    let mut whole = Realm::new("example.com", &offering(&ALL), [7; 32], [5; 16], [alice()].iter());
+    let values = whole.challenge(at(0), HERE, false);
     for (value, algorithm) in values.iter().zip(ALL) {
         let rest: Vec<_> = ALL.into_iter().filter(|a| *a != algorithm).collect();
-        let mut realm = Realm::new("example.com", &rest, [7; 32], [alice()].iter());
+        let mut realm = Realm::new("example.com", &offering(&rest), [7; 32], [5; 16], [alice()].iter());
         let value = credentials(std::slice::from_ref(value), &alice(), URI, &mut NonceCounts::default());
         assert_eq!(check(&mut realm, at(1), &value), "refused", "{algorithm:?}");
-        assert_eq!(check(&mut offering, at(1), &value.clone()), "ok", "{algorithm:?}");
-        offering.used.clear();
+        assert_eq!(check(&mut whole, at(1), &value), "ok", "{algorithm:?}");
+        whole.used.clear();
     }
 }
 
@@ -90,7 +103,8 @@ fn stored_hashes_decide_what_is_offered() {
     let hex = |digits| Some("0".repeat(digits).into());
     let md5 = user("bob", Secret::Ha1 { md5: hex(32), sha256: None, sha512_256: None });
     let sha = user("carol", Secret::Ha1 { md5: None, sha256: hex(64), sha512_256: hex(64) });
-    let offered = |users: &[Credentials]| Realm::new("r", &ALL, [0; 32], users.iter()).offered;
+    let offered =
+        |users: &[Credentials]| Realm::new("r", &offering(&ALL), [0; 32], [5; 16], users.iter()).offered;
     assert_eq!(offered(&[alice()]), ALL);
     assert_eq!(offered(&[alice(), md5.clone()]), [Algorithm::Md5]);
     assert_eq!(offered(std::slice::from_ref(&sha)), [Algorithm::Sha512_256, Algorithm::Sha256]);
@@ -106,12 +120,12 @@ fn a_stored_hash_checks_a_password() {
     };
     let [sha512_256, sha256, md5] = ALL.map(text);
     let stored = user("alice", Secret::Ha1 { md5, sha256, sha512_256 });
-    let mut realm = Realm::new("example.com", &ALL, [1; 32], [stored.clone()].iter());
-    for value in realm.challenge(at(0), false) {
+    let mut realm = Realm::new("example.com", &offering(&ALL), [1; 32], [5; 16], [stored.clone()].iter());
+    for value in realm.challenge(at(0), HERE, false) {
         let value = credentials(&[value], &alice(), URI, &mut NonceCounts::default());
         // All were counted 1 on the same nonce.
         realm.used.clear();
-        let verdict = realm.check(at(1), [&value[..]].into_iter(), b"REGISTER", URI, |_| Some(&stored));
+        let verdict = realm.check(at(1), HERE, [&value[..]].into_iter(), b"REGISTER", URI, |_| Some(&stored));
         assert_eq!(verdict, Verdict::Ok { user: "alice" });
     }
 }
@@ -121,14 +135,20 @@ fn a_stored_hash_checks_a_password() {
 fn nonces_are_authenticated() {
     let mut realm = realm();
     let nonce = |values: Vec<Vec<u8>>| Fields::parse(&values[0]).unwrap().nonce.unwrap().to_vec();
-    let (a, b) = (nonce(realm.challenge(at(0), false)), nonce(realm.challenge(at(0), false)));
+    let (a, b) = (nonce(realm.challenge(at(0), HERE, false)), nonce(realm.challenge(at(0), HERE, false)));
     assert_ne!(a, b);
-    assert!(realm.read(&a).is_some());
+    assert!(realm.read(&a, HERE).is_some());
     let mut forged = a.clone();
     forged[3] ^= 1;
-    assert!(realm.read(&forged).is_none() && realm.read(b"").is_none() && realm.read(&a[..20]).is_none());
-    let other = Realm::new("example.com", &USUAL, [8; 32], [alice()].iter());
-    assert!(other.read(&a).is_none());
+    assert!(
+        realm.read(&forged, HERE).is_none()
+            && realm.read(b"", HERE).is_none()
+            && realm.read(&a[..20], HERE).is_none()
+    );
+    // [C-198] Nor does it serve another address than the one that it was given to.
+    assert!(realm.read(&a, from(8)).is_none() && realm.read(&a, Sender::Exempt).is_none());
+    let other = Realm::new("example.com", &offering(&USUAL), [8; 32], [5; 16], [alice()].iter());
+    assert!(other.read(&a, HERE).is_none());
 }
 
 /// [C-197] [C-198] A nonce serves with growing counts, each once, until it expires; then the
@@ -136,7 +156,7 @@ fn nonces_are_authenticated() {
 #[test]
 fn counts_and_expiry() {
     let mut realm = realm();
-    let values = realm.challenge(at(0), false);
+    let values = realm.challenge(at(0), HERE, false);
     let mut nc = NonceCounts::default();
     let first = credentials(&values, &alice(), URI, &mut nc);
     let second = credentials(&values, &alice(), URI, &mut nc);
@@ -151,7 +171,7 @@ fn counts_and_expiry() {
     let wrong = user("alice", Secret::Password("wrong".into()));
     let fourth = credentials(&values, &wrong, URI, &mut nc);
     assert_eq!(check(&mut realm, at(301), &fourth), "refused");
-    let again = realm.challenge(at(301), true);
+    let again = realm.challenge(at(301), HERE, true);
     assert!(String::from_utf8_lossy(&again[0]).contains(", stale=true"));
     let fresh = credentials(&again, &alice(), URI, &mut nc);
     assert_eq!(check(&mut realm, at(302), &fresh), "ok");
@@ -192,14 +212,14 @@ fn the_uri_is_checked() {
         ("tel:+1", "tel:+2", "refused"),
     ] {
         let mut realm = realm();
-        let values = realm.challenge(at(0), false);
+        let values = realm.challenge(at(0), HERE, false);
         let value = credentials(&values, &alice(), signed.as_bytes(), &mut NonceCounts::default());
         let got = check_as(&mut realm, at(1), &value, b"REGISTER", received.as_bytes());
         assert_eq!(got, verdict, "{signed} {received}");
     }
     // And the method.
     let mut realm = realm();
-    let value = credentials(&realm.challenge(at(0), false), &alice(), URI, &mut NonceCounts::default());
+    let value = credentials(&realm.challenge(at(0), HERE, false), &alice(), URI, &mut NonceCounts::default());
     assert_eq!(check_as(&mut realm, at(1), &value, b"INVITE", URI), "refused");
 }
 
@@ -207,7 +227,7 @@ fn the_uri_is_checked() {
 #[test]
 fn nobody_learns_who_exists() {
     let mut realm = realm();
-    let values = realm.challenge(at(0), false);
+    let values = realm.challenge(at(0), HERE, false);
     for who in [
         user("mallory", alice().secret),
         user("alice", Secret::Password("x".into())),
@@ -227,7 +247,7 @@ fn nobody_learns_who_exists() {
 #[test]
 fn userhash() {
     let mut realm = realm();
-    let values = realm.challenge(at(0), false);
+    let values = realm.challenge(at(0), HERE, false);
     let value = credentials(&values[..1], &alice(), URI, &mut NonceCounts::default());
     let text = String::from_utf8(value).unwrap();
     assert!(text.contains("userhash=true") && !text.contains("alice"));
@@ -246,7 +266,7 @@ fn which_value_counts() {
     );
     assert_eq!(check(&mut realm, at(0), b"Digest realm=\"example.com\""), "refused");
     assert_eq!(check(&mut realm, at(0), b"Digest realm"), "refused");
-    let value = credentials(&realm.challenge(at(0), false), &alice(), URI, &mut NonceCounts::default());
+    let value = credentials(&realm.challenge(at(0), HERE, false), &alice(), URI, &mut NonceCounts::default());
     let text = String::from_utf8(value).unwrap();
     for (from, to) in [
         ("nc=00000001", "nc=00000000"),
@@ -266,7 +286,7 @@ fn which_value_counts() {
 #[test]
 fn the_old_form() {
     let mut realm = realm();
-    let value = String::from_utf8(realm.challenge(at(0), false).remove(1)).unwrap();
+    let value = String::from_utf8(realm.challenge(at(0), HERE, false).remove(1)).unwrap();
     let value = value.replace(", qop=\"auth\"", "");
     let value = credentials(&[value.into_bytes()], &alice(), URI, &mut NonceCounts::default());
     assert_eq!(check(&mut realm, at(0), &value), "ok");
@@ -277,8 +297,8 @@ fn the_old_form() {
 #[test]
 fn replan_keeps_nonces() {
     let mut realm = realm();
-    let values = realm.challenge(at(0), false);
-    realm.replan("example.com", &USUAL, [alice(), user("bob", alice().secret)].iter());
+    let values = realm.challenge(at(0), HERE, false);
+    realm.replan("example.com", &offering(&USUAL), [alice(), user("bob", alice().secret)].iter());
     let value = credentials(&values, &alice(), URI, &mut NonceCounts::default());
     assert_eq!(check(&mut realm, at(0), &value), "ok");
     assert!(!format!("{realm:?}").contains('7'), "no key in debug output");

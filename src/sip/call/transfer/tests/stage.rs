@@ -199,6 +199,7 @@ impl Stage {
                     | Output::Close(_)
                     | Output::Event(_)
                     | Output::Stranger(_)
+                    | Output::Banned(_)
                     | Output::Returned { .. } => {}
                 }
             }

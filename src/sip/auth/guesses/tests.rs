@@ -1,0 +1,264 @@
+//! Guessing, as a realm sees it.
+
+use super::*;
+use crate::sip::auth::{Challenge, NonceCounts, Realm, Verdict, answer};
+use crate::sip::plan::{Auth, Credentials, Secret};
+
+const URI: &[u8] = b"sip:example.com";
+const RIGHT: &str = "right";
+
+/// What the addresses are called here: the NAT with the attacker behind it, and others.
+const NAT: Sender = Sender::Source(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
+const HOTEL: Sender = Sender::Source(IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 1)));
+
+fn at(seconds: u64) -> Time {
+    Time::from_millis(1_700_000_000_000 + seconds * 1_000)
+}
+
+fn from(n: u32) -> Sender {
+    Sender::Source(std::net::Ipv4Addr::from(0xcb00_0000 + n).into())
+}
+
+struct World {
+    realm: Realm,
+    users: Vec<Credentials>,
+    now: u64,
+    /// Makes every guess another.
+    guesses: u32,
+}
+
+impl World {
+    /// Alice and Bob may register; 20 failures in 60 s end it for 300 s.
+    fn new() -> World {
+        let user = |name: &str| Credentials { user: name.into(), secret: Secret::Password(RIGHT.into()) };
+        let users = vec![user("alice"), user("bob")];
+        let realm = Realm::new("r", &Auth::default(), [1; 32], [2; 16], users.iter());
+        World { realm, users, now: 0, guesses: 0 }
+    }
+
+    fn tries(&mut self, sender: Sender, user: &str, password: &str) -> &'static str {
+        let challenge = self.realm.challenge(at(self.now), sender, false).remove(0);
+        self.answers(sender, &challenge, user, password)
+    }
+
+    fn answers(&mut self, sender: Sender, challenge: &[u8], user: &str, password: &str) -> &'static str {
+        let challenges = [Challenge::parse(challenge, false).unwrap()];
+        let who = Credentials { user: user.into(), secret: Secret::Password(password.into()) };
+        let values =
+            answer(&challenges, &who, b"REGISTER", URI, b"", 1, &mut NonceCounts::default()).unwrap();
+        let users = &self.users;
+        let lookup = |name: &str| users.iter().find(|user| *user.user == *name);
+        let values = values.iter().map(|(_, value)| value.as_slice());
+        match self.realm.check(at(self.now), sender, values, b"REGISTER", URI, lookup) {
+            Verdict::Ok { .. } => "ok",
+            Verdict::Stale => "stale",
+            Verdict::Refused => "refused",
+            Verdict::Banned => "banned",
+            Verdict::Missing => "missing",
+        }
+    }
+
+    fn guess(&mut self, sender: Sender, user: &str) -> &'static str {
+        self.guesses += 1;
+        self.tries(sender, user, &format!("wrong{}", self.guesses))
+    }
+
+    fn banned(&mut self) -> usize {
+        self.realm.lessons().iter().filter(|lesson| matches!(lesson, Lesson::Banned { .. })).count()
+    }
+}
+
+/// [T-025] [C-209] One address that tries many users gets twenty answers, and then none for five minutes; the
+/// right password gets none either.
+#[test]
+fn one_address() {
+    let mut world = World::new();
+    for n in 0..20 {
+        assert_eq!(world.banned(), 0);
+        assert_eq!(world.guess(NAT, &format!("user{n}")), "refused");
+    }
+    assert_eq!(world.banned(), 1);
+    for second in 0..300 {
+        world.now = second;
+        assert_eq!(world.tries(NAT, "alice", RIGHT), "banned", "{second}");
+    }
+    // What was refused has not prolonged it.
+    world.now = 300;
+    assert_eq!(world.tries(NAT, "alice", RIGHT), "ok");
+    assert_eq!(world.guess(NAT, "user1"), "refused");
+    assert_eq!(world.tries(HOTEL, "bob", RIGHT), "ok");
+}
+
+/// [T-025] Who fails now and then, as a phone with an old password does, is never banned.
+#[test]
+fn slowly() {
+    let mut world = World::new();
+    for n in 0..200 {
+        world.now = n * 4;
+        assert_eq!(world.guess(NAT, "alice"), "refused");
+    }
+    assert_eq!(world.banned(), 0);
+}
+
+/// [T-025] [C-209] Many addresses that try one user get no further; other users feel nothing of it.
+#[test]
+fn many_addresses() {
+    let mut world = World::new();
+    for n in 0..20 {
+        assert_eq!(world.guess(from(n), "alice"), "refused");
+    }
+    assert_eq!(world.guess(from(100), "alice"), "banned");
+    assert_eq!(world.tries(HOTEL, "alice", RIGHT), "banned");
+    assert_eq!(world.tries(HOTEL, "bob", RIGHT), "ok");
+    assert_eq!(world.tries(from(1), "bob", RIGHT), "ok");
+}
+
+/// [T-025] Who is at home at an address stays in, whatever others do there or in his name; who is new there
+/// waits until it is over, and is not locked out for ever.
+#[test]
+fn behind_a_nat() {
+    let mut world = World::new();
+    assert_eq!(world.tries(NAT, "alice", RIGHT), "ok");
+    for n in 0..25 {
+        world.guess(NAT, &format!("user{n}"));
+        world.guess(from(n), "alice");
+    }
+    assert_eq!(world.tries(NAT, "alice", RIGHT), "ok");
+    assert_eq!(world.tries(HOTEL, "alice", RIGHT), "banned");
+    assert_eq!(world.tries(NAT, "bob", RIGHT), "banned");
+    world.now = 301;
+    assert_eq!(world.tries(NAT, "bob", RIGHT), "ok");
+    // A night later, too, unless it lasts for more than a day or two.
+    world.now += 80_000;
+    for n in 0..25 {
+        world.guess(NAT, &format!("user{n}"));
+    }
+    assert_eq!(world.tries(NAT, "bob", RIGHT), "ok");
+    world.now += 200_000;
+    for n in 0..25 {
+        world.guess(NAT, &format!("user{n}"));
+    }
+    assert_eq!(world.tries(NAT, "bob", RIGHT), "banned");
+}
+
+/// [T-025] At home one may not guess either, but it is one's own affair.
+#[test]
+fn at_home() {
+    let mut world = World::new();
+    for user in ["alice", "bob"] {
+        assert_eq!(world.tries(NAT, user, RIGHT), "ok");
+    }
+    for _ in 0..20 {
+        assert_eq!(world.guess(NAT, "alice"), "refused");
+    }
+    assert_eq!(world.tries(NAT, "alice", RIGHT), "banned");
+    assert_eq!(world.tries(HOTEL, "alice", RIGHT), "ok");
+    assert_eq!(world.tries(NAT, "bob", RIGHT), "ok");
+    world.now = 300;
+    assert_eq!(world.tries(NAT, "alice", RIGHT), "ok");
+    // The right password makes what was mistyped forgotten.
+    for _ in 0..10 {
+        for _ in 0..19 {
+            assert_eq!(world.guess(NAT, "alice"), "refused");
+        }
+        assert_eq!(world.tries(NAT, "alice", RIGHT), "ok");
+    }
+}
+
+/// [C-203] Users who exist and users who do not are banned after the same failures.
+#[test]
+fn nobody_learns_who_exists() {
+    let seen = |user: &str| {
+        let mut world = World::new();
+        (0..50).map(|n| world.guess(from(n % 30), user)).collect::<Vec<_>>()
+    };
+    let known = seen("alice");
+    assert_eq!(known, seen("mallory"));
+    assert_eq!(known.iter().filter(|verdict| **verdict == "banned").count(), 30);
+}
+
+/// [T-025] A guess that is sent again, as over UDP everything is, counts once.
+#[test]
+fn the_same_guess() {
+    let mut world = World::new();
+    let challenge = world.realm.challenge(at(0), NAT, false).remove(0);
+    for _ in 0..100 {
+        assert_eq!(world.answers(NAT, &challenge, "alice", "wrong"), "refused");
+    }
+    assert_eq!(world.banned(), 0);
+}
+
+/// [T-026] An address that stands for many is not banned; but whom it tries may be, and who is at home stays in.
+#[test]
+fn exempt() {
+    let mut world = World::new();
+    assert_eq!(world.tries(Sender::Exempt, "bob", RIGHT), "ok");
+    for n in 0..200 {
+        assert_eq!(world.guess(Sender::Exempt, &format!("user{n}")), "refused");
+    }
+    for _ in 0..20 {
+        assert_eq!(world.guess(Sender::Exempt, "alice"), "refused");
+    }
+    assert_eq!(world.guess(Sender::Exempt, "alice"), "banned");
+    assert_eq!(world.tries(Sender::Exempt, "bob", RIGHT), "ok");
+}
+
+/// [T-025] [C-198] Nobody is banned by what others send in his name: a nonce serves where it was heard.
+#[test]
+fn a_forged_source() {
+    let mut world = World::new();
+    for n in 0..100 {
+        let challenge = world.realm.challenge(at(0), HOTEL, false).remove(0);
+        assert_eq!(world.answers(NAT, &challenge, "alice", &format!("wrong{n}")), "stale");
+        let made_up = b"Digest realm=\"r\", nonce=\"made-up\", algorithm=SHA-256, qop=\"auth\"";
+        assert_eq!(world.answers(NAT, made_up, "alice", &format!("wrong{n}")), "stale");
+    }
+    assert_eq!(world.banned(), 0);
+    assert_eq!(world.tries(NAT, "alice", RIGHT), "ok");
+}
+
+/// [T-025] One customer has a /64 of IPv6 whole; and an IPv4 address is the same however it is written.
+#[test]
+fn addresses() {
+    let octets = |text: &str| Sender::Source(text.parse().unwrap()).octets();
+    assert_eq!(octets("2001:db8:1:2::3"), octets("2001:db8:1:2:ffff::9"));
+    assert_ne!(octets("2001:db8:1:2::3"), octets("2001:db8:1:3::3"));
+    assert_eq!(octets("::ffff:192.0.2.1"), octets("192.0.2.1"));
+    assert_ne!(octets("192.0.2.2"), octets("192.0.2.1"));
+    assert_ne!(octets("::"), Sender::Exempt.octets());
+}
+
+/// [C-210] [T-025] However many guess, what is kept of them is bounded.
+#[test]
+fn memory_is_bounded() {
+    let mut guesses = Guesses::new([0; 16], Ban::default());
+    for n in 0..100_000u32 {
+        let attempt = guesses.attempt(from(n), &n.to_be_bytes(), b"", &n.to_be_bytes());
+        guesses.failed(at(0), &attempt);
+        guesses.proved(at(0), &attempt);
+    }
+    let sizes = |young: usize, old: usize| (young, old);
+    let failures = sizes(guesses.failures.young.len(), guesses.failures.old.len());
+    assert!(failures.0 <= COUNTED && failures.1 <= COUNTED, "{failures:?}");
+    let homes = sizes(guesses.at_home.young.len(), guesses.at_home.old.len());
+    assert!(homes.0 <= HOMES && homes.1 <= HOMES, "{homes:?}");
+}
+
+/// [T-025] What one shard finds out the others know, as addresses and users come to all of them.
+#[test]
+fn shards_learn_from_each_other() {
+    let (mut here, mut there) = (World::new(), World::new());
+    assert_eq!(here.tries(NAT, "alice", RIGHT), "ok");
+    assert_eq!(here.tries(NAT, "alice", RIGHT), "ok");
+    for n in 0..20 {
+        here.guess(NAT, &format!("user{n}"));
+    }
+    let lessons = here.realm.lessons();
+    assert_eq!(lessons.len(), 2, "each once: {lessons:?}");
+    for lesson in lessons {
+        there.realm.learn(at(0), lesson);
+    }
+    assert_eq!(there.tries(NAT, "bob", RIGHT), "banned");
+    assert_eq!(there.tries(NAT, "alice", RIGHT), "ok");
+    assert!(there.realm.lessons().is_empty(), "it was known");
+}
