@@ -195,7 +195,7 @@ impl Registrar {
         let returns = table.value("refer_to").and_then(|v| v.word(&[("keep", false), ("return", true)]));
         let mut life = |key| at_least(&mut table, key, Duration::from_secs(1));
         let (min, usual, max) = (life("min_expires"), life("default_expires"), life("max_expires"));
-        let contacts = table.int("max_contacts", 1..=1_000).and_then(|n| usize::try_from(n).ok());
+        let contacts = table.int("max_contacts", 1..=100).and_then(|n| usize::try_from(n).ok());
         let size = table.int("max_size", 512..=65_535).and_then(|n| usize::try_from(n).ok());
         let registrar = Registrar {
             domains: domains.into_iter().map(|d| d.value.host).collect(),

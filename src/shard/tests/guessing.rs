@@ -82,7 +82,7 @@ fn a_source_is_banned() {
     assert!(stage.out.drain().next().is_none());
     let elsewhere = tries(&mut stage, "192.0.2.2:5060", "REGISTER", "carol", "right", 30);
     assert!(elsewhere.starts_with("SIP/2.0 200 "), "{elsewhere}");
-    stage.now = stage.now + Duration::from_secs(300);
+    stage.now += Duration::from_secs(300);
     let again = tries(&mut stage, STRANGER, "REGISTER", "carol", "right", 31);
     assert!(again.starts_with("SIP/2.0 200 "), "{again}");
 }

@@ -81,23 +81,17 @@ struct Failures {
 }
 
 impl Sender {
-    /// Its octets as far as they count.
-    pub(super) fn octets(self) -> ([u8; 8], usize) {
-        let mut octets = [0; 8];
-        let len = match self {
-            Sender::Exempt => 0,
+    /// Of which kind it is, and its address as far as that counts.
+    pub(super) fn net(self) -> [u8; 9] {
+        let (kind, bits) = match self {
+            Sender::Exempt => (0, 0),
             Sender::Source(ip) => match ip.to_canonical() {
-                IpAddr::V4(v4) => {
-                    octets.first_chunk_mut().map(|first| *first = v4.octets());
-                    4
-                }
-                IpAddr::V6(v6) => {
-                    v6.octets().first_chunk().map(|net| octets = *net);
-                    8
-                }
+                IpAddr::V4(v4) => (4, u64::from(v4.to_bits())),
+                IpAddr::V6(v6) => (6, (v6.to_bits() >> 64) as u64),
             },
         };
-        (octets, len)
+        let [a, b, c, d, e, f, g, h] = bits.to_be_bytes();
+        [kind, a, b, c, d, e, f, g, h]
     }
 }
 
@@ -120,12 +114,11 @@ impl Guesses {
 
     /// An attempt at the password of `user`, who may exist or not (C-203).
     pub(super) fn attempt(&self, sender: Sender, user: &[u8], nonce: &[u8], response: &[u8]) -> Attempt {
-        let (octets, len) = sender.octets();
-        let net = octets.get(..len).unwrap_or_default();
+        let net = sender.net();
         Attempt {
-            source: (len > 0).then(|| self.hash(1, net, b"")),
+            source: (sender != Sender::Exempt).then(|| self.hash(1, &net, b"")),
             user: self.hash(2, b"", user),
-            pair: self.hash(3, net, user),
+            pair: self.hash(3, &net, user),
             guess: self.hash(4, nonce, response),
         }
     }

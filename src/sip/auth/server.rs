@@ -334,9 +334,8 @@ impl Realm {
 
     /// The inner hash never leaves, so that nobody can extend it.
     fn tag(&self, body: &[u8], sender: Sender) -> [u8; RAW - BODY] {
-        let (octets, len) = sender.octets();
-        let octets = octets.get(..len).unwrap_or_default();
-        let inner = Sha256::new().chain_update(self.key).chain_update(body).chain_update(octets).finalize();
+        let to = sender.net();
+        let inner = Sha256::new().chain_update(self.key).chain_update(body).chain_update(to).finalize();
         let outer = Sha256::new().chain_update(self.key).chain_update(inner).finalize();
         outer.first_chunk().copied().unwrap_or_default()
     }

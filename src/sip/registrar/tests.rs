@@ -107,6 +107,25 @@ fn the_order_of_checks() {
     assert!(world.registrar.is_empty());
 }
 
+/// [C-169] The number of contacts is looked at before they are: those beyond it cost nothing, and change nothing.
+#[test]
+fn too_many_contacts_are_not_read() {
+    let mut world = World::new();
+    world.plan.calls.registrar.max_bindings = 3;
+    let contacts = |n: usize| (0..n).map(|n| format!("Contact: <sip:c{n}@h>\r\n")).collect::<String>();
+    // As many as there may be are replaced by as many.
+    let gone = contacts(3).replace(">\r", ">;expires=0\r");
+    assert_eq!(world.alice(0, 1, &contacts(3)).status, 200);
+    assert_eq!(world.alice(0, 2, &(gone + &contacts(6)[contacts(3).len()..])).status, 200);
+    assert_eq!(world.uris(0).len(), 3);
+    // One more is one too many, whatever it is.
+    let gone = contacts(6).replace(">\r", ">;expires=0\r");
+    assert_eq!(world.alice(0, 3, &format!("{gone}Contact: \"nonsense\r\n")).status, 403);
+    assert_eq!(world.uris(0).len(), 3);
+    assert_eq!(world.alice(0, 4, &gone).status, 200);
+    assert!(world.uris(0).is_empty());
+}
+
 /// [C-161] The 200 lists every binding with the seconds it has left, and the date.
 #[test]
 fn the_answer_lists_all_bindings() {
