@@ -202,7 +202,18 @@ fn a_transfer_outside_a_dialog() {
         let passed = requests(&sent, "REFER");
         if outside == OutOfDialog::Relay {
             assert_eq!(passed.len(), 1);
-            assert!(header(&passed[0].text, "Record-Route")[0].contains(";b="), "{}", passed[0].text);
+            let route = header(&passed[0].text, "Record-Route")[0].to_owned();
+            assert!(route.contains(";b="), "{route}");
+            // Its NOTIFY comes this way, too, and says so to the other side.
+            let notify = format!("Route: {route}\nEvent: refer\nSubscription-State: active\n");
+            let notify = request("NOTIFY", "sip:alice@10.0.0.5:5060", &notify, ";tag=at", 8).replace(
+                "From: \"Alice\" <sip:alice@10.0.0.5>;tag=at",
+                "From: <sip:1000@example.com>;tag=bt",
+            );
+            let sent = stage.receive(BOB, &notify);
+            let [told] = &requests(&sent, "NOTIFY")[..] else { panic!("one NOTIFY: {:?}", status(&sent)) };
+            assert_eq!(told.to.to_string(), ALICE);
+            assert!(header(&told.text, "Record-Route")[0].contains(";b="), "{}", told.text);
             let sent = stage.receive(ALICE, &refer("sip:9000@127.0.0.1:5060").replace("REFER1", "REFER2"));
             assert_eq!((status(&sent), sent.len()), (Some("404"), 1), "no route leads there");
         } else {

@@ -186,6 +186,11 @@ impl Calls {
             }
             Method::Invite | Method::Update => {
                 let answer = match body.filter(Body::is_session) {
+                    // on its way to somebody else, it has what the one before has said.
+                    Some(offer) if self.transfers.active(sid) => self
+                        .told_sdp(sid)
+                        .and_then(|told| media::as_answer(&told, &offer, Some(&told)))
+                        .or_else(|| media::refuse_media(&offer)),
                     Some(offer) => media::refuse_media(&offer),
                     None if message.method() == Method::Update => None,
                     None => self.told_sdp(sid).or_else(|| Some(media::nothing(cx.random()))),

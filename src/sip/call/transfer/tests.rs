@@ -6,6 +6,7 @@ mod attended;
 mod decisions;
 mod identity;
 mod injection;
+mod midway;
 mod random;
 mod relay;
 mod release;

@@ -495,6 +495,29 @@ fn a_bye_of_another_dialog() {
     bench.finish();
 }
 
+/// REFERs in several dialogs of one call (its forks) have a result each, whatever order their
+/// outcomes come in, though CSeq and target are the same.
+#[test]
+fn a_result_for_each_fork() {
+    let mut bench = Bench::new();
+    let other = Dialog { to: Tag::of(b"other"), ..dialog() };
+    let one = bench.refer();
+    let two = bench.send(other, 1).expect("room for a Refer");
+    let sids = [one, two].map(|handle| bench.observer.sid_of(handle).expect("it is watched"));
+    bench.answer(two, Fate::Response(202));
+    bench.answer(one, Fate::Response(202));
+    bench.notify_in(other, NotifyFacts { terminated: true, ..active(486) });
+    bench.notify_in(dialog(), active(180));
+    bench.notify_in(other, active(200));
+    bench.notify_in(dialog(), NotifyFacts { terminated: true, ..active(200) });
+    let result = |sid| {
+        let last = bench.told.iter().rfind(|told| told.sid == sid).expect("it was told");
+        (last.status, last.notify_code)
+    };
+    assert_eq!(sids.map(result), [(ReferStatus::Completed, Some(200)), (ReferStatus::Busy, Some(486))]);
+    bench.finish();
+}
+
 /// [R-011] [X-24] [restcomm-refers 16] Challenged and repeated: one record, the last code, the last CSeq.
 #[test]
 fn a_challenged_refer() {

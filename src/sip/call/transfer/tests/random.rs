@@ -23,12 +23,12 @@ impl Dice {
 }
 
 /// [R-001] [R-116] [R-021] [X-03] [X-07] [X-09] [X-11] Any order of REFERs in
-/// all roles, answers, hang-ups, holds, orders and silence: each Refer has one result, told in sequence,
-/// and nothing is left when all is over.
+/// all roles, answers, hang-ups, holds, orders, changed sessions and silence: each Refer has one result, told in
+/// sequence, every re-INVITE, UPDATE and OPTIONS has its answer, and nothing is left when all is over.
 #[test]
 fn any_order_of_everything() {
     let mut seen = Vec::new();
-    for seed in 1..=400_u64 {
+    for seed in 1..=2_000_u64 {
         let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         for result in play(&mut dice) {
             if !seen.contains(&result) {
@@ -69,10 +69,10 @@ fn play(dice: &mut Dice) -> Vec<(ReferRole, Option<ReferReason>)> {
     let (mut stage, alice, bob) = Stage::talking_with(mode, policy);
     let mut consultation = None;
     let mut next = 100;
-    for _ in 0..14 {
+    for _ in 0..18 {
         let name = dice.pick(&["alice", "bob", "carol", "consult"]);
         let phone = dice.pick(&["alice", "bob", "carol"]);
-        match dice.roll(16) {
+        match dice.roll(17) {
             0 | 1 if stage.has(name) => {
                 let to = dice.pick(&["<sip:300@x>", "<sip:200@x>", "<sip:900@x>", "<sip:300@x;method=BYE>"]);
                 stage.refers(name, to);
@@ -128,6 +128,12 @@ fn play(dice: &mut Dice) -> Vec<(ReferRole, Option<ReferReason>)> {
                 let _ = stage.order(Order::Leg(leg, action));
             }
             14 if stage.has(name) => stage.request(name, "OPTIONS", "", ""),
+            15 if stage.has(name) => {
+                let sdp = stage.sdp(phone);
+                let body = dice.pick(&["", &*sdp]).to_owned();
+                let contact = format!("Contact: <sip:{name}@{}>\n", stage.dialog(name).address);
+                stage.request(name, dice.pick(&["INVITE", "UPDATE"]), &contact, &body);
+            }
             _ => stage.pass(Duration::from_millis(dice.pick(&[10, 300, 1_100, 4_000, 33_000, 70_000]))),
         }
     }

@@ -45,6 +45,8 @@ pub(super) struct Manner {
     pub(super) notify: Option<u16>,
     /// The answer to a re-INVITE; 0: it waits until the phone picks up.
     pub(super) reinvite: u16,
+    /// Where it hears.
+    pub(super) port: u16,
     /// The payload types it speaks.
     pub(super) codecs: &'static str,
     /// What its Allow lists.
@@ -82,6 +84,10 @@ pub(super) struct Stage {
     pub(super) requests: Vec<(String, Message)>,
     /// All responses but 100 that left, by name.
     pub(super) responses: Vec<(String, Message)>,
+    /// The final responses to what the phones ask inside their dialogs about the session, and by OPTIONS.
+    pub(super) heard: Vec<(String, Message)>,
+    /// Of those requests the ones without such: Call-ID, CSeq.
+    unanswered: Vec<(String, String)>,
     pub(super) events: Vec<Event>,
     /// What was said to other shards.
     pub(super) peers: Vec<PeerMessage>,
@@ -129,6 +135,7 @@ impl Stage {
             refer_headers: "",
             notify: Some(200),
             reinvite: 200,
+            port: 4000,
             codecs: "0 8",
             allow: "Allow: INVITE, ACK, BYE, CANCEL, REFER, NOTIFY, OPTIONS\nSupported: replaces\n",
         };
@@ -146,6 +153,8 @@ impl Stage {
             log: Vec::new(),
             requests: Vec::new(),
             responses: Vec::new(),
+            heard: Vec::new(),
+            unanswered: Vec::new(),
             events: Vec::new(),
             peers: Vec::new(),
             place: Place::alone(),
@@ -321,6 +330,11 @@ impl Stage {
             return;
         }
         self.log.push(format!("{name} {} {status}", method.as_str()));
+        let answers = (call_id.to_owned(), text(message, HeaderId::CSeq));
+        if let Some(at) = self.unanswered.iter().position(|one| *one == answers).filter(|_| status >= 200) {
+            self.unanswered.remove(at);
+            self.heard.push((name.to_owned(), message.clone()));
+        }
         self.responses.push((name.to_owned(), message.clone()));
         if method == Method::Invite
             && (101..200).contains(&status)
@@ -372,11 +386,11 @@ impl Stage {
     }
 
     pub(super) fn sdp(&self, phone: &str) -> String {
-        let codecs = self.manners[phone].codecs;
+        let Manner { codecs, port, .. } = self.manners[phone];
         let ip = PHONES.iter().find(|(name, _)| *name == phone).expect("a phone").1;
         let serial = self.serial;
         format!(
-            "v=0\no={phone} 1 {serial} IN IP4 {ip}\ns=-\nc=IN IP4 {ip}\nt=0 0\nm=audio 4000 RTP/AVP {codecs}\n"
+            "v=0\no={phone} 1 {serial} IN IP4 {ip}\ns=-\nc=IN IP4 {ip}\nt=0 0\nm=audio {port} RTP/AVP {codecs}\n"
         )
     }
 
@@ -630,6 +644,10 @@ impl Stage {
         let message = parsed(text);
         let ready = message.ready().expect("a sound message");
         if message.method() != Method::Cancel && self.calls.owns(&message, &ready) {
+            let heard = PHONES.iter().any(|(_, ip)| address.starts_with(ip));
+            if matches!(message.method(), Method::Invite | Method::Update | Method::Options) && heard {
+                self.unanswered.push((call_id.to_owned(), self::text(&message, HeaderId::CSeq)));
+            }
             return self.quietly(|calls, cx| calls.request_in(cx, &message, &ready, &flow));
         }
         let received = self.transactions.receive_request(self.now, &message, &ready, &flow, &mut self.fx);
@@ -638,7 +656,7 @@ impl Stage {
                 let invite = self.transactions.find_invite(&ready).expect("an INVITE to cancel");
                 self.quietly(|calls, cx| calls.cancel_in(cx, server, invite, &message, &flow));
             }
-            Received::New(server) if message.method() == Method::Invite => {
+            Received::New(server) if message.method() == Method::Invite && ready.to_tag.is_none() => {
                 let origin = Origin::Trunk(trunk_of(&self.plan, &flow).expect("a trunk"));
                 let user = ready.uri.and_then(|uri| uri.user).unwrap_or_default();
                 let action = route(&self.plan, origin, user).expect("a route").action.clone();
@@ -762,6 +780,7 @@ impl Stage {
             assert_eq!(finals, 1, "{sid}: {of:#?}");
             assert!(of.iter().map(|r| r.seq).eq(0..of.len() as u32), "{sid}: {of:#?}");
         }
+        assert!(self.unanswered.is_empty(), "nobody answered {:?}: {:#?}", self.unanswered, self.log);
         assert_eq!(self.calls.len(), 0, "something is left: {:#?}", self.calls);
         assert_eq!(self.transactions.timers(), 0, "timers remain");
     }
