@@ -324,8 +324,9 @@ impl Calls {
         };
         let headers = self.with_event(near, far, message, event);
         let sent = self.send(cx, near, "NOTIFY", headers, Body::of(message), None, Purpose::Transfer(id));
+        let left = self.phase(near).is_over();
         match (sent, self.transfers.relay(id)) {
-            (Ok(request), Some(role)) => role.passed.push((request, far, asked)),
+            (Ok(request), Some(role)) if !left => role.passed.push((request, far, asked)),
             // the referrer has left; the referee need not know.
             (Ok(_) | Err(_), _) => self.respond(cx, far, asked, 200, &Headers::new(), None),
         }

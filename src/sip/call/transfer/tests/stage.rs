@@ -84,7 +84,7 @@ pub(super) struct Stage {
     pub(super) requests: Vec<(String, Message)>,
     /// All responses but 100 that left, by name.
     pub(super) responses: Vec<(String, Message)>,
-    /// The final responses to what the phones ask inside their dialogs about the session, and by OPTIONS.
+    /// The final responses to what the phones ask inside their dialogs about the session and by OPTIONS, and to NOTIFY.
     pub(super) heard: Vec<(String, Message)>,
     /// Of those requests the ones without such: Call-ID, CSeq.
     unanswered: Vec<(String, String)>,
@@ -645,7 +645,9 @@ impl Stage {
         let ready = message.ready().expect("a sound message");
         if message.method() != Method::Cancel && self.calls.owns(&message, &ready) {
             let heard = PHONES.iter().any(|(_, ip)| address.starts_with(ip));
-            if matches!(message.method(), Method::Invite | Method::Update | Method::Options) && heard {
+            if matches!(message.method(), Method::Invite | Method::Update | Method::Options | Method::Notify)
+                && heard
+            {
                 self.unanswered.push((call_id.to_owned(), self::text(&message, HeaderId::CSeq)));
             }
             return self.quietly(|calls, cx| calls.request_in(cx, &message, &ready, &flow));
