@@ -111,6 +111,21 @@ fn it_knows_its_names() {
     }
 }
 
+/// [R-014] [C-118] REFER and what goes with it are told only to those whose REFERs are taken.
+#[test]
+fn what_it_says_it_can() {
+    for mode in [ReferMode::Relay, ReferMode::Terminate, ReferMode::Reject(405), ReferMode::Reject(603)] {
+        let refers = !matches!(mode, ReferMode::Reject(_));
+        let mut stage = Stage::with(|plan| plan.trunks[0].refer = mode);
+        let told = stage.receive(ALICE, &request("OPTIONS", "sip:127.0.0.1:5060", "", "", 1)).remove(0).text;
+        assert_eq!(header(&told, "Allow")[0].contains("REFER"), refers, "{mode:?}");
+        assert_eq!(header(&told, "Supported").len(), usize::from(refers), "{mode:?}");
+        let told = stage.receive(ALICE, &request("PUBLISH", "sip:127.0.0.1:5060", "", "", 2)).remove(0).text;
+        assert!(told.starts_with("SIP/2.0 405"));
+        assert_eq!(header(&told, "Allow")[0].contains("REFER"), refers, "{mode:?}");
+    }
+}
+
 /// [C-098] [C-117] Any method passes within a dialog, and header fields of others' business pass with it.
 #[test]
 fn what_is_not_ours_passes() {

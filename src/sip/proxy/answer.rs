@@ -13,22 +13,29 @@ use smallvec::SmallVec;
 use std::hash::Hasher;
 
 /// What Baton can do with a request addressed to itself (C-118) or passing through.
-pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, NOTIFY, PRACK, PUBLISH, \
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, NOTIFY, PRACK, PUBLISH, \
      REFER, SUBSCRIBE, UPDATE";
+/// The same for those whose REFERs are refused.
+const ALLOW_NO_REFER: &str =
+    "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, NOTIFY, PRACK, PUBLISH, SUBSCRIBE, UPDATE";
 
 /// Header fields an answer needs beyond those every answer has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Extra {
     /// None.
     None,
-    /// The methods allowed (RFC 3261 §21.4.6).
-    Allow(&'static str),
+    /// The methods allowed (RFC 3261 §21.4.6); with whether REFER is.
+    Allow { refers: bool },
     /// The option tags not understood (RFC 3261 §21.4.15).
     Unsupported,
     /// When to come again (RFC 3261 §21.5.4), with jitter (C-205).
     RetryAfter,
-    /// What an OPTIONS asks for (C-118).
-    Options,
+    /// What an OPTIONS asks for (C-118); with whether REFER is allowed (R-014).
+    Options { refers: bool },
+}
+
+const fn allow(refers: bool) -> &'static str {
+    if refers { ALLOW } else { ALLOW_NO_REFER }
 }
 
 impl Proxy {
@@ -120,7 +127,7 @@ impl Proxy {
         let mut values: SmallVec<[(&str, Vec<u8>); 6]> = SmallVec::new();
         match extra {
             Extra::None => {}
-            Extra::Allow(methods) => values.push(("Allow", methods.into())),
+            Extra::Allow { refers } => values.push(("Allow", allow(refers).into())),
             Extra::Unsupported => {
                 let tags: Vec<&[u8]> = request.values(HeaderId::ProxyRequire).collect();
                 values.push(("Unsupported", tags.join(&b", "[..])));
@@ -130,14 +137,16 @@ impl Proxy {
                 let jitter = cx.random() % (base / 2 + 1);
                 values.push(("Retry-After", (base + jitter).to_string().into_bytes()));
             }
-            Extra::Options => {
+            Extra::Options { refers } => {
                 let mut contact = Vec::new();
                 self.itself.write_contact(flow.listener, &mut contact);
-                values.push(("Allow", ALLOW.into()));
+                values.push(("Allow", allow(refers).into()));
                 values.push(("Accept", b"application/sdp, message/sipfrag".to_vec()));
                 values.push(("Accept-Encoding", b"identity".to_vec()));
                 values.push(("Accept-Language", b"en".to_vec()));
-                values.push(("Supported", b"replaces, norefersub".to_vec()));
+                if refers {
+                    values.push(("Supported", b"replaces, norefersub".to_vec()));
+                }
                 values.push(("Contact", contact));
             }
         }

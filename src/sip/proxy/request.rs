@@ -6,7 +6,7 @@ use crate::sip::event::Cause;
 use crate::sip::flow::{Flow, Transport};
 use crate::sip::message::{HeaderId, Message, Method, Ready, Scheme, Uri, Via, uri};
 use crate::sip::plan::{Action, Origin, Plan, ReferMode, Trunk, TrunkIx, UnknownSource};
-use crate::sip::proxy::answer::{ALLOW, Extra};
+use crate::sip::proxy::answer::Extra;
 use crate::sip::proxy::context::{Best, Branch, Context};
 use crate::sip::proxy::handed::{Decided, Handed, Owned, owns, trunk_of_origin};
 use crate::sip::proxy::observe::saw_refer_denied_outside;
@@ -227,16 +227,19 @@ impl Proxy {
                 (ReferMode::Relay | ReferMode::Terminate, _) => return Err(Refusal::Refer(403)),
             }
         }
+        // what a trunk is refused is not what it is told to be possible.
+        let mode = trunk_of_origin(origin).and_then(|ix| cx.plan.trunk(ix)).map(|trunk| trunk.refer);
+        let refers = !matches!(mode, Some(ReferMode::Reject(_)));
         if user.is_none() && self.itself.is(&uri) {
             return Err(match message.method() {
-                Method::Options => Refusal::Options,
-                _ => Refusal::Method,
+                Method::Options => Refusal::Options { refers },
+                _ => Refusal::Method { refers },
             });
         }
         match message.method() {
             // Only within a dialog (RFC 3261 §12.2.2, RFC 3262 §3, RFC 3311 §5.2).
             Method::Bye | Method::Prack | Method::Update => return Err(Refusal::NoDialog),
-            Method::Register => return Err(Refusal::Method),
+            Method::Register => return Err(Refusal::Method { refers }),
             _ => {}
         }
         // Toll control: a preloaded route to elsewhere would let a trunk reach what the rules deny it.
@@ -249,7 +252,7 @@ impl Proxy {
         match route.action {
             Action::Reject { code, .. } => return Err(Refusal::Rule(code)),
             // There is a program, or a phone behind its own connection: both need an owned call.
-            Action::Application(_) | Action::Clients if !invite => return Err(Refusal::Method),
+            Action::Application(_) | Action::Clients if !invite => return Err(Refusal::Method { refers }),
             Action::Application(ix) => return Ok(Decided::Own { origin, to: Owned::Application(ix) }),
             Action::Clients => {
                 let user = String::from_utf8_lossy(&user).into_owned();
@@ -382,8 +385,14 @@ pub(super) enum Refusal {
     ProxyRequire,
     NoDialog,
     Refer(u16),
-    Options,
-    Method,
+    /// An OPTIONS for Baton itself; with whether it takes REFERs of the sender's.
+    Options {
+        refers: bool,
+    },
+    /// Nothing that Baton itself does; likewise.
+    Method {
+        refers: bool,
+    },
     Return,
     Preloaded,
     Unknown,
@@ -403,11 +412,11 @@ impl Refusal {
             Refusal::Loop => (482, Extra::None),
             Refusal::ProxyRequire => (420, Extra::Unsupported),
             Refusal::NoDialog => (481, Extra::None),
-            Refusal::Refer(405) => (405, Extra::Allow(ALLOW_NO_REFER)),
+            Refusal::Refer(405) => (405, Extra::Allow { refers: false }),
             Refusal::Refer(503) => (503, Extra::RetryAfter),
             Refusal::Refer(code) => (code, Extra::None),
-            Refusal::Options => (200, Extra::Options),
-            Refusal::Method => (405, Extra::Allow(ALLOW)),
+            Refusal::Options { refers } => (200, Extra::Options { refers }),
+            Refusal::Method { refers } => (405, Extra::Allow { refers }),
             Refusal::Preloaded | Refusal::Unknown | Refusal::Return => (403, Extra::None),
             Refusal::NoRoute => (plan.routing.no_match, Extra::None),
             Refusal::Rule(code) => (code, Extra::None),
@@ -418,8 +427,8 @@ impl Refusal {
 
     fn counted(self) -> Option<Rejection> {
         match self {
-            Refusal::Options => None,
-            Refusal::Malformed | Refusal::Method => Some(Rejection::Policy),
+            Refusal::Options { .. } => None,
+            Refusal::Malformed | Refusal::Method { .. } => Some(Rejection::Policy),
             Refusal::Scheme => Some(Rejection::Scheme),
             Refusal::MaxForwards => Some(Rejection::MaxForwards),
             Refusal::Loop => Some(Rejection::Loop),
@@ -441,6 +450,3 @@ impl Refusal {
 fn too_fast(cx: &Cx<'_>, trunk: Option<&Trunk>) -> bool {
     trunk.is_some_and(|trunk| trunk.refers_too_fast(cx.now).is_some())
 }
-
-const ALLOW_NO_REFER: &str =
-    "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, NOTIFY, PRACK, PUBLISH, SUBSCRIBE, UPDATE";
