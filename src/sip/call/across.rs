@@ -111,6 +111,9 @@ impl Calls {
         let leg = self.leg_of(other).ok_or(NotNow::Unknown);
         let sent = leg.and_then(|leg| {
             let request = self.legs.request_in_fork(cx, leg, fork, name, headers, body, None)?;
+            if method != Method::Invite {
+                self.legs.once(leg, request);
+            }
             self.open.insert((leg, request), purpose);
             Ok(())
         });
@@ -146,12 +149,17 @@ impl Calls {
     fn gives_way(&mut self, cx: &mut Cx<'_>, sid: CallSid) {
         let Some(leg) = self.leg_of(sid) else { return };
         for request in self.legs.unsent(leg) {
-            let Some(Purpose::Across { from, asked, .. }) = self.open.get(&(leg, request)).copied() else {
+            let Some(Purpose::Across { from, asked, sent }) = self.open.get(&(leg, request)).copied() else {
                 continue;
             };
             if self.legs.forgo(cx, leg, request) {
                 self.open.remove(&(leg, request));
-                self.respond(cx, from, asked, 491, &Headers::new(), None);
+                match sent {
+                    Sent::ForPrack => self.answer_prack(cx, from, asked),
+                    Sent::Plain | Sent::Offer | Sent::Offerless | Sent::ForUpdate => {
+                        self.respond(cx, from, asked, 491, &Headers::new(), None);
+                    }
+                }
             }
         }
     }

@@ -183,9 +183,7 @@ impl Leg {
         fork: Fork,
     ) {
         self.learn(message);
-        if let Some(dialog) = self.dialog_mut(fork) {
-            dialog.refresh(message);
-        }
+        self.refresh(fork, message);
         let own = if self.is_up() { self.accept_session(cx, message) } else { Vec::new() };
         let invite = message.method() == Method::Invite;
         let body = self.sent.clone().filter(|_| invite);
@@ -274,14 +272,14 @@ impl Leg {
         if offers && matches!(method, Method::Invite | Method::Update) {
             self.received = Body::of(message);
         }
-        let Some(dialog) = self.dialog_mut(fork) else { return };
         // C-133
         if matches!(
             method,
             Method::Invite | Method::Update | Method::Subscribe | Method::Notify | Method::Refer
         ) {
-            dialog.refresh(message);
+            self.refresh(fork, message);
         }
+        let Some(dialog) = self.dialog_mut(fork) else { return };
         match method {
             Method::Invite => self.answered_with(fork, offers, body),
             Method::Update | Method::Prack => match body.filter(|body| body.is_session()) {

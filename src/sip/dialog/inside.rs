@@ -90,10 +90,14 @@ pub(super) struct Request {
     pub(super) min_se: u32,
     pub(super) cseq: u32,
     pub(super) places: Places,
-    /// Where it went last, whether anything was heard from there, and how often it went anywhere.
+    /// Where it went last, the highest provisional status heard from there, and how often it went anywhere.
     pub(super) place: Option<Destination>,
-    pub(super) heard: bool,
+    pub(super) heard: u16,
     pub(super) tries: usize,
+    /// Nobody wants it any more: it is not sent again, for whatever reason.
+    pub(super) given_up: bool,
+    /// Somebody's own request waits for this one, and for no longer than one address may be silent.
+    pub(super) once: bool,
     /// When an INVITE without final answer is cancelled, and what waits for its turn has waited enough.
     pub(super) until: Option<Time>,
 }
@@ -183,8 +187,10 @@ impl Leg {
             cseq: 0,
             places: Places::new(),
             place: None,
-            heard: false,
+            heard: 0,
             tries: 0,
+            given_up: false,
+            once: false,
             until: None,
         });
     }
@@ -292,7 +298,7 @@ impl Leg {
         request.cseq = dialog.next_cseq();
         request.stage = Stage::Sent(client);
         request.place = Some(place.clone());
-        request.heard = false;
+        request.heard = 0;
         request.tries += 1;
         if request.purpose == Purpose::Bye
             && let State::Ended { until } = &mut self.state

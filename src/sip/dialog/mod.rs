@@ -362,6 +362,14 @@ impl Legs {
         leg.and_then(|leg| leg.dialog(fork)).is_some_and(|dialog| dialog.exchange == offer::Exchange::Agreed)
     }
 
+    /// A request passed on for somebody whose own is not there for longer than one address may be silent: it
+    /// does not go to another then.
+    pub fn once(&mut self, leg: LegId, request: RequestId) {
+        if let Some(leg) = self.table.get_mut(leg.slot).filter(|found| found.id == leg) {
+            leg.once(request);
+        }
+    }
+
     /// A request that nobody wants any more is not sent, or not once more; true when it never has been, and
     /// nothing will be told of it.
     pub fn forgo(&mut self, cx: &mut Cx<'_>, leg: LegId, request: RequestId) -> bool {

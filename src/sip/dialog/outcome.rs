@@ -3,7 +3,7 @@
 
 use super::RequestId;
 use super::challenge;
-use super::event::LegEvent;
+use super::event::{Fork, LegEvent};
 use super::inside::{Purpose, Request, Stage};
 use super::leg::{Desk, Leg, Role};
 use super::offer::Side;
@@ -39,14 +39,16 @@ impl Leg {
         let status = message.status();
         if status < 200 {
             if let Some(request) = self.requests.get_mut(at) {
-                request.heard = true;
+                request.heard = request.heard.max(status);
             }
             return;
         }
         if status < 300 {
             return self.succeeded(at, cx, desk, message);
         }
-        if status == 503 && self.try_next_place(at, cx, desk) {
+        // C-123: but who rings or works on it has not left it to another.
+        let ringing = self.requests.get(at).is_some_and(|request| request.heard > 100);
+        if status == 503 && !ringing && self.try_next_place(at, cx, desk) {
             return;
         }
         if self.challenged(at, cx, desk, message) || self.glared(at, cx, message) {
@@ -63,16 +65,16 @@ impl Leg {
             request.stage = Stage::Accepted;
         }
         let body = Body::of(message).filter(Body::is_session);
-        let Some(dialog) = self.dialogs.iter_mut().find(|dialog| dialog.fork == fork) else {
-            return self.finish(at, cx, desk, message.status(), Some(message));
-        };
         // C-133: the 2xx to a target refresh refreshes it, too.
         if matches!(
             method,
             Method::Invite | Method::Update | Method::Refer | Method::Notify | Method::Subscribe
         ) {
-            dialog.refresh(message);
+            self.refresh(fork, message);
         }
+        let Some(dialog) = self.dialogs.iter_mut().find(|dialog| dialog.fork == fork) else {
+            return self.finish(at, cx, desk, message.status(), Some(message));
+        };
         if let Some(carrier) = carrier {
             match body {
                 Some(body) if dialog.exchange.is_ours() || !offered && method == Method::Invite => {
@@ -101,7 +103,7 @@ impl Leg {
         let own = self.credentials.clone();
         let random = cx.random();
         let Some(request) = self.requests.get_mut(at) else { return false };
-        if request.challenges >= MOST_CHALLENGES {
+        if request.given_up || request.challenges >= MOST_CHALLENGES {
             return false;
         }
         match message.status() {
@@ -156,7 +158,7 @@ impl Leg {
         let random = cx.random();
         let Some(request) = self.requests.get_mut(at) else { return false };
         let twice = matches!(request.method, Method::Invite | Method::Update);
-        if !twice || ended || request.glares >= MOST_GLARES {
+        if !twice || ended || request.given_up || request.glares >= MOST_GLARES {
             return false;
         }
         let wait = match message.status() {
@@ -178,7 +180,7 @@ impl Leg {
     }
 
     /// Nobody wants a request any more: true when it has not gone out, and never will; one that has is not
-    /// sent again after glare, nor with credentials.
+    /// sent again after glare, nor with credentials, nor to another address.
     pub(super) fn forgo(&mut self, id: RequestId) -> bool {
         let Some(at) = self.requests.iter().position(|request| request.purpose == Purpose::Call(id)) else {
             return false;
@@ -189,10 +191,32 @@ impl Leg {
                 true
             }
             Some(request) => {
-                (request.glares, request.challenges) = (MOST_GLARES, MOST_CHALLENGES);
+                request.given_up = true;
                 false
             }
             None => false,
+        }
+    }
+
+    /// Who waits for a request's answer does not wait until a second address has been silent, too.
+    pub(super) fn once(&mut self, id: RequestId) {
+        if let Some(request) = self.requests.iter_mut().find(|request| request.purpose == Purpose::Call(id)) {
+            request.once = true;
+        }
+    }
+
+    /// The party has said where it is reached (C-133): what waits to be repeated goes there, not where its
+    /// first try went.
+    pub(super) fn refresh(&mut self, fork: Fork, message: &Message) {
+        let Some(dialog) = self.dialogs.iter_mut().find(|dialog| dialog.fork == fork) else { return };
+        let before = dialog.target.clone();
+        dialog.refresh(message);
+        if dialog.target == before || !dialog.routes.is_empty() {
+            return;
+        }
+        let waits = |request: &&mut Request| request.fork == fork && !request.stage.is_out();
+        for request in self.requests.iter_mut().filter(waits) {
+            request.places.clear();
         }
     }
 
@@ -232,6 +256,8 @@ impl Leg {
         }
         let Some(request) = self.requests.get(at) else { return };
         let (purpose, method, cseq) = (request.purpose, request.method, request.cseq);
+        // One of its addresses is silent, and it was not for this request to try the next.
+        let untried = message.is_none() && (request.once || request.given_up) && !request.places.is_empty();
         match purpose {
             Purpose::Call(request) => self.tell(
                 desk,
@@ -254,7 +280,7 @@ impl Leg {
                 self.push_ack(cx, cseq, request.authorization, body);
             }
         }
-        if self.ends_dialog(purpose, method, status) {
+        if !untried && self.ends_dialog(purpose, method, status) {
             let by = EndedBy::Baton;
             return match status {
                 // The other side knows nothing of the dialog: no BYE is due (RFC 5057 §5.1).
@@ -289,8 +315,9 @@ impl Leg {
 
     /// A request's transaction ended without an answer: another address, or the end.
     pub(super) fn request_failed(&mut self, at: usize, cx: &mut Cx<'_>, desk: &mut Desk, status: u16) {
-        let heard = self.requests.get(at).is_some_and(|request| request.heard);
-        if heard || !self.try_next_place(at, cx, desk) {
+        let Some(request) = self.requests.get(at) else { return };
+        let stays = request.heard > 0 || request.once && status == 408;
+        if stays || !self.try_next_place(at, cx, desk) {
             self.finish(at, cx, desk, status, None);
         }
     }
@@ -299,7 +326,7 @@ impl Leg {
     fn try_next_place(&mut self, at: usize, cx: &mut Cx<'_>, desk: &mut Desk) -> bool {
         let Some(request) = self.requests.get(at) else { return false };
         let may = !request.places.is_empty() && request.tries < cx.plan.routing.max_attempts;
-        if !may {
+        if !may || request.given_up {
             return false;
         }
         self.withdraw(at);

@@ -165,3 +165,24 @@ fn each_fork_for_itself() {
     bench.pass(Duration::from_secs(40));
     bench.end();
 }
+
+/// [C-171] [C-142] What was made of a PRACK with an offer meets a request of the other party's and gives way:
+/// the PRACK itself cannot be refused (RFC 3262 §5).
+#[test]
+fn an_offer_in_prack_gives_way() {
+    let (mut bench, mut alice, mut bob) = (Bench::new(), Phone::new(A, "alice"), Phone::new(B, "bob"));
+    let invite = early(&mut bench, &mut alice, &mut bob);
+    prack(&mut bench, &mut alice, &sdp("alice", 4_002, "0"));
+    let update = bench.at_phone(&bob);
+    assert_eq!(update.method(), Method::Update);
+    bench.reply(&bob, &update, 491, "", "");
+    bench.request(&mut bob, "UPDATE", "", &sdp("bob", 5_004, "0"));
+    let ok = bench.at_phone(&alice);
+    assert!(ok.start() == "200 OK" && ok.header(HeaderId::CSeq).ends_with("PRACK"), "{}", ok.text());
+    assert!(ok.text().contains("m=audio 5000"), "{}", ok.text());
+    let theirs = bench.at_phone(&alice);
+    assert!(theirs.method() == Method::Update && theirs.text().contains("m=audio 5004"), "{}", theirs.text());
+    bench.reply(&alice, &theirs, 200, "", &sdp("alice", 4_002, "0"));
+    assert_eq!(bench.at_phone(&bob).start(), "200 OK");
+    finish(&mut bench, &mut alice, &bob, &invite);
+}

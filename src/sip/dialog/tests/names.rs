@@ -153,3 +153,108 @@ fn no_next_address() {
     assert!(bench.sent.iter().all(|sent| sent.method() != Method::Info || sent.to == info.to));
     bench.end();
 }
+
+/// [C-122] [C-151] What nobody wants any more goes to no second address, whether the first was silent or would
+/// not; the call lives, as nobody has said otherwise.
+#[test]
+fn given_up_everywhere() {
+    for (method, silent) in [("INVITE", true), ("INVITE", false), ("REFER", true), ("REFER", false)] {
+        let mut bench = Bench::new();
+        let leg = routed(&mut bench);
+        bench.deaf = format!("{FIRST}:5060").parse().ok().filter(|_| silent);
+        let body = (method == "INVITE").then(|| Body::sdp(SDP.as_bytes()));
+        let sent = bench.with(|legs, cx| legs.request(cx, leg, method, Vec::new(), body, None));
+        let request = sent.expect("taken");
+        let never = bench.with(|legs, cx| match method {
+            "INVITE" => legs.call_off(cx, leg, request, None),
+            _ => legs.forgo(cx, leg, request),
+        });
+        assert!(!never);
+        if silent {
+            bench.pass(Duration::from_secs(33));
+            assert_eq!(bench.events(), ["responded 408"]);
+        } else {
+            let first = bench.next();
+            bench.reply(&first, 503, "", "", "");
+            assert_eq!(bench.events(), ["responded 503"]);
+        }
+        assert!(bench.sent.iter().all(|sent| sent.to.ip().to_string() == FIRST), "{method}");
+        bench.with(|legs, cx| legs.bye(cx, leg, &Vec::new()));
+        bench.end();
+    }
+}
+
+/// [C-078] [C-122] Whose own request is over when one address has been silent gets nothing done at the next;
+/// where the first could not be reached, there is time.
+#[test]
+fn once_for_who_waits() {
+    for silent in [true, false] {
+        let mut bench = Bench::new();
+        let leg = routed(&mut bench);
+        bench.deaf = format!("{FIRST}:5060").parse().ok().filter(|_| silent);
+        let sent = bench.with(|legs, cx| legs.request(cx, leg, "INFO", Vec::new(), None, None));
+        bench.legs.once(leg, sent.expect("taken"));
+        if silent {
+            bench.pass(Duration::from_secs(33));
+            assert!(bench.sent.is_empty());
+            assert_eq!(bench.events(), ["responded 408"]);
+        } else {
+            let first = bench.next();
+            bench.reply(&first, 503, "", "", "");
+            let second = bench.next();
+            assert_eq!(second.to.ip().to_string(), SECOND);
+            bench.reply(&second, 200, "", "", "");
+        }
+        bench.with(|legs, cx| legs.bye(cx, leg, &Vec::new()));
+        bench.end();
+    }
+}
+
+/// [C-123] Who works on a re-INVITE and refuses it then has not left it to another address.
+#[test]
+fn no_next_address_after_progress() {
+    for (said, goes_on) in [(100, true), (183, false)] {
+        let mut bench = Bench::new();
+        let leg = routed(&mut bench);
+        let body = Some(Body::sdp(SDP.as_bytes()));
+        bench.with(|legs, cx| legs.request(cx, leg, "INVITE", Vec::new(), body, None)).expect("taken");
+        let invite = bench.next();
+        bench.reply(&invite, said, "", "", "");
+        bench.reply(&invite, 503, "", "", "");
+        let second = bench.sent.iter().find(|sent| sent.method() == Method::Invite).cloned();
+        assert_eq!(second.is_some(), goes_on);
+        if let Some(second) = second {
+            bench.reply(&second, 488, "", "", "");
+        } else {
+            assert_eq!(bench.events(), ["responded 503"]);
+        }
+        bench.with(|legs, cx| legs.bye(cx, leg, &Vec::new()));
+        bench.end();
+    }
+}
+
+/// [C-133] [C-144] The party moves by the request that met ours: ours is repeated to where it is now.
+#[test]
+fn repeated_where_the_party_is() {
+    let mut bench = Bench::new();
+    let (leg, tag) = bench.incoming_up();
+    let body = Some(Body::sdp(SDP.as_bytes()));
+    bench.with(|legs, cx| legs.request(cx, leg, "INVITE", Vec::new(), body, None)).expect("taken");
+    let first = bench.next();
+    bench.reply(&first, 491, "", "", "");
+    let moved = "Contact: <sip:carol@10.0.0.7:5090>\n";
+    bench.receive(PEER, &request_text("UPDATE", 2, &tag, moved, ""));
+    while let Some(event) = bench.legs.next_event() {
+        if let LegEvent::Requested { asked, .. } = event {
+            bench.with(|legs, cx| legs.respond(cx, leg, asked, 200, &Vec::new(), None));
+        }
+    }
+    bench.sent.clear();
+    bench.pass_ms(2_020);
+    let again = bench.sent.iter().find(|sent| sent.method() == Method::Invite).cloned().expect("again");
+    assert_eq!(again.start(), "INVITE sip:carol@10.0.0.7:5090");
+    assert_eq!(again.to.to_string(), "10.0.0.7:5090");
+    bench.reply(&again, 488, "", "", "");
+    bench.with(|legs, cx| legs.bye(cx, leg, &Vec::new()));
+    bench.end();
+}
