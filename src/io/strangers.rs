@@ -47,7 +47,7 @@ impl Strangers {
                 source = %flow.remote,
                 transport = ?flow.transport,
                 others,
-                "passwords are guessed: credentials of this source, or for the user it tried, are not looked at for a while"
+                "passwords are guessed: credentials of this source are not looked at for a while, or fewer for the user it tried"
             );
         }
     }

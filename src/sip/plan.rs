@@ -185,7 +185,7 @@ pub struct Auth {
     pub never_ban: Vec<IpNet>,
 }
 
-/// How many wrong passwords make a source, or a user, be refused without a look (T-025).
+/// How many wrong passwords make a source be refused without a look, and guessing at a user be slowed down (T-025).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ban {
     /// So many failures, at least 1,

@@ -8,7 +8,7 @@ use crate::sip::plan::{Client, Secret};
 
 const STRANGER: &str = "192.0.2.1:5060";
 
-fn clients(plan: &mut Plan) {
+pub(super) fn clients(plan: &mut Plan) {
     let credentials = Arc::new(credentials("carol", "right"));
     plan.calls.clients.insert("carol".into(), Client { credentials, account: None });
 }
@@ -32,7 +32,14 @@ fn rejected(stage: &Stage, reason: &str) -> u64 {
 }
 
 /// Asks for a challenge and answers it; the last answer.
-fn tries(stage: &mut Stage, from: &str, method: &str, user: &str, password: &str, n: u32) -> String {
+pub(super) fn tries(
+    stage: &mut Stage,
+    from: &str,
+    method: &str,
+    user: &str,
+    password: &str,
+    n: u32,
+) -> String {
     let (field, code, answers) = match method {
         "REGISTER" => ("WWW-Authenticate", "401", "Authorization"),
         _ => ("Proxy-Authenticate", "407", "Proxy-Authorization"),
@@ -125,7 +132,7 @@ fn all_shards_know() {
         }
     }
     let shards: Vec<_> = told.iter().map(|(shard, _)| *shard).collect();
-    assert_eq!(shards, [1, 2, 1, 2], "the source's and the user's");
+    assert_eq!(shards, [1, 2].repeat(22), "each failure; and the bans, the source's and the user's");
     for (_, message) in told.into_iter().filter(|(shard, _)| *shard == 1) {
         there.shard.handle(there.now, Input::Peer(message), &mut there.out);
     }

@@ -1,13 +1,15 @@
 //! Who guesses passwords, and is no longer listened to for a while (T-025).
 //!
 //! Where it stands on a message's way: a [`Realm`](super::Realm) asks here before it looks at
-//! credentials, and tells what came of it. Failures are counted by where they come from and by whom
-//! they are about, so that neither one address trying many users nor many addresses trying one get far.
+//! credentials, and tells what came of it. Failures are counted by where they come from: an address with
+//! too many is banned. What is refused meanwhile does not prolong it.
 //!
-//! Many phones may share an address (a NAT), and anybody may fail in somebody's name. So whoever has
-//! proved who he is from an address is at home there: for him and that address failures are counted
-//! apart, and those of others do not keep him out. Whoever is not waits until the time is over;
-//! what is refused meanwhile does not prolong it.
+//! Many phones may share an address (a NAT). So whoever has proved who he is from an address is at home
+//! there: for him and that address failures are counted apart, and those of others do not keep him out.
+//!
+//! Anybody may fail in somebody's name, so a user is never banned for it: guessing at one from many
+//! addresses is slowed down. After so many failures about him in a window the rest of it has one look
+//! for each network from which nobody has failed about him in it, and so for himself wherever he is.
 //!
 //! Addresses and users are kept as keyed hashes, in two generations, and never more than a bound.
 
@@ -19,8 +21,8 @@ use std::hash::Hasher;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Addresses, users and pairs of them whose failures are known, in one generation.
-const COUNTED: usize = 16_384;
+/// Addresses, users, and pairs of them whose failures are known, in one generation.
+const COUNTED: usize = 32_768;
 
 /// Who is at home where, in one generation; nobody gets in without a password.
 const HOMES: usize = 65_536;
@@ -43,7 +45,10 @@ pub enum Sender {
 pub enum Lesson {
     /// This pair of address and user has proved itself.
     AtHome(u64),
-    /// Too many failures: nothing of this address, about this user, or of this pair is looked at until then.
+    /// A password was wrong: every shard counts it, as requests of one source come to all of them.
+    Failed(Failure),
+    /// Too many failures: nothing of this address or of this pair is looked at until then, or little about this
+    /// user.
     Banned {
         /// Which.
         what: u64,
@@ -52,12 +57,25 @@ pub enum Lesson {
     },
 }
 
-/// An attempt by the hashes of what it is counted under.
+/// A failure, by the hashes of what it is counted under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Where it came from, or the pair of it and the user who is at home there.
+    place: u64,
+    /// The user it was about, unless at home, and the pair of him and the network it came from.
+    about: Option<(u64, u64)>,
+    guess: u64,
+}
+
+/// An attempt by the hashes of what it may be counted under.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempt {
+    /// `None`: it is exempt, and counts nowhere.
     source: Option<u64>,
     user: u64,
     pair: u64,
+    /// The user and the network of the source.
+    network: u64,
     /// The guess itself: a retransmission is none of its own.
     guess: u64,
 }
@@ -93,6 +111,25 @@ impl Sender {
         let [a, b, c, d, e, f, g, h] = bits.to_be_bytes();
         [kind, a, b, c, d, e, f, g, h]
     }
+
+    /// The network it is in, of those that one owner has whole: a /24 of IPv4, a /48 of IPv6.
+    fn network(self) -> [u8; 9] {
+        let [kind, a, b, c, d, e, f, g, _] = self.net();
+        match self {
+            Sender::Source(ip) if ip.to_canonical().is_ipv4() => [kind, a, b, c, d, e, f, g, 0],
+            Sender::Source(_) | Sender::Exempt => [kind, a, b, c, d, e, f, 0, 0],
+        }
+    }
+}
+
+impl Failures {
+    fn ban_at(&mut self, threshold: u32, what: u64, until: Time) -> Option<Lesson> {
+        if self.count < threshold {
+            return None;
+        }
+        (self.count, self.banned_until) = (0, until);
+        Some(Lesson::Banned { what, until })
+    }
 }
 
 impl Guesses {
@@ -119,6 +156,7 @@ impl Guesses {
             source: (sender != Sender::Exempt).then(|| self.hash(1, &net, b"")),
             user: self.hash(2, b"", user),
             pair: self.hash(3, &net, user),
+            network: self.hash(5, &sender.network(), user),
             guess: self.hash(4, nonce, response),
         }
     }
@@ -128,37 +166,31 @@ impl Guesses {
         self.at_home.turn(now);
         self.failures.turn(now);
         let banned = |what| self.failures.get(what).is_some_and(|failures| now < failures.banned_until);
-        self.counted(attempt).into_iter().flatten().any(banned)
+        let Some(failure) = self.counted(attempt) else { return false };
+        banned(failure.place)
+            || failure.about.is_some_and(|(user, network)| {
+                let failed = |failures: &Failures| now.since(failures.since) <= self.ban.window;
+                banned(user) && self.failures.get(network).is_some_and(failed)
+            })
     }
 
     /// It was wrong.
     pub(super) fn failed(&mut self, now: Time, attempt: &Attempt) {
-        for what in self.counted(attempt).into_iter().flatten() {
-            let failures = self.failures.entry(now, what);
-            if failures.last == attempt.guess {
-                continue;
-            }
-            if failures.count == 0 || now.since(failures.since) > self.ban.window {
-                (failures.since, failures.count) = (now, 0);
-            }
-            failures.last = attempt.guess;
-            failures.count += 1;
-            if failures.count >= self.ban.threshold {
-                let until = now + self.ban.duration;
-                (failures.count, failures.banned_until) = (0, until);
-                self.lessons.push(Lesson::Banned { what, until });
-            }
+        let Some(failure) = self.counted(attempt) else { return };
+        if self.failures.get(failure.place).is_some_and(|failures| failures.last == failure.guess) {
+            return;
         }
+        self.lessons.push(Lesson::Failed(failure));
+        let bans = self.count(now, failure);
+        self.lessons.extend(bans.into_iter().flatten());
     }
 
     /// It was right.
     pub(super) fn proved(&mut self, now: Time, attempt: &Attempt) {
-        if !self.at_home.is_young(now, attempt.pair) {
-            self.at_home.entry(now, attempt.pair);
+        let mistyped = self.failures.get(attempt.pair).is_some_and(|failures| failures.count > 0);
+        if mistyped || !self.at_home.is_young(now, attempt.pair) {
+            self.settle(now, attempt.pair);
             self.lessons.push(Lesson::AtHome(attempt.pair));
-        }
-        if let Some(failures) = self.failures.get_mut(attempt.pair) {
-            failures.count = 0;
         }
     }
 
@@ -170,16 +202,52 @@ impl Guesses {
     /// What another shard has found out.
     pub(super) fn learn(&mut self, now: Time, lesson: Lesson) {
         match lesson {
-            Lesson::AtHome(pair) => *self.at_home.entry(now, pair) = (),
+            Lesson::AtHome(pair) => self.settle(now, pair),
+            // The shard that saw it tells of the ban.
+            Lesson::Failed(failure) => _ = self.count(now, failure),
             Lesson::Banned { what, until } => self.failures.entry(now, what).banned_until = until,
         }
     }
 
     /// Under what it counts: who is at home answers for himself alone.
-    fn counted(&self, attempt: &Attempt) -> [Option<u64>; 2] {
-        match self.at_home.get(attempt.pair) {
-            Some(()) => [Some(attempt.pair), None],
-            None => [attempt.source, Some(attempt.user)],
+    fn counted(&self, attempt: &Attempt) -> Option<Failure> {
+        let source = attempt.source?;
+        let (place, about) = match self.at_home.get(attempt.pair) {
+            Some(()) => (attempt.pair, None),
+            None => (source, Some((attempt.user, attempt.network))),
+        };
+        Some(Failure { place, about, guess: attempt.guess })
+    }
+
+    /// Counts a failure; the bans that begin with it.
+    fn count(&mut self, now: Time, failure: Failure) -> [Option<Lesson>; 2] {
+        let Failure { place, about, guess } = failure;
+        let ban = self.ban;
+        let counted = self.one_more(now, place);
+        counted.last = guess;
+        let of_place = counted.ban_at(ban.threshold, place, now + ban.duration);
+        let of_user = about.and_then(|(user, network)| {
+            self.one_more(now, network);
+            let counted = self.one_more(now, user);
+            counted.ban_at(ban.threshold, user, counted.since + ban.window)
+        });
+        [of_place, of_user]
+    }
+
+    fn one_more(&mut self, now: Time, what: u64) -> &mut Failures {
+        let window = self.ban.window;
+        let failures = self.failures.entry(now, what);
+        if failures.count == 0 || now.since(failures.since) > window {
+            (failures.since, failures.count) = (now, 0);
+        }
+        failures.count = failures.count.saturating_add(1);
+        failures
+    }
+
+    fn settle(&mut self, now: Time, pair: u64) {
+        *self.at_home.entry(now, pair) = ();
+        if let Some(failures) = self.failures.get_mut(pair) {
+            failures.count = 0;
         }
     }
 

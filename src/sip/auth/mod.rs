@@ -13,7 +13,7 @@ mod server;
 pub use client::{Challenge, NonceCounts, answer, refused};
 pub use digest::Algorithm;
 pub use fields::DigestError;
-pub use guesses::{Lesson, Sender};
+pub use guesses::{Failure, Lesson, Sender};
 pub use server::{Realm, Verdict};
 
 /// The realm that a value of Authorization or Proxy-Authorization is for, if it is a digest.
