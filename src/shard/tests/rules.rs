@@ -1,6 +1,7 @@
 //! What RFC 3261 §16 and its companions ask of a proxy, each rule by a message of its own.
 
 use super::edges::{BY_BOB, over_streams, requests, status, stream};
+use super::guessing::{clients, tries};
 use super::*;
 
 const TARGET: &str = "sip:bob@10.0.1.1:5060";
@@ -123,6 +124,21 @@ fn what_it_says_it_can() {
         let told = stage.receive(ALICE, &request("PUBLISH", "sip:127.0.0.1:5060", "", "", 2)).remove(0).text;
         assert!(told.starts_with("SIP/2.0 405"));
         assert_eq!(header(&told, "Allow")[0].contains("REFER"), refers, "{mode:?}");
+    }
+}
+
+/// A client is told so by what holds for clients, whatever trunks may.
+#[test]
+fn what_it_says_to_clients() {
+    for (mode, refers) in [(ReferMode::Terminate, true), (ReferMode::Reject(603), false)] {
+        let mut stage = Stage::with(|plan| {
+            clients(plan);
+            plan.calls.registrar.refer = mode;
+        });
+        let told = tries(&mut stage, "192.0.2.1:5060", "OPTIONS", "carol", "right", 1);
+        assert!(told.starts_with("SIP/2.0 200 "), "{told}");
+        assert_eq!(header(&told, "Allow")[0].contains("REFER"), refers, "{mode:?}");
+        assert_eq!(header(&told, "Supported").len(), usize::from(refers), "{mode:?}");
     }
 }
 

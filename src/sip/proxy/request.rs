@@ -227,8 +227,11 @@ impl Proxy {
                 (ReferMode::Relay | ReferMode::Terminate, _) => return Err(Refusal::Refer(403)),
             }
         }
-        // what a trunk is refused is not what it is told to be possible.
-        let mode = trunk_of_origin(origin).and_then(|ix| cx.plan.trunk(ix)).map(|trunk| trunk.refer);
+        // what a trunk or a client is refused is not what it is told to be possible.
+        let mode = match origin {
+            Some(Origin::Clients) => Some(cx.plan.calls.registrar.refer),
+            _ => trunk_of_origin(origin).and_then(|ix| cx.plan.trunk(ix)).map(|trunk| trunk.refer),
+        };
         let refers = !matches!(mode, Some(ReferMode::Reject(_)));
         if user.is_none() && self.itself.is(&uri) {
             return Err(match message.method() {
