@@ -13,7 +13,9 @@ use crate::sip::proxy::request::Way;
 use crate::sip::proxy::route::Path;
 use crate::sip::proxy::token::{DialogToken, name_hash};
 use crate::sip::proxy::{Answers, Cx, Proxy};
-use crate::sip::refer::{Dialog, Fate, NotifyFacts, Observer, ReferEffect, ReferFacts, ReferHandle};
+use crate::sip::refer::{
+    Dialog, Fate, NotifyFacts, Observer, ReferEffect, ReferFacts, ReferHandle, ReferRule,
+};
 use crate::sip::time::Time;
 
 use siphasher::sip::SipHasher13;
@@ -88,14 +90,14 @@ impl Proxy {
         Subject::Call(Box::new(Setup { token, account, key, ringing: false, trunk_out: None }))
     }
 
-    /// A REFER within a recorded call was refused here, by the policy of its sender's trunk.
+    /// A REFER within a recorded call was refused here with this code, by a rule of its sender's trunk.
     pub(super) fn saw_refer_denied(
         &self,
         cx: &mut Cx<'_>,
         message: &Message,
         ready: &Ready<'_>,
         token: &DialogToken,
-        code: u16,
+        denied: (u16, ReferRule),
     ) {
         let Some(account) = self.account_of(cx.plan, token).filter(|_| recorded(cx.plan, token)) else {
             return;
@@ -103,7 +105,7 @@ impl Proxy {
         let sid = ReferSid(cx.new_sid());
         if let Some(facts) = ReferFacts::read(message, sid, token.call, account) {
             let facts = ReferFacts { trunk: self.sender(cx.plan, token, ready), ..facts };
-            cx.refers(|observer, now, fx| observer.refer_denied(now, facts, code, fx));
+            cx.refers(|observer, now, fx| observer.refer_denied(now, facts, denied, fx));
         }
     }
 

@@ -14,6 +14,7 @@ use crate::sip::proxy::route::{Path, preprocess};
 use crate::sip::proxy::target;
 use crate::sip::proxy::token::DialogToken;
 use crate::sip::proxy::{Cx, Entry, Proxy};
+use crate::sip::refer::ReferRule;
 use crate::sip::refer::policy::OutOfDialog;
 use crate::sip::transaction::{Received, ServerId};
 use smallvec::SmallVec;
@@ -152,9 +153,9 @@ impl Proxy {
             }
             Ok(Decided::Own { origin, to }) => return Some(Handed { server, origin, to, restored: None }),
             Err(refusal) => {
-                if let Refusal::Refer(code) = refusal {
+                if let Some(denied) = refusal.of_refer() {
                     match &path.token {
-                        Some(token) => self.saw_refer_denied(cx, message, ready, token, code),
+                        Some(token) => self.saw_refer_denied(cx, message, ready, token, denied),
                         None => saw_refer_denied_outside(cx, trunk_in),
                     }
                 }
@@ -180,7 +181,7 @@ impl Proxy {
                 return Err(Refusal::Refer(code));
             }
             if too_fast(cx, sender) {
-                return Err(Refusal::Refer(503));
+                return Err(Refusal::ReferRate);
             }
         }
         Ok(Way { candidates: target::Candidates::new(), groups: 1, in_dialog: true, cause: None })
@@ -219,7 +220,7 @@ impl Proxy {
                     return Ok(Decided::Own { origin, to: Owned::TargetDialog });
                 }
                 (ReferMode::Relay, OutOfDialog::Relay) if too_fast(cx, trunk) => {
-                    return Err(Refusal::Refer(503));
+                    return Err(Refusal::ReferRate);
                 }
                 (ReferMode::Relay, OutOfDialog::Relay) => {}
                 // who is in no call has nobody to move, and what Baton performs itself belongs to a
@@ -388,6 +389,8 @@ pub(super) enum Refusal {
     ProxyRequire,
     NoDialog,
     Refer(u16),
+    /// A REFER more than `max_rate` allows.
+    ReferRate,
     /// An OPTIONS for Baton itself; with whether it takes REFERs of the sender's.
     Options {
         refers: bool,
@@ -416,7 +419,7 @@ impl Refusal {
             Refusal::ProxyRequire => (420, Extra::Unsupported),
             Refusal::NoDialog => (481, Extra::None),
             Refusal::Refer(405) => (405, Extra::Allow { refers: false }),
-            Refusal::Refer(503) => (503, Extra::RetryAfter),
+            Refusal::Refer(503) | Refusal::ReferRate => (503, Extra::RetryAfter),
             Refusal::Refer(code) => (code, Extra::None),
             Refusal::Options { refers } => (200, Extra::Options { refers }),
             Refusal::Method { refers } => (405, Extra::Allow { refers }),
@@ -425,6 +428,15 @@ impl Refusal {
             Refusal::Rule(code) => (code, Extra::None),
             Refusal::NoneUsable => (plan.routing.none_usable, Extra::RetryAfter),
             Refusal::Breadth => (440, Extra::None),
+        }
+    }
+
+    /// What a REFER was refused with, and by which rule.
+    fn of_refer(self) -> Option<(u16, ReferRule)> {
+        match self {
+            Refusal::Refer(code) => Some((code, ReferRule::Mode)),
+            Refusal::ReferRate => Some((503, ReferRule::MaxRate)),
+            _ => None,
         }
     }
 
@@ -438,6 +450,7 @@ impl Refusal {
             Refusal::ProxyRequire => Some(Rejection::Extension),
             Refusal::NoDialog
             | Refusal::Refer(_)
+            | Refusal::ReferRate
             | Refusal::Preloaded
             | Refusal::Return
             | Refusal::Rule(_) => Some(Rejection::Policy),

@@ -159,7 +159,13 @@ impl Observer {
     }
 
     /// A REFER was refused here, by policy, and never forwarded: its only snapshot.
-    pub fn refer_denied(&mut self, now: Time, facts: ReferFacts, code: u16, fx: &mut Vec<ReferEffect>) {
+    pub fn refer_denied(
+        &mut self,
+        now: Time,
+        facts: ReferFacts,
+        (code, rule): (u16, ReferRule),
+        fx: &mut Vec<ReferEffect>,
+    ) {
         let trunk = facts.trunk;
         let snapshot = Box::new(ReferSnapshot {
             sid: facts.sid,
@@ -175,7 +181,7 @@ impl Observer {
             notify_code: None,
             status: ReferStatus::Failed,
             reason: Some(ReferReason::Policy),
-            rule: Some(ReferRule::Mode),
+            rule: Some(rule),
             moved: None,
             target: None,
         });
@@ -215,6 +221,10 @@ impl Observer {
         if let Some(code) = code {
             refer.notify_code = Some(code);
             refer.apply(now, &waits, Event::Reported(code));
+        }
+        if facts.code.is_none() && !facts.terminated {
+            // RFC 6665 §4.1.2.4: one without a body is the first, too.
+            refer.apply(now, &waits, Event::Notified);
         }
         if facts.terminated {
             refer.apply(now, &waits, Event::SubscriptionEnded);

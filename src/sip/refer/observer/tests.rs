@@ -321,14 +321,13 @@ fn final_though_active() {
     bench.finish();
 }
 
-/// A NOTIFY without a usable status line is no NOTIFY: it neither reports nor extends a wait.
+/// A NOTIFY with a status that is none neither reports nor extends a wait.
 #[test]
-fn a_notify_without_a_status_line() {
+fn a_notify_without_a_usable_status() {
     let mut bench = Bench::new();
     let refer = bench.refer();
     bench.answer(refer, Fate::Response(202));
     bench.pass(Duration::from_secs(20));
-    bench.notify_in(dialog(), NotifyFacts::default());
     bench.notify_in(dialog(), active(7));
     bench.notify_in(dialog(), active(999));
     bench.pass(Duration::from_secs(12));
@@ -704,15 +703,40 @@ fn a_stale_handle_is_harmless() {
 /// A REFER denied by policy has one record, final at once, and it says by which rule.
 #[test]
 fn a_denied_refer() {
-    let mut bench = Bench::new();
-    let facts = bench.facts(dialog(), 1);
-    let mut fx = Vec::new();
-    bench.observer.refer_denied(bench.now, facts, 603, &mut fx);
-    bench.take(fx);
-    let policy = Some(ReferReason::Policy);
-    assert_eq!(bench.result(), (ReferStatus::Failed, policy, Some(603), None));
-    assert_eq!(bench.last().rule, Some(ReferRule::Mode));
-    bench.finish();
+    for (code, rule) in [(603, ReferRule::Mode), (503, ReferRule::MaxRate)] {
+        let mut bench = Bench::new();
+        let facts = bench.facts(dialog(), 1);
+        let mut fx = Vec::new();
+        bench.observer.refer_denied(bench.now, facts, (code, rule), &mut fx);
+        bench.take(fx);
+        let policy = Some(ReferReason::Policy);
+        assert_eq!(bench.result(), (ReferStatus::Failed, policy, Some(code), None));
+        assert_eq!(bench.last().rule, Some(rule));
+        bench.finish();
+    }
+}
+
+/// A NOTIFY without a body is the first one, too: the result is waited for as ever.
+#[test]
+fn a_first_notify_without_a_body() {
+    for answered_first in [true, false] {
+        let mut bench = Bench::new();
+        let refer = bench.refer();
+        let silent = NotifyFacts { expires: Some(Duration::from_secs(180)), ..NotifyFacts::default() };
+        if answered_first {
+            bench.answer(refer, Fate::Response(202));
+            bench.notify_in(dialog(), silent);
+        } else {
+            bench.notify_in(dialog(), silent);
+            bench.answer(refer, Fate::Response(202));
+        }
+        bench.pass(Duration::from_secs(40));
+        assert_eq!(bench.last().status, ReferStatus::InProgress);
+        bench
+            .notify_in(dialog(), NotifyFacts { terminated: true, code: Some(200), ..NotifyFacts::default() });
+        assert_eq!(bench.result(), (ReferStatus::Completed, None, Some(202), Some(200)));
+        bench.finish();
+    }
 }
 
 /// When Baton stops, what is known and in progress gets its result; the rest has no record.
