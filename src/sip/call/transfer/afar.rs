@@ -111,8 +111,11 @@ impl Calls {
     pub(super) fn answered_afar(&mut self, cx: &mut Cx<'_>, id: TransferId, found: Option<CallSid>) {
         let Some(role) = self.transfers.substitute(id) else { return };
         match (found, matches!(role.deed, Deed::Await)) {
-            // an exchange is waited for.
-            (Some(target), true) => role.deed = Deed::Join(target),
+            // an exchange is waited for. Until then it is the transfer's, which alone knows what to do with it.
+            (Some(target), true) => {
+                role.deed = Deed::Join(target);
+                self.found(cx, id, target);
+            }
             (Some(target), false) => {
                 self.target_news(cx, id, DialNews::Answered { target, start: Start::Up });
             }
