@@ -3,6 +3,7 @@
 use super::headers::{cause, credentials, passing};
 use super::media;
 use super::party::{Phase, Turn};
+use super::refusal::Refusal;
 use super::{Calls, Purpose};
 use crate::sip::dialog::{Asked, Body, Fork, Headers, LegId, NotNow, RequestId};
 use crate::sip::event::{CallSid, Event};
@@ -314,7 +315,9 @@ impl Calls {
             (Some(message), Some(at)) => self.seen_by(from, at, message),
             (Some(_) | None, _) => Headers::new(),
         };
-        self.respond(cx, from, asked, status, &headers, body.as_ref());
+        // C-200: whose challenge Baton answers itself, its own credentials were refused.
+        let answer = Refusal::new(cx, at.and_then(|at| self.party(at)), status, headers, message.is_some());
+        self.respond(cx, from, asked, answer.code, &answer.headers, body.as_ref());
     }
 
     /// The ACK to a 2xx of ours came; it may carry an answer that somebody waits for (C-174).

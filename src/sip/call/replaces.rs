@@ -32,16 +32,19 @@ impl Calls {
         }
         let replaces = message.replaces().ok().flatten().ok_or(400_u16)?;
         // the token says which dialog was named.
-        let meant = arrival.returned.and_then(|returned| returned.named.as_ref()).is_some_and(|named| {
+        let named = arrival.returned.and_then(|returned| returned.named.as_ref()).filter(|named| {
             *named.call_id == *replaces.call_id
                 && *named.to_tag == *replaces.to_tag
                 && *named.from_tag == *replaces.from_tag
         });
+        let meant = named.is_some();
+        // What was meant for an early dialog is not good for a confirmed one.
+        let early_only = replaces.early_only || named.is_some_and(|named| named.early_only);
         let found = self.find_dialog(replaces.call_id, replaces.to_tag, replaces.from_tag);
         let elsewhere = match found {
             Some(replaced) => {
                 self.permitted(cx, replaced, arrival.who().as_ref(), meant)?;
-                self.replaceable(replaced, replaces.early_only)?;
+                self.replaceable(replaced, early_only)?;
                 false
             }
             None => self.shard_of(cx, replaces.call_id) != cx.place.index,
@@ -59,7 +62,7 @@ impl Calls {
         match found {
             Some(replaced) => self.take_place(cx, sid, replaced),
             None => {
-                let then = Then::Replace { with: sid, early_only: replaces.early_only, meant };
+                let then = Then::Replace { with: sid, early_only, meant };
                 self.claim(cx, replaces.call_id, replaces.to_tag, replaces.from_tag, then, None);
             }
         }

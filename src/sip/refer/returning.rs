@@ -65,7 +65,7 @@ pub struct Returned {
     pub cause: Cause,
     /// The URI that the referrer wanted called.
     pub target: Box<[u8]>,
-    /// The dialog of Baton's own whose place the call may take: it was named, whoever's it is.
+    /// The dialog of Baton's own whose place the call may take: the referrer named it, and it is its own.
     pub named: Option<Named>,
     /// Who brings it, for [`Returns::spend`].
     pub caller: Caller,
@@ -99,7 +99,7 @@ impl Returns {
     }
 
     /// A Refer-To that leads back here, in angle brackets; `own` is how Baton names itself, as `host:port`
-    /// and parameters, `named` the dialog that its header part names, if that is Baton's. `None` when there is nothing that could come back: no call, or no way to it.
+    /// and parameters, `named` the dialog that its header part names, if that is the referrer's to give. `None` when there is nothing that could come back: no call, or no way to it.
     pub fn turned(
         &self,
         now: Time,

@@ -1,8 +1,10 @@
 //! Role R on calls of Baton's own: the REFER goes to the other party in its own dialog, and the NOTIFYs
 //! come back in the referrer's.
 
+use super::super::headers::credentials;
 use super::super::moving::Then;
 use super::super::party::Party;
+use super::super::refusal::Refusal;
 use super::super::{Calls, Purpose};
 use super::table::{Kind, Role, TransferId, policy_of};
 use crate::sip::dialog::{Asked, Body, Headers, RequestId};
@@ -146,6 +148,7 @@ impl Calls {
             self.names(cx, &who, message);
         }
         let mut headers = self.seen_by(far, near, message);
+        headers.append(&mut credentials(message, &cx.plan.calls.registrar.realm));
         let turned = self.refer_to_turned(cx, id, message);
         if let Some(to) = turned.or_else(|| self.refer_to_translated(message)) {
             for (name, value) in &mut headers {
@@ -171,8 +174,8 @@ impl Calls {
     }
 
     /// Where the call is wanted back, by the referrer's trunk or of clients, Refer-To leads here. If it names a dialog of
-    /// Baton's, that is the target, by the names that the referrer knows: the call takes its place, whatever
-    /// shard it comes to, and wherever the URI would lead.
+    /// Baton's, that is the target, by the names that the referrer knows, wherever the URI would lead: if it is the
+    /// referrer's own, the call takes its place, whatever shard it comes to; if not, it is refused.
     fn refer_to_turned(&self, cx: &Cx<'_>, id: TransferId, message: &Message) -> Option<Box<[u8]>> {
         let transfer = self.transfers.get(id)?;
         let Role::Relay(role) = &transfer.role else { return None };
@@ -209,7 +212,15 @@ impl Calls {
         // Without an account there is no record of it.
         let call = if subject.account.is_empty() { CallSid(0) } else { subject.call };
         let cause = Cause { refer: subject.sid, call };
-        cx.observer.returns.turned(cx.now, cause, &target, named.as_ref(), &own)
+        let given = named.as_ref().filter(|named| self.may_give(role.near, named));
+        cx.observer.returns.turned(cx.now, cause, &target, given, &own)
+    }
+
+    /// Whether a leg's place is the referrer's to give: who only knows a stranger's dialog has no right to it, and
+    /// nobody further on is left to judge that (R-090, RFC 3891 §5).
+    fn may_give(&self, referrer: CallSid, named: &Named) -> bool {
+        let leg = self.find_dialog(&named.call_id, &named.to_tag, &named.from_tag);
+        leg.is_some_and(|leg| self.claimant(referrer, referrer).has(self, leg))
     }
 
     /// A dialog of Baton's that Refer-To names becomes the one that its far half has: that is
@@ -243,8 +254,22 @@ impl Calls {
         let Some(role) = self.transfers.relay(id) else { return };
         let (near, far) = (role.near, role.far);
         let Some(asked) = role.asked.take() else { return };
-        let headers = message.map(|message| self.seen_by(near, far, message)).unwrap_or_default();
-        self.respond(cx, near, asked, status, &headers, None);
+        self.answer_passes_on(cx, near, far, asked, status, message);
+    }
+
+    /// The answer of one party to the other; a challenge that Baton has to answer itself is none of theirs.
+    fn answer_passes_on(
+        &mut self,
+        cx: &mut Cx<'_>,
+        to: CallSid,
+        from: CallSid,
+        asked: Asked,
+        status: u16,
+        message: Option<&Message>,
+    ) {
+        let headers = message.map(|message| self.seen_by(to, from, message)).unwrap_or_default();
+        let answer = Refusal::new(cx, self.party(from), status, headers, message.is_some());
+        self.respond(cx, to, asked, answer.code, &answer.headers, None);
     }
 
     /// A party has left. What the referrer has not answered yet is repeated to it, and the referee need not know
@@ -281,8 +306,7 @@ impl Calls {
                 return;
             };
             let (_, to, asked) = role.passed.remove(place);
-            let headers = message.map(|message| self.seen_by(to, at, message)).unwrap_or_default();
-            return self.respond(cx, to, asked, status, &headers, None);
+            return self.answer_passes_on(cx, to, at, asked, status, message);
         }
         role.request = None;
         self.stop_timer(cx, id, Kind::Start);
@@ -300,7 +324,7 @@ impl Calls {
     }
 
     /// The leg answers challenges by itself, as far as it can: one that is told of is the end, and
-    /// nobody comes back with credentials.
+    /// a REFER that comes with credentials of the referrer's is a new one.
     pub(super) fn challenge_is_an_answer(&mut self, cx: &mut Cx<'_>, id: TransferId, status: u16) {
         if matches!(status, 401 | 407) {
             self.live(cx, id, |life, now| life.on(now, Event::Deadline));

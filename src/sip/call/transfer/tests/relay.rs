@@ -134,6 +134,30 @@ fn replaces_is_translated() {
     stage.end();
 }
 
+/// [C-200] The referrer hears the referee's challenge, and its answer is heard there; what is for Baton's own
+/// realm goes no further.
+#[test]
+fn a_challenge_is_answered() {
+    let mut stage = relaying();
+    stage.plan.calls.registrar.realm = "baton".into();
+    stage.manner("bob").refer = Some(407);
+    stage.refers("alice", "<sip:300@example.com>");
+    assert_eq!(stage.count("alice REFER 407"), 1);
+    let digest = |realm: &str| {
+        format!(
+            "Proxy-Authorization: Digest username=\"u\", realm=\"{realm}\", nonce=\"n\", uri=\"sip:a\", response=\"0\"\n"
+        )
+    };
+    let fields = format!("Refer-To: <sip:300@example.com>\n{}{}", digest("baton"), digest("biloxi"));
+    stage.request("alice", "REFER", &fields, "");
+    assert_eq!(stage.count("alice REFER 202"), 1, "{:#?}", stage.log);
+    let passed = *stage.sent("bob", Method::Refer).last().expect("a REFER");
+    let credentials: Vec<_> = passed.values(HeaderId::ProxyAuthorization).collect();
+    assert!(credentials.len() == 1 && text(passed, HeaderId::ProxyAuthorization).contains("biloxi"));
+    stage.notifies("bob", 200, "terminated;reason=noresource");
+    stage.end();
+}
+
 /// SUBSCRIBE goes on under the id that the referee knows.
 #[test]
 fn subscribe_goes_on() {
