@@ -375,6 +375,33 @@ fn the_place_that_was_meant() {
     }
 }
 
+/// It answers while an exchange is open on the survivor's leg, and the survivor leaves before that is
+/// over: nobody wants it any more, and it is let go.
+#[test]
+fn a_consultation_elsewhere_answers_too_early() {
+    let mut shards = pair_with(terminate);
+    let first = call_id(0, "a");
+    let (bobs, ours, uri) = up(&mut shards, 0, &first);
+    let (invited, named) = rings(&mut shards);
+    let hold = with_sdp(&bobs_request("INVITE", &bobs, ""))
+        .replace("o=x 1 1", "o=x 1 2")
+        .replace("audio 4000", "audio 4002");
+    let held = receives(&mut shards, 0, BOB, &hold);
+    assert_eq!(requests(&held, "INVITE").len(), 1, "it is open");
+    let to = format!("Refer-To: <sip:1001@127.0.0.1?{named}>\n");
+    let refer = request("REFER", &uri, &to, &format!(";tag={ours}"), 2);
+    let sent = receives(&mut shards, 0, ALICE, &refer.replace("c1@10.0.0.5", &first));
+    assert!(sent.iter().any(|s| s.text.starts_with("SIP/2.0 202")), "{:?}", status(&sent));
+    let contact = "Contact: <sip:carol@10.0.1.1:5060>\n";
+    let ok = with_sdp(&response(&invited, "200 OK", ";tag=ct", contact));
+    assert!(requests(&receives(&mut shards, 1, BOB, &ok), "INVITE").is_empty(), "X-15");
+    let bye = bobs_request("BYE", &bobs, "").replace("CSeq: 2", "CSeq: 3");
+    let sent = receives(&mut shards, 0, BOB, &bye);
+    let ended: Vec<_> =
+        requests(&sent, "BYE").iter().map(|bye| header(&bye.text, "Call-ID")[0].to_owned()).collect();
+    assert!(ended.iter().any(|id| id == header(&invited, "Call-ID")[0]), "{ended:?}");
+}
+
 /// The bound of a trunk is one bound, however many shards its calls are on.
 #[test]
 fn one_rate_for_all_shards() {
