@@ -96,6 +96,8 @@ pub(super) struct Request {
     pub(super) tries: usize,
     /// Nobody wants it any more: it is not sent again, for whatever reason.
     pub(super) given_up: bool,
+    /// It is for this early dialog and for no other that the call may go on in.
+    pub(super) bound: bool,
     /// Somebody's own request waits for this one, and for no longer than one address may be silent.
     pub(super) once: bool,
     /// When an INVITE without final answer is cancelled, and what waits for its turn has waited enough.
@@ -155,8 +157,12 @@ impl Leg {
         let id = RequestId(desk.last_request);
         // Early requests go to the fork that was heard last.
         let last = self.dialogs.last().map_or(Fork(0), |dialog| dialog.fork);
+        let bound = fork.is_some();
         let fork = fork.unwrap_or(last);
         self.push_request(desk, Purpose::Call(id), fork, method, headers, body, credentials);
+        if let Some(request) = self.requests.last_mut() {
+            request.bound = bound;
+        }
         Ok(id)
     }
 
@@ -190,6 +196,7 @@ impl Leg {
             heard: 0,
             tries: 0,
             given_up: false,
+            bound: false,
             once: false,
             until: None,
         });
@@ -403,7 +410,8 @@ impl Leg {
     pub(super) fn drop_fork_requests(&mut self, cx: &mut Cx<'_>, desk: &mut Desk, keep: Option<Fork>) {
         let mut at = 0;
         while let Some(request) = self.requests.get(at) {
-            let waits = matches!(request.stage, Stage::Queued) && request.method != Method::Prack;
+            let anywhere = request.method != Method::Prack && !request.bound;
+            let waits = matches!(request.stage, Stage::Queued) && anywhere;
             if Some(request.fork) == keep || waits {
                 at += 1;
                 continue;

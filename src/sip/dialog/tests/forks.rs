@@ -202,3 +202,31 @@ fn an_answer_from_the_fork_that_was_left() {
     assert_eq!(bench.events(), ["left 1", "acknowledged", "ended by Peer"]);
     bench.end();
 }
+
+/// [C-130] [C-151] What was for one of several callees does not reach another that answers; what is for whoever
+/// answers does.
+#[test]
+fn for_this_fork_alone() {
+    for fork in [Some(Fork(0)), None] {
+        let mut bench = Bench::new();
+        let leg = bench.invite(Bench::outgoing());
+        let invite = bench.next();
+        bench.reply(&invite, 180, "one", "Contact: <sip:one@10.0.0.1>\n", "");
+        bench.reply(&invite, 180, "two", "Contact: <sip:two@10.0.0.1>\n", "");
+        bench.events();
+        // It waits: the INVITE's own offer is unanswered.
+        let body = Some(Body::sdp(OTHER_SDP.as_bytes()));
+        let taken = bench
+            .with(|legs, cx| legs.request_in_fork(cx, leg, fork, "UPDATE", Vec::new(), body.clone(), None));
+        taken.expect("taken");
+        assert!(bench.sent.is_empty());
+        bench.reply(&invite, 200, "two", "Contact: <sip:two@10.0.0.1>\n", OTHER_SDP);
+        let events = bench.events();
+        assert_eq!(events.contains(&"responded 487".to_string()), fork.is_some(), "{events:?}");
+        bench.with(|legs, cx| legs.ack(cx, leg, None));
+        let starts = bench.starts();
+        assert_eq!(starts.iter().any(|start| start.starts_with("UPDATE")), fork.is_none(), "{starts:?}");
+        bench.with(|legs, cx| legs.bye(cx, leg, &Vec::new()));
+        bench.end();
+    }
+}
