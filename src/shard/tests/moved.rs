@@ -183,6 +183,32 @@ fn a_call_that_comes_back_takes_the_place_that_was_meant() {
     assert_eq!(header(&asked.text, "Call-ID"), header(&consulted, "Call-ID"));
 }
 
+/// The referrer meant a call that rings only: that is no less so when the call that comes back leaves
+/// it out.
+#[test]
+fn a_call_that_comes_back_takes_no_more_than_was_meant() {
+    let mut shards = pair_with(|plan| {
+        own(plan);
+        plan.trunks[0].owned.policy.returns = true;
+    });
+    let (first, second) = (call_id(0, "a"), call_id(1, "b"));
+    let (_, ours, uri) = up(&mut shards, 0, &first);
+    let (_, theirs, _) = up(&mut shards, 1, &second);
+    let named = format!("Replaces={second}%3Bto-tag%3D{theirs}%3Bfrom-tag%3Dat%3Bearly-only");
+    let to = format!("Refer-To: <sip:1001@pbx.example?{named}>\n");
+    let refer = request("REFER", &uri, &to, &format!(";tag={ours}"), 2);
+    let sent = receives(&mut shards, 0, ALICE, &refer.replace("c1@10.0.0.5", &first));
+    let passed = requests(&sent, "REFER")[0].text.clone();
+    let (told, _) = header(&passed, "Refer-To")[0].split_once('?').expect("a header part");
+    let replaces = format!("Replaces: {second};to-tag={theirs};from-tag=at\n");
+    let back = request("INVITE", told.trim_start_matches('<'), &replaces, "", 1)
+        .replace("c1@10.0.0.5", &call_id(1, "d"))
+        .replace("10.0.0.5", "10.0.1.1");
+    let sent = receives(&mut shards, 1, BOB, &with_sdp(&back));
+    assert!(requests(&sent, "INVITE").is_empty() && requests(&sent, "BYE").is_empty());
+    assert!(sent.iter().any(|sent| sent.text.starts_with("SIP/2.0 486")), "{:?}", status(&sent));
+}
+
 /// Two calls of Alice's, one up on the first shard, one that rings on the second, and her REFER that names it:
 /// the INVITEs as their callees got them, and what the REFER has brought.
 fn ringing_elsewhere(shards: &mut [Stage; 2], target: &str) -> (String, String, Vec<Sent>) {
