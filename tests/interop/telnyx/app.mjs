@@ -11,10 +11,12 @@ const told = [];
 let done;
 const over = new Promise((resolve) => { done = resolve; setTimeout(resolve, 20000).unref(); });
 
-async function hook(body, headers) {
+async function hook(body, headers, response) {
   const event = await client.webhooks.unwrap(body, { headers, key });
   const { event_type: kind, payload } = event.data;
+  // Noted before it is answered: the next event of the call comes as soon as this one has its answer.
   told.push([kind, payload.sip_notify_response ?? null]);
+  response.end();
   if (kind === 'call.initiated') {
     for (const wrong of [body.replace('bridging', 'Bridging'), body + ' ']) {
       try {
@@ -48,8 +50,7 @@ const server = http.createServer((request, response) => {
   let body = '';
   request.on('data', (part) => { body += part; });
   request.on('end', () => {
-    response.end();
-    hook(body, request.headers).catch((error) => told.push([String(error), null]));
+    hook(body, request.headers, response).catch((error) => { told.push([String(error), null]); response.end(); });
   });
 });
 await new Promise((resolve) => server.listen(Number(port), '127.0.0.1', resolve));

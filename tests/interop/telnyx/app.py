@@ -31,11 +31,12 @@ class Hook(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         event = client.webhooks.unwrap(body, headers=dict(self.headers))
+        kind, payload = event.data.event_type, event.data.payload
+        # Noted before it is answered: the next event of the call comes as soon as this one has its answer.
+        told.append([kind, getattr(payload, "sip_notify_response", None)])
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
-        kind, payload = event.data.event_type, event.data.payload
-        told.append([kind, getattr(payload, "sip_notify_response", None)])
         if kind == "call.initiated":
             for wrong in (body.replace("bridging", "Bridging"), body + " "):
                 try:
