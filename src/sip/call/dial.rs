@@ -355,6 +355,16 @@ impl Calls {
         }
     }
 
+    /// Those who rang for a party do so no more, in early dialogs that it may have had with each of them.
+    fn silence_forks(&mut self, parent: CallSid, children: &[CallSid]) {
+        let Some(leg) = self.leg_of(parent).filter(|_| self.phase(parent) == Phase::Offered) else { return };
+        let Some(dialing) = self.dials.get(&parent).filter(|dialing| dialing.shares_early()) else { return };
+        let forks = dialing.forks.iter().zip(0..).filter(|((child, _), _)| children.contains(child));
+        for (_, at) in forks {
+            self.legs.silence_fork(leg, Fork(at));
+        }
+    }
+
     /// A called party did not answer, or was never reached; its own end is told already.
     pub(super) fn child_failed(
         &mut self,
@@ -368,6 +378,7 @@ impl Calls {
         let route = self.dials.get(&parent).is_some_and(|dialing| dialing.why == DialFor::Route);
         let party = self.party(sid).filter(|_| route);
         let refusal = Refusal::new(cx, party, code, headers, message.is_some());
+        self.silence_forks(parent, &[sid]);
         let Some(dialing) = self.dials.get_mut(&parent) else { return };
         dialing.children.retain(|child| *child != sid);
         dialing.best = Some(match dialing.best.take() {
@@ -417,6 +428,8 @@ impl Calls {
     ) {
         let Some(dialing) = self.dials.get_mut(&parent) else { return };
         let children = std::mem::take(&mut dialing.children);
+        self.silence_forks(parent, &children);
+        let Some(dialing) = self.dials.get(&parent) else { return };
         if dialing.winner.is_none() {
             self.dials.remove(&parent);
         }
@@ -504,6 +517,8 @@ impl Calls {
         if self.dials.contains_key(&survivor) || self.ringing_for(from).is_none() {
             return false;
         }
+        let children = self.dials.get(&from).map(|dialing| dialing.children.clone()).unwrap_or_default();
+        self.silence_forks(from, &children);
         let Some(mut dialing) = self.dials.remove(&from) else { return false };
         for child in &dialing.children {
             if let Some(party) = self.party_mut(*child) {

@@ -281,6 +281,14 @@ impl Legs {
         self.with(cx, leg, |leg, cx, desk| leg.ring_fork(cx, desk, fork, status, headers, body));
     }
 
+    /// Who rang in one of its early dialogs does so no more: a BYE in the last where somebody does is the
+    /// caller's farewell.
+    pub fn silence_fork(&mut self, leg: LegId, fork: Fork) {
+        if let Some(leg) = self.table.get_mut(leg.slot).filter(|found| found.id == leg) {
+            leg.silence_fork(fork);
+        }
+    }
+
     /// Answers it with 200, which is sent until the ACK comes.
     pub fn answer(
         &mut self,

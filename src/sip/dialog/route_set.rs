@@ -36,6 +36,8 @@ pub(super) struct Dialog {
     pub(super) prack_due: Option<u32>,
     /// The caller has ended it by BYE while it was early.
     pub(super) left: bool,
+    /// Nobody rings in it any more.
+    pub(super) silent: bool,
     /// The last session description of ours in it, whether it was accepted or not.
     pub(super) said: Option<Bytes>,
 }
@@ -63,6 +65,7 @@ impl Dialog {
             rseq: 0,
             prack_due: None,
             left: false,
+            silent: false,
             said: None,
         }
     }
@@ -82,6 +85,7 @@ impl Dialog {
             rseq: 0,
             prack_due: None,
             left: false,
+            silent: false,
             said: None,
         }
     }

@@ -140,6 +140,9 @@ impl Leg {
         if left || !(101..200).contains(&status) || !self.begin_fork(cx, desk, fork) {
             return;
         }
+        if let Some(dialog) = self.dialog_mut(fork) {
+            dialog.silent = false;
+        }
         if self.wants_reliable(body.is_some()) {
             let (headers, body) = (headers.clone(), body.cloned());
             return self.send_reliable(cx, desk, Waiting { fork, status, headers, body });
@@ -372,9 +375,18 @@ impl Leg {
         self.forget(cx, desk);
     }
 
-    /// Whether an INVITE of the party's has an early dialog beside this one.
+    /// Whether an INVITE of the party's has an early dialog beside this one in which somebody rings.
     pub(super) fn rings_elsewhere(&self, fork: Fork) -> bool {
-        self.dialogs.iter().any(|dialog| dialog.fork != fork && !dialog.left)
+        self.dialogs.iter().any(|dialog| dialog.fork != fork && !dialog.left && !dialog.silent)
+    }
+
+    /// Who rang in an early dialog does so no more.
+    pub(super) fn silence_fork(&mut self, fork: Fork) {
+        if self.offered().is_some()
+            && let Some(dialog) = self.dialog_mut(fork)
+        {
+            dialog.silent = true;
+        }
     }
 
     /// The caller has ended one of several early dialogs. It stays known: an answer may be on its way, and is of

@@ -73,3 +73,45 @@ fn others_ring_for_it() {
     assert_eq!(bench.at_phone(&bob).method(), Method::Bye);
     bench.end();
 }
+
+/// [C-130] [C-139] The caller hangs up by BYE in the only early dialog in which anybody still rings: those of callees
+/// that have failed before do not make it one of several, and nobody is called for it any more.
+#[test]
+fn an_early_farewell() {
+    let mut bench = Bench::new();
+    let mut alice = Phone::new(A, "alice");
+    bench.call(&mut alice, Owned::Application(0), "", &sdp("alice", 4_000, "0"));
+    let sid = bench.started()[0];
+    let party = |sid: u128, to: &str| DialParty {
+        sid: CallSid(sid),
+        to: Party::Number(to.into()),
+        headers: Vec::new(),
+        credentials: None,
+    };
+    let dial = |parties| {
+        let timeout = Duration::from_secs(60);
+        Action::Dial(Box::new(Dial { parties, from: None, timeout, time_limit: None, join: true }))
+    };
+    let (mut bob, mut carol) = (Phone::new(B, "bob"), Phone::new(C, "carol"));
+    bench.act(sid, dial(vec![party(9, "200"), party(10, "300")])).expect("taken");
+    let invites = [bench.invited(&mut bob), bench.invited(&mut carol)];
+    for (phone, invite) in [&bob, &carol].into_iter().zip(&invites) {
+        bench.reply(phone, invite, 180, "", "");
+        bench.at_phone(&alice);
+    }
+    for (phone, invite) in [&bob, &carol].into_iter().zip(&invites) {
+        bench.reply(phone, invite, 486, "", "");
+        assert_eq!(bench.at_phone(phone).method(), Method::Ack);
+    }
+    bench.act(sid, dial(vec![party(11, "200")])).expect("taken");
+    let invite = bench.invited(&mut bob);
+    bench.reply(&bob, &invite, 180, "", "");
+    let ringing = bench.at_phone(&alice);
+    alice.heard(&ringing);
+    bench.request(&mut alice, "BYE", "", "");
+    let said: Vec<String> = bench.waiting().into_iter().filter(|line| line.starts_with(alice.at)).collect();
+    assert!(said.iter().any(|line| line.contains(" 487 ")), "{said:?}");
+    assert!(bench.waiting().iter().any(|line| line.starts_with(bob.at) && line.contains("CANCEL")));
+    assert_eq!(bench.life(sid).last(), Some(&(CallStatus::Canceled, 487)));
+    bench.pass(Duration::from_secs(40));
+}
