@@ -156,6 +156,41 @@ fn a_relayed_refer_finds_the_dialog_it_names() {
     assert!(named.contains(&far_half), "{named}");
 }
 
+/// What is still said of a transfer that is over finds it where its call has gone.
+#[test]
+fn a_late_notify_finds_its_transfer() {
+    let mut shards = pair();
+    let (first, second) = (call_id(0, "a"), call_id(1, "b"));
+    let (_, ours, uri) = up(&mut shards, 0, &first);
+    let (consulted, theirs, there) = up(&mut shards, 1, &second);
+    let refer = request("REFER", &there, "Refer-To: <sip:1002@x>\n", &format!(";tag={theirs}"), 2);
+    let sent = receives(&mut shards, 1, ALICE, &refer.replace("c1@10.0.0.5", &second));
+    let passed = requests(&sent, "REFER")[0].text.clone();
+    receives(&mut shards, 1, BOB, &response(&passed, "202 Accepted", "", ""));
+    let notifies = |shards: &mut [Stage; 2], number: u32, code: &str| {
+        let extra = "Event: refer\nSubscription-State: terminated\nContent-Type: message/sipfrag\n";
+        let notify = bobs_request("NOTIFY", &consulted, extra)
+            .replace("CSeq: 2", &format!("CSeq: {number}"))
+            .replace("aNOTIFY2", &format!("notify{number}"))
+            .replace("bNOTIFY2", &format!("notify{number}"));
+        let body = format!("SIP/2.0 {code} Busy\n");
+        let notify =
+            notify.replace("Content-Length: 0\n\n", &format!("Content-Length: {}\n\n{body}", body.len() + 1));
+        let sent = receives(shards, 1, BOB, &notify);
+        let Some(back) = requests(&sent, "NOTIFY").first().map(|s| s.text.clone()) else {
+            return status(&sent).map(str::to_owned);
+        };
+        status(&receives(shards, 1, ALICE, &response(&back, "200 OK", "", ""))).map(str::to_owned)
+    };
+    assert_eq!(notifies(&mut shards, 3, "486").as_deref(), Some("200"));
+    // Her other call is transferred to this one, which moves there.
+    let target = format!("<sip:1001@127.0.0.1?Replaces={second}%3Bto-tag%3D{theirs}%3Bfrom-tag%3Dat>");
+    let refer = request("REFER", &uri, &format!("Refer-To: {target}\n"), &format!(";tag={ours}"), 2);
+    receives(&mut shards, 0, ALICE, &refer.replace("c1@10.0.0.5", &first));
+    assert_eq!(shards[1].shard.calls.redirect(second.as_bytes()), Some(0));
+    assert_eq!(notifies(&mut shards, 4, "486").as_deref(), Some("200"));
+}
+
 /// [R-027] [R-090] [C-152] A transfer to a call that is up, its target named by an address that is not Baton's:
 /// the call that comes back takes the referrer's place there, whichever shard it comes to.
 #[test]

@@ -9,7 +9,7 @@ use super::dial::Dialing;
 use super::ending::End;
 use super::party::{Party, Phase, Who};
 use super::timers::{Timer, TimerKey};
-use super::transfer::{Afar, TransferId, give_back};
+use super::transfer::{Afar, Transfer, TransferId, give_back};
 use crate::shard::{Output, PeerMessage};
 use crate::sip::dialog::{Headers, LegId, MovedLeg};
 use crate::sip::event::{CallSid, EndedBy};
@@ -36,6 +36,8 @@ const MOST: usize = 16;
 pub struct MovedCall {
     parties: Vec<(Party, MovedLeg)>,
     dials: Vec<(CallSid, Dialing)>,
+    /// Transfers that are over, about which something may still be said.
+    transfers: Vec<Transfer>,
     /// The one whose dialog was named.
     wanted: CallSid,
     /// It is the target of a transfer there, and nobody else's.
@@ -336,7 +338,8 @@ impl Calls {
                 }
             }
         }
-        let mut call = MovedCall { parties: Vec::new(), dials: Vec::new(), wanted, lent: false };
+        let transfers = self.transfers_leave(cx, &members);
+        let mut call = MovedCall { parties: Vec::new(), dials: Vec::new(), transfers, wanted, lent: false };
         for (sid, leg) in legs {
             if let Some(dialing) = self.dials.remove(&sid) {
                 call.dials.push((sid, dialing));
@@ -374,6 +377,7 @@ impl Calls {
             self.rest_soon(cx, sid);
         }
         self.dials.extend(call.dials);
+        self.transfers_enter(cx, call.transfers);
         call.wanted
     }
 

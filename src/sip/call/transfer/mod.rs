@@ -40,7 +40,7 @@ mod transferor;
 mod tests;
 
 pub(super) use afar::{Afar, give_back};
-pub(super) use table::{TransferId, Transfers};
+pub(super) use table::{Transfer, TransferId, Transfers};
 
 use self::table::{Kind, Role};
 use super::Calls;

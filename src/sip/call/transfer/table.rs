@@ -39,7 +39,7 @@ pub(in crate::sip::call) struct Transfers {
 
 /// One of them.
 #[derive(Debug)]
-pub(super) struct Transfer {
+pub(in crate::sip::call) struct Transfer {
     /// The Refer.
     pub(super) life: Life,
     /// What is particular to its role.
@@ -183,6 +183,37 @@ impl Transfers {
             Role::Transferor(_) | Role::Relay(_) => true,
         };
         !told || transfer.timers.iter().any(|(kind, _)| *kind != Kind::Life)
+    }
+
+    /// The finished ones that began on these legs leave with them, for what may still be said about them.
+    /// One that has a dialog of its own stays where that is.
+    fn take_finished(&mut self, calls: &[CallSid]) -> Vec<Transfer> {
+        let goes = |transfer: &Transfer| {
+            let outside = matches!(&transfer.role, Role::Substitute(role) if role.outside.is_some());
+            transfer.life.is_over() && !outside && calls.contains(&transfer.life.subject.call)
+        };
+        let ids: Vec<TransferId> = calls.iter().flat_map(|sid| self.of(*sid)).collect();
+        let mut taken = Vec::new();
+        for id in ids {
+            if self.table.get(&id).is_some_and(goes)
+                && let Some(transfer) = self.table.remove(&id)
+            {
+                self.unlist(id, &transfer.parties);
+                taken.push(transfer);
+            }
+        }
+        taken
+    }
+
+    fn unlist(&mut self, id: TransferId, parties: &[CallSid]) {
+        for sid in parties {
+            if let Some(ids) = self.parties.get_mut(sid) {
+                ids.retain(|known| *known != id);
+                if ids.is_empty() {
+                    self.parties.remove(sid);
+                }
+            }
+        }
     }
 
     /// A timer has fired: it runs no more.
@@ -366,16 +397,40 @@ impl Calls {
         for (_, key) in transfer.timers {
             self.timers.cancel(cx, key);
         }
+        self.transfers.unlist(id, &transfer.parties);
         for sid in transfer.parties {
             if let Some(party) = self.party_mut(sid).filter(|party| party.transfer == Some(id)) {
                 party.transfer = None;
             }
-            if let Some(ids) = self.transfers.parties.get_mut(&sid) {
-                ids.retain(|known| *known != id);
-                if ids.is_empty() {
-                    self.transfers.parties.remove(&sid);
-                }
+        }
+    }
+
+    /// Those that are over leave with their call.
+    pub(in crate::sip::call) fn transfers_leave(
+        &mut self,
+        cx: &mut Cx<'_>,
+        calls: &[CallSid],
+    ) -> Vec<Transfer> {
+        let mut taken = self.transfers.take_finished(calls);
+        for transfer in &mut taken {
+            for (_, key) in transfer.timers.drain(..) {
+                self.timers.cancel(cx, key);
             }
+            transfer.armed = Time::ZERO;
+        }
+        taken
+    }
+
+    /// They are here, with their call.
+    pub(in crate::sip::call) fn transfers_enter(&mut self, cx: &mut Cx<'_>, transfers: Vec<Transfer>) {
+        for transfer in transfers {
+            self.transfers.last = self.transfers.last.wrapping_add(1);
+            let id = self.transfers.last;
+            for sid in &transfer.parties {
+                self.transfers.parties.entry(*sid).or_default().push(id);
+            }
+            self.transfers.table.insert(id, transfer);
+            self.arm(cx, id);
         }
     }
 }
