@@ -6,6 +6,7 @@
 use crate::sip::auth::Algorithm;
 use crate::sip::flow::{Flow, ListenerId, Transport};
 use crate::sip::message::Limits;
+use crate::sip::message::{HeaderId, Message};
 use crate::sip::time::Time;
 use hashbrown::HashMap;
 use ipnet::IpNet;
@@ -270,9 +271,21 @@ pub struct Trunk {
 }
 
 impl Trunk {
-    /// How long it must wait before it sends one more REFER; one that need not is counted.
-    pub fn refers_too_fast(&self, now: Time) -> Option<Duration> {
-        self.owned.referred.take(now, self.owned.policy.max_rate).err()
+    /// Whether a REFER that it sends is counted for its rate, as one that repeats a challenged one is not;
+    /// `Err`: how long it must wait.
+    pub fn refer_comes(&self, now: Time, message: &Message) -> Result<bool, Duration> {
+        let (rate, referred) = (self.owned.policy.max_rate, &self.owned.referred);
+        let credentials =
+            || message.has(HeaderId::Authorization) || message.has(HeaderId::ProxyAuthorization);
+        if rate == 0 || credentials() && referred.again() {
+            return Ok(false);
+        }
+        referred.take(now, rate).map(|()| true)
+    }
+
+    /// A counted one was challenged.
+    pub fn refer_challenged(&self) {
+        self.owned.referred.challenged(self.owned.policy.max_rate);
     }
 }
 

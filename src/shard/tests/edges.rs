@@ -292,6 +292,38 @@ fn relayed_transfers_have_a_rate() {
     one(&stage.receive(ALICE, &inside(6)), "REFER");
 }
 
+/// What answers a challenge is the REFER that was challenged, and counted: once more, however often it is
+/// challenged.
+#[test]
+fn a_challenged_transfer_is_counted_once() {
+    let mut stage = Stage::with(|plan| {
+        plan.trunks[0].owned.policy.max_rate = 1;
+        plan.trunks[0].owned.policy.out_of_dialog = OutOfDialog::Relay;
+    });
+    let (invite, _) = answered(&mut stage);
+    let extra = format!("Route: {}\nRefer-To: <sip:c@x>\n", header(&invite, "Record-Route")[0]);
+    let answers =
+        "Proxy-Authorization: Digest username=\"u\", realm=\"r\", nonce=\"n\", uri=\"u\", response=\"0\"\n";
+    let inside = |extra: &str, n| request("REFER", "sip:bob@10.0.1.1", extra, ";tag=bt", n);
+    let outside = |extra: &str, n| request("REFER", "sip:1000@127.0.0.1:5060", extra, "", n);
+    let challenge = "Proxy-Authenticate: Digest realm=\"r\", nonce=\"n\"\n";
+    let mut n = 2;
+    for (refer, to) in
+        [(&inside as &dyn Fn(&str, u32) -> String, &*extra), (&outside, "Refer-To: <sip:c@x>\n")]
+    {
+        for (extra, code) in [(to.to_owned(), "407"), (format!("{to}{answers}"), "407")] {
+            n += 1;
+            let passed = one(&stage.receive(ALICE, &refer(&extra, n)), "REFER");
+            let challenged = response(&passed, &format!("{code} Who"), ";tag=bt", challenge);
+            assert_eq!(status(&stage.receive(BOB, &challenged)), Some(code));
+        }
+        n += 1;
+        let sent = stage.receive(ALICE, &refer(&format!("{to}{answers}"), n));
+        assert_eq!((status(&sent), sent.len()), (Some("503"), 1));
+        stage.pass(Duration::from_secs(40));
+    }
+}
+
 fn one(sent: &[Sent], method: &str) -> String {
     let [only] = &requests(sent, method)[..] else { panic!("one {method}: {:?}", status(sent)) };
     only.text.clone()

@@ -378,6 +378,24 @@ fn a_refer_names_its_dialog() {
     assert_eq!(stage.shard.remains(), 0);
 }
 
+/// A stranger who tries to move a call by its Target-Dialog stands in its record, but fills it with no more
+/// than a few of his REFERs.
+#[test]
+fn strangers_fill_no_record() {
+    let mut stage = Stage::with(by_name);
+    let (tag, _) = talking(&mut stage);
+    let named =
+        format!("Target-Dialog: c1@10.0.0.5;local-tag={tag};remote-tag=at\nRefer-To: <sip:1@127.0.0.1>\n");
+    for n in 0..40 {
+        let refer = outside(&named, 1).replace("r1@", &format!("r{n}@")).replace("aREFER1", &format!("r{n}"));
+        assert_eq!(status(&stage.receive(BOB, &refer)), Some("403"));
+    }
+    let told = stage.out.drain().filter(|output| matches!(output, Output::Control(Event::Refer(_)))).count();
+    assert_eq!(told, 16);
+    let own = outside(&named, 1).replace("r1@", "own@").replace("aREFER1", "own");
+    assert_eq!(status(&stage.receive(ALICE, &own)), Some("202"), "the call's own party still may");
+}
+
 /// A REFER outside any dialog is refused unless it names one by call and both tags, the
 /// right way round, and comes from the peer of that one; and where the trunk does not want it.
 #[test]

@@ -50,6 +50,10 @@ pub(super) struct Party {
     pub(super) deaf: bool,
     /// It has sent a REFER in its dialog.
     pub(super) served: bool,
+    /// Its last REFER is counted in its trunk's rate.
+    pub(super) counted: bool,
+    /// REFERs about its dialog that were others'.
+    pub(super) strangers: u8,
     /// Requests that the transfers have carried out for its peer, for the bound on their number.
     pub(super) transfers: u8,
     /// A wait of its own: for the application, for the end of its time.
@@ -218,6 +222,8 @@ impl Party {
             transfer: None,
             deaf: false,
             served: false,
+            counted: false,
+            strangers: 0,
             transfers: 0,
             timer: None,
             deserted: false,

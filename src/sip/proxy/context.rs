@@ -49,6 +49,8 @@ pub struct Context {
     pub breadth: u32,
     /// The trunk the request came from.
     pub trunk_in: Option<TrunkIx>,
+    /// The trunk in whose rate of REFERs it is counted.
+    pub counted: Option<TrunkIx>,
     /// What its answer means to the records.
     pub subject: Subject,
 }

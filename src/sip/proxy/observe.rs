@@ -131,6 +131,11 @@ impl Proxy {
         status: u16,
         to_tag: Option<&[u8]>,
     ) {
+        if matches!(status, 401 | 407)
+            && let Some(sender) = context.counted.and_then(|ix| cx.plan.trunk(ix))
+        {
+            sender.refer_challenged();
+        }
         match &context.subject {
             Subject::None => {}
             Subject::Refer(handle) => {

@@ -5,7 +5,7 @@ use crate::shard::{Output, Rejection};
 use crate::sip::event::Cause;
 use crate::sip::flow::{Flow, Transport};
 use crate::sip::message::{HeaderId, Message, Method, Ready, Scheme, Uri, Via, uri};
-use crate::sip::plan::{Action, Origin, Plan, ReferMode, Trunk, TrunkIx, UnknownSource};
+use crate::sip::plan::{Action, Origin, Plan, ReferMode, TrunkIx, UnknownSource};
 use crate::sip::proxy::answer::Extra;
 use crate::sip::proxy::context::{Best, Branch, Context};
 use crate::sip::proxy::handed::{Decided, Handed, Owned, owns, trunk_of_origin};
@@ -175,16 +175,16 @@ impl Proxy {
     ) -> Result<Way, Refusal> {
         // C-137: without our token the dialog is none that we carry.
         let Some(token) = path.token else { return Err(Refusal::NoDialog) };
+        let mut counted = None;
         if message.method() == Method::Refer {
-            let sender = self.sender(cx.plan, &token, ready).and_then(|ix| cx.plan.trunk(ix));
-            if let Some(ReferMode::Reject(code)) = sender.map(|trunk| trunk.refer) {
+            let sender = self.sender(cx.plan, &token, ready);
+            if let Some(ReferMode::Reject(code)) = sender.and_then(|ix| cx.plan.trunk(ix)).map(|t| t.refer) {
                 return Err(Refusal::Refer(code));
             }
-            if too_fast(cx, sender) {
-                return Err(Refusal::ReferRate);
-            }
+            counted = rated(cx, sender, message)?;
         }
-        Ok(Way { candidates: target::Candidates::new(), groups: 1, in_dialog: true, cause: None })
+        let candidates = target::Candidates::new();
+        Ok(Way { candidates, groups: 1, in_dialog: true, cause: None, counted })
     }
 
     /// A request that begins something new goes by the rules.
@@ -204,6 +204,7 @@ impl Proxy {
             // Sent to a Contact of ours: who is to be replaced is a leg of ours.
             return Ok(Decided::Own { origin, to: Owned::Replaces });
         }
+        let mut counted = None;
         if message.method() == Method::Refer
             && let Some(origin) = origin
         {
@@ -219,22 +220,16 @@ impl Proxy {
                 (ReferMode::Terminate, _) if named => {
                     return Ok(Decided::Own { origin, to: Owned::TargetDialog });
                 }
-                (ReferMode::Relay, OutOfDialog::Relay) if too_fast(cx, trunk) => {
-                    return Err(Refusal::ReferRate);
+                (ReferMode::Relay, OutOfDialog::Relay) => {
+                    counted = rated(cx, trunk_of_origin(Some(origin)), message)?;
                 }
-                (ReferMode::Relay, OutOfDialog::Relay) => {}
                 // who is in no call has nobody to move, and what Baton performs itself belongs to a
                 // dialog of its own.
                 (ReferMode::Relay | ReferMode::Terminate, _) => return Err(Refusal::Refer(403)),
             }
         }
-        // what a trunk or a client is refused is not what it is told to be possible.
-        let mode = match origin {
-            Some(Origin::Clients) => Some(cx.plan.calls.registrar.refer),
-            _ => trunk_of_origin(origin).and_then(|ix| cx.plan.trunk(ix)).map(|trunk| trunk.refer),
-        };
-        let refers = !matches!(mode, Some(ReferMode::Reject(_)));
         if user.is_none() && self.itself.is(&uri) {
+            let refers = takes_refers(cx.plan, origin);
             return Err(match message.method() {
                 Method::Options => Refusal::Options { refers },
                 _ => Refusal::Method { refers },
@@ -243,7 +238,7 @@ impl Proxy {
         match message.method() {
             // Only within a dialog (RFC 3261 §12.2.2, RFC 3262 §3, RFC 3311 §5.2).
             Method::Bye | Method::Prack | Method::Update => return Err(Refusal::NoDialog),
-            Method::Register => return Err(Refusal::Method { refers }),
+            Method::Register => return Err(Refusal::Method { refers: takes_refers(cx.plan, origin) }),
             _ => {}
         }
         // Toll control: a preloaded route to elsewhere would let a trunk reach what the rules deny it.
@@ -256,7 +251,9 @@ impl Proxy {
         match route.action {
             Action::Reject { code, .. } => return Err(Refusal::Rule(code)),
             // There is a program, or a phone behind its own connection: both need an owned call.
-            Action::Application(_) | Action::Clients if !invite => return Err(Refusal::Method { refers }),
+            Action::Application(_) | Action::Clients if !invite => {
+                return Err(Refusal::Method { refers: takes_refers(cx.plan, Some(origin)) });
+            }
             Action::Application(ix) => return Ok(Decided::Own { origin, to: Owned::Application(ix) }),
             Action::Clients => {
                 let user = String::from_utf8_lossy(&user).into_owned();
@@ -276,7 +273,7 @@ impl Proxy {
         if invite && owns(cx.plan, &route.action, origin, &candidates) {
             return Ok(Decided::Own { origin, to: Owned::Trunks(candidates) });
         }
-        Ok(Decided::Forward(Way { candidates, groups, in_dialog: false, cause: None }))
+        Ok(Decided::Forward(Way { candidates, groups, in_dialog: false, cause: None, counted }))
     }
 
     fn begin(
@@ -330,6 +327,7 @@ impl Proxy {
             best: Best::default(),
             breadth,
             trunk_in,
+            counted: way.counted,
             subject,
         });
         let slot = self.entries.insert(Entry::Busy) as u32;
@@ -377,6 +375,8 @@ pub(super) struct Way {
     pub(super) in_dialog: bool,
     /// The transfer by whose Refer-To it has come back.
     pub(super) cause: Option<Cause>,
+    /// The trunk in whose rate of REFERs it is counted.
+    pub(super) counted: Option<TrunkIx>,
 }
 
 /// Why a request is answered here.
@@ -462,7 +462,20 @@ impl Refusal {
     }
 }
 
-/// whether a trunk sends more REFERs than it may; counts this one if not.
-fn too_fast(cx: &Cx<'_>, trunk: Option<&Trunk>) -> bool {
-    trunk.is_some_and(|trunk| trunk.refers_too_fast(cx.now).is_some())
+/// what a trunk or a client is refused is not what it is told to be possible.
+fn takes_refers(plan: &Plan, origin: Option<Origin>) -> bool {
+    let mode = match origin {
+        Some(Origin::Clients) => Some(plan.calls.registrar.refer),
+        _ => trunk_of_origin(origin).and_then(|ix| plan.trunk(ix)).map(|trunk| trunk.refer),
+    };
+    !matches!(mode, Some(ReferMode::Reject(_)))
+}
+
+/// whether a trunk sends more REFERs than it may; in whose rate this one is counted if not.
+fn rated(cx: &Cx<'_>, trunk: Option<TrunkIx>, message: &Message) -> Result<Option<TrunkIx>, Refusal> {
+    let Some(sender) = trunk.and_then(|ix| cx.plan.trunk(ix)) else { return Ok(None) };
+    match sender.refer_comes(cx.now, message) {
+        Ok(counted) => Ok(trunk.filter(|_| counted)),
+        Err(_) => Err(Refusal::ReferRate),
+    }
 }

@@ -1,7 +1,7 @@
 //! How many REFERs a trunk may send a second: a leaky bucket in one word.
 
 use crate::sip::time::Time;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 const SECOND: u64 = 1_000_000;
@@ -12,6 +12,8 @@ const SECOND: u64 = 1_000_000;
 pub struct Bucket {
     /// When it will be empty again, in microseconds.
     empty_at: AtomicU64,
+    /// Those taken that were challenged, and have not come again.
+    challenged: AtomicU32,
 }
 
 impl Bucket {
@@ -30,6 +32,18 @@ impl Bucket {
             Ok(_) => Ok(()),
             Err(empty_at) => Err(Duration::from_micros(filled(empty_at).saturating_sub(SECOND))),
         }
+    }
+
+    /// One that was taken was challenged: it is about to come again. No more of these are expected than are
+    /// let through in a second.
+    pub fn challenged(&self, per_second: u32) {
+        let more = |waiting: u32| (waiting < per_second).then_some(waiting + 1);
+        let _ = self.challenged.fetch_update(Relaxed, Relaxed, more);
+    }
+
+    /// Whether one that has credentials is one of those, taken before.
+    pub fn again(&self) -> bool {
+        self.challenged.fetch_update(Relaxed, Relaxed, |waiting| waiting.checked_sub(1)).is_ok()
     }
 }
 
@@ -51,5 +65,16 @@ mod tests {
         for _ in 0..1_000 {
             assert_eq!(bucket.take(t0, 0), Ok(()));
         }
+    }
+
+    /// What answers a challenge is no other one; nobody can save up answers.
+    #[test]
+    fn challenged_ones_come_again() {
+        let bucket = Bucket::default();
+        assert!(!bucket.again());
+        for _ in 0..100 {
+            bucket.challenged(2);
+        }
+        assert_eq!([bucket.again(), bucket.again(), bucket.again()], [true, true, false]);
     }
 }

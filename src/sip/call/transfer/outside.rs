@@ -9,12 +9,15 @@ use super::super::arrival::Arrival;
 use super::super::moving::Then;
 use super::table::TransferId;
 use crate::sip::dialog::{Asked, Headers, LegId};
-use crate::sip::event::CallSid;
+use crate::sip::event::{CallSid, ReferReason, ReferRole, ReferStatus};
 use crate::sip::message::{Message, Method};
 use crate::sip::plan::TrunkIx;
 use crate::sip::proxy::Cx;
 use crate::sip::refer::Notifier;
 use crate::sip::refer::replaces::Named;
+
+/// REFERs of others about one call that its record tells of.
+const MOST_STRANGERS: u8 = 16;
 
 /// The dialog of such a REFER.
 #[derive(Debug)]
@@ -65,10 +68,23 @@ impl Calls {
             // only the peer of that dialog may move its other party.
             Some(at) => {
                 let own = trunk.is_some() && self.party(at).is_some_and(|party| party.trunk == trunk);
-                self.refer_came(cx, at, asked, &message, own);
+                if own || self.worth_telling(at) {
+                    return self.refer_came(cx, at, asked, &message, own);
+                }
+                let policy = Some(ReferReason::Policy);
+                cx.counters.refer(trunk, ReferRole::Substitute, ReferStatus::Failed, policy);
+                self.answer_outside(cx, leg, asked, 403);
             }
             None => self.answer_outside(cx, leg, asked, 481),
         }
+    }
+
+    /// A stranger wants to move a call, and its record says so; but strangers do not fill it.
+    fn worth_telling(&mut self, at: CallSid) -> bool {
+        self.party_mut(at).is_some_and(|party| {
+            party.strangers = party.strangers.saturating_add(1);
+            party.strangers <= MOST_STRANGERS
+        })
     }
 
     fn answer_outside(&mut self, cx: &mut Cx<'_>, leg: LegId, asked: Asked, status: u16) {

@@ -323,6 +323,9 @@ impl Calls {
         self.challenge_is_an_answer(cx, id, status);
     }
 
+        if matches!(status, 401 | 407) {
+            self.will_come_again(cx, id);
+        }
     /// The leg answers challenges by itself, as far as it can: one that is told of is the end, and
     /// a REFER that comes with credentials of the referrer's is a new one.
     pub(super) fn challenge_is_an_answer(&mut self, cx: &mut Cx<'_>, id: TransferId, status: u16) {
@@ -333,6 +336,16 @@ impl Calls {
 
     /// A NOTIFY of the referee goes back in the referrer's dialog, under the `id` it knows.
     pub(super) fn notify_back(
+    /// The referrer hears a challenge: what it answers that with was counted in its rate before.
+    fn will_come_again(&mut self, cx: &Cx<'_>, id: TransferId) {
+        let Some(near) = self.transfers.relay(id).map(|role| role.near) else { return };
+        let Some(party) = self.party_mut(near) else { return };
+        let counted = std::mem::take(&mut party.counted);
+        if let Some(trunk) = party.trunk.filter(|_| counted).and_then(|ix| cx.plan.trunk(ix)) {
+            trunk.refer_challenged();
+        }
+    }
+
         &mut self,
         cx: &mut Cx<'_>,
         id: TransferId,

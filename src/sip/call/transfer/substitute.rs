@@ -139,7 +139,11 @@ impl Calls {
             moved: survivor,
             target: None,
         };
-        let wait = trunk.filter(|_| from_peer).and_then(|ix| cx.plan.trunk(ix)?.refers_too_fast(cx.now));
+        let sender = trunk.filter(|_| from_peer).and_then(|ix| cx.plan.trunk(ix));
+        let rated = sender.map_or(Ok(false), |trunk| trunk.refer_comes(cx.now, message));
+        if let (Ok(counted), Some(party)) = (rated, self.party_mut(at)) {
+            party.counted = counted;
+        }
         let count = |sid: CallSid| self.party(sid).map_or(0, |party| party.transfers);
         let far = survivor.and_then(|sid| self.facts(sid)).map(|facts| facts.remote_target.to_vec());
         let situation = Situation {
@@ -150,7 +154,7 @@ impl Calls {
             survivor: survivor.is_some(),
             active: self.transfers.active(at),
             transfers: survivor.map_or(0, count).max(count(at)),
-            wait,
+            wait: rated.err(),
             overloaded: self.transfers_full(cx.plan) || self.is_full(cx.plan),
             asks: self.application_decides(cx, at)
                 || survivor.is_some_and(|s| self.application_decides(cx, s)),
