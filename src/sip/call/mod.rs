@@ -311,6 +311,10 @@ impl Calls {
         purpose: Purpose,
     ) -> Result<RequestId, NotNow> {
         let request = self.legs.request(cx, leg, method, headers, body, credentials)?;
+        if let Purpose::Join { .. } = purpose {
+            // who does not answer it keeps what it has.
+            self.legs.spare(leg, request);
+        }
         self.open.insert((leg, request), purpose);
         Ok(request)
     }

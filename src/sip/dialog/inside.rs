@@ -100,6 +100,8 @@ pub(super) struct Request {
     pub(super) bound: bool,
     /// Somebody's own request waits for this one, and for no longer than one address may be silent.
     pub(super) once: bool,
+    /// Silence refuses it, and no more: the dialog stays.
+    pub(super) spared: bool,
     /// When an INVITE without final answer is cancelled, and what waits for its turn has waited enough.
     pub(super) until: Option<Time>,
 }
@@ -198,6 +200,7 @@ impl Leg {
             given_up: false,
             bound: false,
             once: false,
+            spared: false,
             until: None,
         });
     }

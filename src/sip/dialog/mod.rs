@@ -378,6 +378,19 @@ impl Legs {
         }
     }
 
+    /// Whether the party has a request, as far as is known.
+    pub fn is_out(&self, leg: LegId, request: RequestId) -> bool {
+        let leg = self.table.get(leg.slot).filter(|found| found.id == leg);
+        leg.is_some_and(|leg| leg.is_out(request))
+    }
+
+    /// Silence refuses a request, and ends nothing: the dialog stays as it was.
+    pub fn spare(&mut self, leg: LegId, request: RequestId) {
+        if let Some(leg) = self.table.get_mut(leg.slot).filter(|found| found.id == leg) {
+            leg.spare(request);
+        }
+    }
+
     /// A request that nobody wants any more is not sent, or not once more; true when it never has been, and
     /// nothing will be told of it.
     pub fn forgo(&mut self, cx: &mut Cx<'_>, leg: LegId, request: RequestId) -> bool {

@@ -179,6 +179,12 @@ impl Leg {
         true
     }
 
+    /// Whether a request of the call's has gone out, and is not waiting to be repeated.
+    pub(super) fn is_out(&self, id: RequestId) -> bool {
+        let found = self.requests.iter().find(|request| request.purpose == Purpose::Call(id));
+        found.is_some_and(|request| request.stage.is_out())
+    }
+
     /// Nobody wants a request any more: true when it has not gone out, and never will; one that has is not
     /// sent again after glare, nor with credentials, nor to another address.
     pub(super) fn forgo(&mut self, id: RequestId) -> bool {
@@ -202,6 +208,13 @@ impl Leg {
     pub(super) fn once(&mut self, id: RequestId) {
         if let Some(request) = self.requests.iter_mut().find(|request| request.purpose == Purpose::Call(id)) {
             request.once = true;
+        }
+    }
+
+    /// What a request asks for is not worth the dialog: no answer to it is a refusal.
+    pub(super) fn spare(&mut self, id: RequestId) {
+        if let Some(request) = self.requests.iter_mut().find(|request| request.purpose == Purpose::Call(id)) {
+            request.spared = true;
         }
     }
 
@@ -258,6 +271,7 @@ impl Leg {
         let (purpose, method, cseq) = (request.purpose, request.method, request.cseq);
         // One of its addresses is silent, and it was not for this request to try the next.
         let untried = message.is_none() && (request.once || request.given_up) && !request.places.is_empty();
+        let spared = message.is_none() && request.spared;
         match purpose {
             Purpose::Call(request) => self.tell(
                 desk,
@@ -280,7 +294,7 @@ impl Leg {
                 self.push_ack(cx, cseq, request.authorization, body);
             }
         }
-        if !untried && self.ends_dialog(purpose, method, status) {
+        if !untried && !spared && self.ends_dialog(purpose, method, status) {
             let by = EndedBy::Baton;
             return match status {
                 // The other side knows nothing of the dialog: no BYE is due (RFC 5057 §5.1).

@@ -179,9 +179,7 @@ impl Calls {
             Kind::Refresh => self.refresh(cx, transfer),
             Kind::Release => self.end_referrer(cx, transfer),
             Kind::Start => match self.transfers.role(transfer) {
-                Some(Role::Relay(_)) => {
-                    self.keep_back(cx, transfer, 491, Event::Unanswered);
-                }
+                Some(Role::Relay(_)) => self.kept_long(cx, transfer),
                 Some(Role::Substitute(_) | Role::Transferor(_)) | None => self.start(cx, transfer),
             },
         }

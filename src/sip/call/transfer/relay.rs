@@ -122,6 +122,16 @@ impl Calls {
         }
     }
 
+    /// A REFER that still waits for its turn comes too late for its sender. One that is out is the referee's to
+    /// answer, with a challenge, too.
+    pub(super) fn kept_long(&mut self, cx: &mut Cx<'_>, id: TransferId) {
+        let sent = self.transfers.relay(id).and_then(|role| Some((role.far, role.request?)));
+        let out = sent.and_then(|(far, request)| Some(self.legs.is_out(self.leg_of(far)?, request)));
+        if out != Some(true) {
+            self.keep_back(cx, id, 491, Event::Unanswered);
+        }
+    }
+
     /// A REFER that has not been passed on yet is answered here, and never goes out; false when it has.
     pub(super) fn keep_back(&mut self, cx: &mut Cx<'_>, id: TransferId, code: u16, event: Event) -> bool {
         let Some(role) = self.transfers.relay(id) else { return false };
@@ -313,6 +323,9 @@ impl Calls {
         let Some(role) = self.transfers.relay(id) else { return };
         role.far_cseq = message.and_then(|message| message.cseq().ok()).map(|cseq| cseq.number);
         self.answer_refer(cx, id, status, message);
+        if matches!(status, 401 | 407) {
+            self.will_come_again(cx, id);
+        }
         let event = match message {
             Some(_) => Event::Answered(status),
             None if status == 487 => Event::Cut,
@@ -323,19 +336,6 @@ impl Calls {
         self.challenge_is_an_answer(cx, id, status);
     }
 
-        if matches!(status, 401 | 407) {
-            self.will_come_again(cx, id);
-        }
-    /// The leg answers challenges by itself, as far as it can: one that is told of is the end, and
-    /// a REFER that comes with credentials of the referrer's is a new one.
-    pub(super) fn challenge_is_an_answer(&mut self, cx: &mut Cx<'_>, id: TransferId, status: u16) {
-        if matches!(status, 401 | 407) {
-            self.live(cx, id, |life, now| life.on(now, Event::Deadline));
-        }
-    }
-
-    /// A NOTIFY of the referee goes back in the referrer's dialog, under the `id` it knows.
-    pub(super) fn notify_back(
     /// The referrer hears a challenge: what it answers that with was counted in its rate before.
     fn will_come_again(&mut self, cx: &Cx<'_>, id: TransferId) {
         let Some(near) = self.transfers.relay(id).map(|role| role.near) else { return };
@@ -346,6 +346,16 @@ impl Calls {
         }
     }
 
+    /// The leg answers challenges by itself, as far as it can: one that is told of is the end, and
+    /// a REFER that comes with credentials of the referrer's is a new one.
+    pub(super) fn challenge_is_an_answer(&mut self, cx: &mut Cx<'_>, id: TransferId, status: u16) {
+        if matches!(status, 401 | 407) {
+            self.live(cx, id, |life, now| life.on(now, Event::Deadline));
+        }
+    }
+
+    /// A NOTIFY of the referee goes back in the referrer's dialog, under the `id` it knows.
+    pub(super) fn notify_back(
         &mut self,
         cx: &mut Cx<'_>,
         id: TransferId,

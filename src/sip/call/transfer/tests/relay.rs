@@ -158,6 +158,47 @@ fn a_challenge_is_answered() {
     stage.end();
 }
 
+/// The REFER that answers a challenge is no other one in the rate; the one after it is.
+#[test]
+fn a_challenged_one_is_counted_once() {
+    let policy = Policy { max_rate: 1, ..Policy::default() };
+    let (mut stage, _, _) = Stage::talking_with(ReferMode::Relay, policy);
+    stage.manner("bob").refer = Some(407);
+    stage.refers("alice", "<sip:300@example.com>");
+    assert_eq!(stage.count("alice REFER 407"), 1);
+    let digest =
+        "Proxy-Authorization: Digest username=\"u\", realm=\"r\", nonce=\"n\", uri=\"u\", response=\"0\"\n";
+    let fields = format!("Refer-To: <sip:300@example.com>\n{digest}");
+    stage.request("alice", "REFER", &fields, "");
+    assert_eq!(stage.count("alice REFER 202"), 1, "{:#?}", stage.log);
+    stage.notifies("bob", 486, "terminated;reason=noresource");
+    stage.request("alice", "REFER", &fields, "");
+    assert_eq!(stage.count("alice REFER 503"), 1, "{:#?}", stage.log);
+    stage.end();
+}
+
+/// A referee that takes its time, and then asks for Baton's credentials, gets them: the REFER is not called off
+/// because it has been out for long.
+#[test]
+fn a_late_challenge_is_answered() {
+    let mut stage = relaying();
+    let secret = crate::sip::plan::Secret::Password("s".into());
+    let credentials = crate::sip::plan::Credentials { user: "desk".into(), secret };
+    stage.plan.trunks[1].owned.credentials = Some(std::sync::Arc::new(credentials));
+    stage.manner("bob").refer = None;
+    stage.refers("alice", "<sip:300@example.com>");
+    stage.pass_s(17);
+    assert_eq!(stage.count("alice REFER"), 0, "{:#?}", stage.log);
+    let bob = stage.manner("bob");
+    bob.refer = Some(407);
+    bob.refer_headers = "Proxy-Authenticate: Digest realm=\"pbx\", nonce=\"n\"\n";
+    stage.pass_s(5);
+    assert_eq!(stage.count("alice REFER 202"), 1, "{:#?}", stage.log);
+    stage.notifies("bob", 200, "terminated;reason=noresource");
+    assert_eq!(stage.ended(), (ReferStatus::Completed, None, Some(202), Some(200)));
+    stage.end();
+}
+
 /// SUBSCRIBE goes on under the id that the referee knows.
 #[test]
 fn subscribe_goes_on() {

@@ -288,6 +288,26 @@ fn a_join_that_fails() {
     }
 }
 
+/// The survivor does not answer the re-INVITE at all: that is a refusal, too, and what is told is what happens:
+/// the target is let go, and the others talk on.
+#[test]
+fn a_survivor_that_is_silent() {
+    let (mut stage, alice, bob) = Stage::talking();
+    stage.manner("bob").reinvite = 0;
+    stage.refers("alice", "<sip:300@example.com>");
+    stage.pass_s(120);
+    assert_eq!((stage.count("carol BYE"), stage.count("alice NOTIFY 488")), (1, 1), "{:#?}", stage.log);
+    let bridge = Some(ReferReason::BridgeFailed);
+    assert_eq!(stage.ended(), (ReferStatus::Failed, bridge, Some(202), Some(488)));
+    assert_eq!((stage.count("alice BYE"), stage.count("bob BYE")), (0, 0), "{:#?}", stage.log);
+    assert!(stage.together(alice, bob));
+    stage.manner("bob").reinvite = 200;
+    let body = stage.sdp("alice");
+    stage.request("alice", "INVITE", "", &body);
+    assert_eq!(stage.count("alice INVITE 200"), 1, "the session can be changed again");
+    stage.end();
+}
+
 /// NOTIFYs that nobody answers, or that get 481, end the subscription only.
 #[test]
 fn notifies_that_fail() {
