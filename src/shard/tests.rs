@@ -6,6 +6,7 @@ mod moved;
 mod owned;
 mod returning;
 mod rules;
+mod transfers;
 
 use super::*;
 use crate::sip::event::{CallStatus, Event, ReferReason, ReferSnapshot, ReferStatus};

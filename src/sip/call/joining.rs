@@ -272,8 +272,12 @@ impl Calls {
         };
         let (survivor, target) = (join.survivor, join.target);
         if !success {
-            // by these two it says that it is no more, as its leg will (RFC 5057 §5.1).
-            let gone = matches!(status, 408 | 481) && message.is_some();
+            // by these two it says that it is no more, as its leg will (RFC 5057 §5.1).: what
+            // its end has left without an answer is told before that end.
+            let gone = match message {
+                Some(_) => matches!(status, 408 | 481),
+                None => status == 487,
+            };
             let result = match gone {
                 true if self.by_leg.get(&leg) == Some(&survivor) => JoinResult::SurvivorGone,
                 true => JoinResult::TargetGone,

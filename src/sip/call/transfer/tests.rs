@@ -3,10 +3,14 @@
 mod application;
 mod attempts;
 mod attended;
+mod challenged;
+mod consulted;
 mod decisions;
 mod identity;
 mod injection;
+mod leniency;
 mod midway;
+mod races;
 mod random;
 mod relay;
 mod release;

@@ -22,9 +22,9 @@ impl Dice {
     }
 }
 
-/// [R-001] [R-116] [R-021] [X-03] [X-07] [X-09] [X-11] Any order of REFERs in
-/// all roles, answers, hang-ups, holds, orders, changed sessions and silence: each Refer has one result, told in
-/// sequence, every re-INVITE, UPDATE, OPTIONS and NOTIFY has its answer, and nothing is left when all is over.
+/// Any order of REFERs in all roles, answers, hang-ups, holds, orders, changed sessions and
+/// silence: each Refer has one result, told in sequence, every re-INVITE, UPDATE, OPTIONS and NOTIFY has its answer,
+/// and nothing is left when all is over.
 #[test]
 fn any_order_of_everything() {
     let mut seen = Vec::new();

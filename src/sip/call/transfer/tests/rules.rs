@@ -1,7 +1,7 @@
 //! What rules, other parties and unfinished exchanges have to say about a transfer.
 
 use super::stage::{Stage, text};
-use crate::sip::event::{ReferReason, ReferStatus};
+use crate::sip::event::{ReferReason, ReferSid, ReferStatus};
 use crate::sip::message::{HeaderId, Method};
 use crate::sip::plan::{Credentials, ReferMode, Secret};
 use crate::sip::proxy::testing::target;
@@ -153,18 +153,92 @@ fn claims_of_the_referrer() {
 }
 
 /// Refers are counted by trunk and role: those in progress, and their results with the time they
-/// took.
+/// took. The trunk is the one whose party sent the REFER, or was sent it.
 #[test]
 fn counted() {
-    let (mut stage, _, _) = Stage::talking();
+    for (mode, role, by, trunk) in [
+        (ReferMode::Terminate, "substitute", Some("alice"), 0),
+        (ReferMode::Terminate, "substitute", Some("bob"), 1),
+        (ReferMode::Relay, "relay", Some("alice"), 0),
+        (ReferMode::Relay, "relay", Some("bob"), 1),
+        (ReferMode::Terminate, "transferor", None, 0),
+    ] {
+        let (mut stage, alice, _) = Stage::talking_with(mode, Policy::default());
+        stage.manner("carol").invite = None;
+        match by {
+            Some(phone) => stage.refers(phone, "<sip:300@example.com>"),
+            None => stage.refer(alice, |_| {}).expect("taken"),
+        }
+        let active = format!("baton_refer_active trunk={trunk} role={role} 1");
+        assert_eq!(stage.counted(), [active], "{role} {by:?}");
+        match (mode, by) {
+            (ReferMode::Terminate, Some(_)) => stage.refuses("carol", 486),
+            (_, Some("alice")) => stage.notifies("bob", 486, "terminated;reason=noresource"),
+            (_, _) => stage.notifies("alice", 486, "terminated;reason=noresource"),
+        }
+        let busy = format!("baton_refer_total trunk={trunk} role={role} result=busy reason=target-busy 1");
+        let took = format!("baton_refer_seconds role={role} result=busy 1");
+        assert_eq!(stage.counted(), [busy, took], "{role} {by:?}");
+        stage.end();
+    }
+}
+
+/// Each way to end is counted as what it was, and nothing stays in progress.
+#[test]
+fn counted_by_reason() {
+    let results = |stage: &Stage| -> Vec<String> {
+        let lines = stage.counted().into_iter().filter(|line| !line.starts_with("baton_refer_seconds"));
+        lines.map(|line| line.replace("baton_refer_total trunk=0 role=", "")).collect()
+    };
+    let (mut stage, alice, _) = Stage::talking();
+    stage.refers("alice", "<sip:900@example.com>");
     stage.manner("carol").invite = None;
     stage.refers("alice", "<sip:300@example.com>");
-    assert_eq!(stage.counted(), ["baton_refer_active trunk=0 role=substitute 1"]);
-    stage.refuses("carol", 486);
-    let busy = "baton_refer_total trunk=0 role=substitute result=busy reason=target-busy 1";
-    let took = "baton_refer_seconds role=substitute result=busy 1";
-    assert_eq!(stage.counted(), [busy, took]);
+    stage.pass_s(70);
+    let mut expected = vec![
+        "substitute result=no-answer reason=target-no-answer 1".to_owned(),
+        "substitute result=failed reason=policy 1".to_owned(),
+    ];
+    let sorted = |mut lines: Vec<String>| {
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(results(&stage)), sorted(expected.clone()));
+    stage.refer(alice, |order| order.bye_after = None).expect("taken");
+    stage.pass_s(40);
+    expected.push("transferor result=failed reason=notify-timeout 1".to_owned());
+    assert_eq!(sorted(results(&stage)), sorted(expected.clone()));
+    stage.refer(alice, |order| order.sid = ReferSid(78)).expect("taken");
+    stage.notifies("alice", 200, "terminated;reason=noresource");
+    expected.push("transferor result=completed reason= 1".to_owned());
+    assert_eq!(sorted(results(&stage)), sorted(expected));
     stage.end();
+}
+
+/// What REFER says about hops and breadth goes on: one hop less, and never more than 70; without a hop left
+/// there is no call.
+#[test]
+fn hops_that_are_left() {
+    for (given, passed) in [(0, None), (1, Some("0")), (9, Some("8")), (70, Some("69")), (255, Some("69"))] {
+        let (mut stage, alice, bob) = Stage::talking();
+        let fields = format!("Refer-To: <sip:300@example.com>\nMax-Forwards: {given}\nMax-Breadth: 7\n");
+        stage.request("alice", "REFER", &fields, "");
+        match passed {
+            Some(hops) => {
+                let invite = stage.sent("carol", Method::Invite)[0];
+                assert_eq!(text(invite, HeaderId::MaxForwards), hops);
+                assert_eq!(text(invite, HeaderId::MaxBreadth), "7");
+                assert_eq!(stage.ended().0, ReferStatus::Completed);
+            }
+            None => {
+                assert_eq!((stage.count("alice REFER 483"), stage.count("carol")), (1, 0));
+                let policy = Some(ReferReason::Policy);
+                assert_eq!(stage.ended(), (ReferStatus::Failed, policy, Some(483), None));
+                assert!(stage.together(alice, bob));
+            }
+        }
+        stage.end();
+    }
 }
 
 /// A REFER while the same side's re-INVITE is unfinished: accepted at once, begun when that

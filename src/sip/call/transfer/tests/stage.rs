@@ -47,6 +47,10 @@ pub(super) struct Manner {
     pub(super) notify: Option<u16>,
     /// The answer to a re-INVITE; 0: it waits until the phone picks up.
     pub(super) reinvite: u16,
+    /// The answer to a BYE; `None`: none.
+    pub(super) bye: Option<u16>,
+    /// Whether it has picked up just before a CANCEL reaches it: the answer is still to come.
+    pub(super) crosses: bool,
     /// Where it hears.
     pub(super) port: u16,
     /// The payload types it speaks.
@@ -137,6 +141,8 @@ impl Stage {
             refer_headers: "",
             notify: Some(200),
             reinvite: 200,
+            bye: Some(200),
+            crosses: false,
             port: 4000,
             codecs: "0 8",
             allow: "Allow: INVITE, ACK, BYE, CANCEL, REFER, NOTIFY, OPTIONS\nSupported: replaces\n",
@@ -447,8 +453,9 @@ impl Stage {
         } else {
             "Content-Type: application/sdp\n"
         };
+        let hops = if headers.contains("Max-Forwards") { "" } else { "Max-Forwards: 70\n" };
         format!(
-            "{method} {} SIP/2.0\nVia: SIP/2.0/UDP {};branch=z9hG4bK{method}{cseq}{call_id}\nMax-Forwards: 70\n\
+            "{method} {} SIP/2.0\nVia: SIP/2.0/UDP {};branch=z9hG4bK{method}{cseq}{call_id}\n{hops}\
              From: <sip:{}@example.com>;tag={}\nTo: <sip:baton@example.com>{baton}\nCall-ID: {call_id}\n\
              CSeq: {cseq} {method}\n{headers}{kind}{}",
             dialog.uri,

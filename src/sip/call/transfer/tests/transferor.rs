@@ -200,7 +200,7 @@ fn a_peer_without_refer() {
     stage.end();
 }
 
-/// Glare is met again after a while, three times at most; Retry-After once.
+/// Glare is met again after a while, three times at most; Retry-After once.
 #[test]
 fn retries() {
     let (mut stage, alice, _) = Stage::talking();
@@ -223,18 +223,28 @@ fn retries() {
     }
 }
 
-/// NOTIFYs before the answer, and no answer at all: they decide.
+/// NOTIFYs before the answer, which comes late, or never: they are answered, the first one
+/// accepts, and they decide.
 #[test]
 fn notifies_overtake_the_answer() {
-    let (mut stage, alice, _) = Stage::talking();
-    stage.manner("alice").refer = None;
-    stage.refer(alice, |order| order.bye_after = None).expect("taken");
-    stage.notifies("alice", 100, "active;expires=300");
-    stage.pass_s(40);
-    assert_eq!(stage.ended().0, ReferStatus::InProgress);
-    stage.notifies("alice", 200, "terminated;reason=noresource");
-    assert_eq!(stage.ended(), (ReferStatus::Completed, None, Some(408), Some(200)));
-    stage.end();
+    for late in [true, false] {
+        let (mut stage, alice, _) = Stage::talking();
+        stage.manner("alice").refer = None;
+        stage.refer(alice, |order| order.bye_after = None).expect("taken");
+        stage.notifies("alice", 100, "active;expires=300");
+        assert_eq!(stage.count("alice NOTIFY 200"), 1);
+        stage.pass_s(if late { 3 } else { 40 });
+        if late {
+            stage.answers("alice", Method::Refer, 202);
+            stage.pass_s(40);
+        }
+        let code = if late { 202 } else { 408 };
+        assert_eq!(stage.ended(), (ReferStatus::InProgress, None, Some(code), Some(100)));
+        stage.notifies("alice", 200, "terminated;reason=noresource");
+        assert_eq!(stage.count("alice NOTIFY 200"), 2);
+        assert_eq!(stage.ended(), (ReferStatus::Completed, None, Some(code), Some(200)));
+        stage.end();
+    }
 }
 
 /// No answer and no NOTIFY: 408. An answer and no NOTIFY: the notify wait.

@@ -5,7 +5,12 @@ use super::*;
 impl Stage {
     pub(super) fn arrives(&mut self, to: &str, message: &Message) {
         let call_id = text(message, HeaderId::CallId);
-        let Some((phone, _)) = PHONES.iter().copied().find(|(_, ip)| to.starts_with(ip)) else { return };
+        let Some((phone, _)) = PHONES.iter().copied().find(|(_, ip)| to.starts_with(ip)) else {
+            if !message.is_request() {
+                self.log.push(format!("{to} {} {}", message.method().as_str(), message.status()));
+            }
+            return;
+        };
         let name = self.dialogs.get(&call_id).map_or(phone.to_owned(), |dialog| dialog.name.clone());
         if !message.is_request() {
             return self.answered(&name, &call_id, message);
@@ -61,7 +66,9 @@ impl Stage {
             },
             Method::Cancel => {
                 self.reply(message, 200, "", "", "");
-                if let Some(invite) = self.ringing.remove(phone) {
+                if !manner.crosses
+                    && let Some(invite) = self.ringing.remove(phone)
+                {
                     self.reply(&invite, 487, "gone", "", "");
                 }
             }
@@ -74,6 +81,11 @@ impl Stage {
             },
             Method::Notify => {
                 if let Some(code) = manner.notify {
+                    self.reply(message, code, "", "", "");
+                }
+            }
+            Method::Bye => {
+                if let Some(code) = manner.bye {
                     self.reply(message, code, "", "", "");
                 }
             }
@@ -135,8 +147,13 @@ impl Stage {
 
     /// A phone answers, at last, the latest request of a method that it has got.
     pub(in super::super) fn answers(&mut self, name: &str, method: Method, status: u16) {
+        self.answers_with(name, method, status, "");
+    }
+
+    /// The same with header fields.
+    pub(in super::super) fn answers_with(&mut self, name: &str, method: Method, status: u16, headers: &str) {
         let request = self.sent(name, method).last().copied().expect("a request").clone();
-        self.reply(&request, status, "", "", "");
+        self.reply(&request, status, "", headers, "");
         self.run();
     }
 
