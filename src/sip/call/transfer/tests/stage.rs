@@ -1,4 +1,4 @@
-//! A shard's calls without the shard, and three phones behind a trunk each: Alice, Bob and Carol answer
+//! A shard's calls without the shard, and four phones behind a trunk each: Alice, Bob, Carol and Dave answer
 //! what comes by themselves, as their [`Manner`] says; everything that crosses is in the log.
 
 mod counted;
@@ -29,8 +29,13 @@ use rand_core::SeedableRng;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-const PHONES: [(&str, &str); 4] =
-    [("alice", "10.0.0.1"), ("bob", "10.0.1.1"), ("carol", "10.0.2.1"), ("alice", "10.0.0.9")];
+const PHONES: [(&str, &str); 5] = [
+    ("alice", "10.0.0.1"),
+    ("bob", "10.0.1.1"),
+    ("carol", "10.0.2.1"),
+    ("dave", "10.0.3.1"),
+    ("alice", "10.0.0.9"),
+];
 
 /// How a phone behaves.
 #[derive(Clone, Debug)]
@@ -43,7 +48,7 @@ pub(super) struct Manner {
     pub(super) refer: Option<u16>,
     /// Header fields of that answer.
     pub(super) refer_headers: &'static str,
-    /// The answer to a NOTIFY; `None`: none.
+    /// The answer to a NOTIFY; `None`: none. A challenge is over with the first answer to it.
     pub(super) notify: Option<u16>,
     /// The answer to a re-INVITE; 0: it waits until the phone picks up.
     pub(super) reinvite: u16,
@@ -103,6 +108,8 @@ pub(super) struct Stage {
     dialogs: HashMap<String, Dialog>,
     /// INVITEs to phones that ring.
     ringing: HashMap<&'static str, Message>,
+    /// Whether callers acknowledge what they are answered.
+    pub(super) acknowledging: bool,
     serial: u32,
 }
 
@@ -120,6 +127,7 @@ impl Stage {
             trunk("alpha", vec![target("10.0.0.1", 0, 1)]),
             trunk("bravo", vec![target("10.0.1.1", 0, 1)]),
             trunk("charlie", vec![target("10.0.2.1", 0, 1)]),
+            trunk("delta", vec![target("10.0.3.1", 0, 1)]),
         ]);
         plan.listeners.push(listener(Transport::Tls, "127.0.0.1:5061"));
         for trunk in &mut plan.trunks {
@@ -155,7 +163,7 @@ impl Stage {
             resolver: Resolver::new(Offer::new(&plan.listeners), Duration::from_secs(3_600)),
             observer: Observer::new(10, Waits::from_t1(plan.timings.t1)).returning(&TokenKey::new([3; 16])),
             rng: ChaCha12Rng::from_seed([9; 32]),
-            counters: Counters::new(3),
+            counters: Counters::new(4),
             out: Outbox::new(),
             queue: VecDeque::new(),
             log: Vec::new(),
@@ -169,6 +177,7 @@ impl Stage {
             manners: PHONES.iter().map(|(name, _)| (*name, manner.clone())).collect(),
             dialogs: HashMap::new(),
             ringing: HashMap::new(),
+            acknowledging: true,
             serial: 0,
             plan,
         }
@@ -256,6 +265,11 @@ impl Stage {
 
     /// The phone at this address calls.
     pub(super) fn calls_from(&mut self, name: &str, address: &str, number: &str) -> CallSid {
+        self.calls_with(name, address, number, "")
+    }
+
+    /// The same, with further header fields.
+    pub(super) fn calls_with(&mut self, name: &str, address: &str, number: &str, extra: &str) -> CallSid {
         self.serial += 1;
         let call_id = format!("call-{}-of-{name}", self.serial);
         let dialog = Dialog {
@@ -269,8 +283,10 @@ impl Stage {
         };
         self.dialogs.insert(call_id.clone(), dialog);
         let known: Vec<CallSid> = self.sids();
-        let headers = format!("Contact: <sip:{name}@{address}>\n{}", self.manners["alice"].allow);
-        let invite = self.text_of(&call_id, "INVITE", 1, &headers, &self.sdp("alice"));
+        let phone =
+            PHONES.iter().find(|(_, ip)| address.starts_with(ip)).map_or("alice", |(phone, _)| *phone);
+        let headers = format!("Contact: <sip:{name}@{address}>\n{}{extra}", self.manners[phone].allow);
+        let invite = self.text_of(&call_id, "INVITE", 1, &headers, &self.sdp(phone));
         self.receive(&call_id, &invite);
         self.run();
         self.sids().into_iter().find(|sid| !known.contains(sid)).expect("a call")
@@ -396,11 +412,16 @@ impl Stage {
     /// A request of a phone's in its dialog.
     pub(super) fn request(&mut self, name: &str, method: &str, headers: &str, body: &str) {
         let call_id = self.dialog(name).call_id;
-        let dialog = self.dialogs.get_mut(&call_id).expect("a dialog");
+        self.request_in(&call_id, method, headers, body);
+    }
+
+    /// The same, where it has several.
+    pub(super) fn request_in(&mut self, call_id: &str, method: &str, headers: &str, body: &str) {
+        let dialog = self.dialogs.get_mut(call_id).expect("a dialog");
         dialog.cseq += 1;
         let cseq = dialog.cseq;
-        let text = self.text_of(&call_id, method, cseq, headers, body);
-        self.receive(&call_id, &text);
+        let text = self.text_of(call_id, method, cseq, headers, body);
+        self.receive(call_id, &text);
         self.run();
     }
 

@@ -2,6 +2,10 @@
 
 use super::*;
 
+/// What a phone demands to be shown whom it hears.
+const CHALLENGE: &str =
+    "WWW-Authenticate: Digest realm=\"phones\", nonce=\"n\", algorithm=MD5, qop=\"auth\"\n";
+
 impl Stage {
     pub(super) fn arrives(&mut self, to: &str, message: &Message) {
         let call_id = text(message, HeaderId::CallId);
@@ -58,7 +62,7 @@ impl Stage {
                 }
             }
             Method::Invite => match manner.reinvite {
-                200 => self.reply(message, 200, "", &sdp, &self.sdp(phone)),
+                200 => self.reply(message, 200, "", &sdp, &self.answer_to(phone, message)),
                 0 => {
                     self.ringing.insert(phone, message.clone());
                 }
@@ -79,11 +83,12 @@ impl Stage {
                 Some(code) => self.reply(message, code, "", manner.refer_headers, ""),
                 None => {}
             },
-            Method::Notify => {
-                if let Some(code) = manner.notify {
-                    self.reply(message, code, "", "", "");
-                }
-            }
+            Method::Notify => match manner.notify {
+                Some(401) if message.has(HeaderId::Authorization) => self.reply(message, 200, "", "", ""),
+                Some(401) => self.reply(message, 401, "", CHALLENGE, ""),
+                Some(code) => self.reply(message, code, "", "", ""),
+                None => {}
+            },
             Method::Bye => {
                 if let Some(code) = manner.bye {
                     self.reply(message, code, "", "", "");
@@ -123,8 +128,30 @@ impl Stage {
             }
             let cseq = message.cseq().expect("CSeq").number;
             let ack = self.text_of(call_id, "ACK", cseq, "", "");
-            self.receive(call_id, &ack);
+            if self.acknowledging {
+                self.receive(call_id, &ack);
+            }
         }
+    }
+
+    /// A caller acknowledges, at last, the answer to its call.
+    pub(in super::super) fn acknowledges(&mut self, name: &str) {
+        self.acknowledging = true;
+        let call_id = self.dialog(name).call_id;
+        let ack = self.text_of(&call_id, "ACK", 1, "", "");
+        self.receive(&call_id, &ack);
+        self.run();
+    }
+
+    /// The INVITE that called a phone has reached others as well, further on: one of them answers under this tag.
+    pub(in super::super) fn forks(&mut self, phone: &'static str, tag: &str, status: u16) {
+        let new = |m: &&Message| m.to().expect("To").tag().is_none();
+        let invite = self.sent(phone, Method::Invite).into_iter().rfind(new).expect("an INVITE").clone();
+        let address = self.dialogs.get(&text(&invite, HeaderId::CallId)).expect("a dialog").address.clone();
+        let headers = format!("Contact: <sip:{tag}@{address}>\n{}", self.manners[phone].allow);
+        let body = if status == 200 { self.sdp(phone) } else { String::new() };
+        self.reply(&invite, status, tag, &headers, &body);
+        self.run();
     }
 
     /// A phone that rings picks up.
@@ -132,7 +159,8 @@ impl Stage {
         let invite = self.ringing.remove(phone).expect("it rings");
         let dialog = self.dialogs.get(&text(&invite, HeaderId::CallId)).expect("a dialog").clone();
         let headers = format!("Contact: <sip:{phone}@{}>\n{}", dialog.address, self.manners[phone].allow);
-        self.reply(&invite, 200, &dialog.tag, &headers, &self.sdp(phone));
+        let body = self.answer_to(phone, &invite);
+        self.reply(&invite, 200, &dialog.tag, &headers, &body);
         self.run();
     }
 
@@ -162,6 +190,21 @@ impl Stage {
         let invite = self.ringing.remove(phone).expect("it rings");
         self.reply(&invite, code, "refused", "", "");
         self.run();
+    }
+
+    /// What a phone answers to an offer: who is put on hold does not send (RFC 3264 §6.1).
+    fn answer_to(&self, phone: &str, offer: &Message) -> String {
+        let offered = |direction: &str| {
+            let line = format!("a={direction}");
+            String::from_utf8_lossy(offer.body()).lines().any(|l| l.trim_end() == line)
+        };
+        let direction = match () {
+            () if offered("sendonly") => "a=recvonly\n",
+            () if offered("recvonly") => "a=sendonly\n",
+            () if offered("inactive") => "a=inactive\n",
+            () => "",
+        };
+        self.sdp(phone) + direction
     }
 
     pub(in super::super) fn sdp(&self, phone: &str) -> String {
