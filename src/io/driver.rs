@@ -400,16 +400,12 @@ impl<E: Engine> Running<E> {
                 }
                 Output::Stranger(flow) => self.strangers.met(now, &flow),
                 Output::Banned(flow) => self.strangers.banned(now, &flow),
-                Output::Returned { refer, call_id, admitted } => {
+                Output::Returned { refer, call_id, admitted: true } => {
                     let call_id = call_id.escape_ascii();
-                    match admitted {
-                        true => {
-                            tracing::info!(event = "refer.returned", %refer, %call_id, "a transfer's call came back")
-                        }
-                        false => {
-                            tracing::info!(event = "refer.return_refused", %refer, %call_id, "it has come back before")
-                        }
-                    }
+                    tracing::info!(event = "refer.returned", %refer, %call_id, "a transfer's call came back")
+                }
+                Output::Returned { refer, call_id, admitted: false } => {
+                    self.strangers.spent(now, refer, &call_id)
                 }
             }
         }
