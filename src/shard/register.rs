@@ -8,7 +8,7 @@ use super::arrive::passed_on;
 use super::{Output, PeerMessage};
 use crate::shard::Outbox;
 use crate::shard::Rejection;
-use crate::sip::auth::{Lesson, Sender, Verdict};
+use crate::sip::auth::{Heard, Lesson, Sender, Verdict};
 use crate::sip::flow::Flow;
 use crate::sip::message::{HeaderId, Message, Method, Ready, Scheme, uri, write};
 use crate::sip::plan::{Credentials, Plan};
@@ -38,13 +38,7 @@ impl Shard {
         if !self.transactions.has_server(message, ready) {
             match self.registrant(now, flow, message, ready, out) {
                 Ok(registrant) => user = Some(registrant),
-                Err(answer) => {
-                    let headers: Vec<(&str, &[u8])> =
-                        answer.headers.iter().map(|(name, value)| (*name, value.as_slice())).collect();
-                    return self.with_proxy(now, out, |proxy, cx| {
-                        proxy.answer_with(cx, message, flow, answer.status, &headers);
-                    });
-                }
+                Err(answer) => return self.turn_away(now, flow, message, &answer, out),
             }
         }
         let reply = reply_flow(flow, &ready.via);
@@ -52,11 +46,9 @@ impl Shard {
         let (Received::New(server), Some(user)) = (received, user) else { return };
         let answer = self.registrar.register(now, &self.plan.calls.registrar, &user, message, ready, flow);
         let tag = hex16(self.rng.next_u64());
-        let headers: Vec<(&str, &[u8])> =
-            answer.headers.iter().map(|(name, value)| (*name, value.as_slice())).collect();
         let mut text = Vec::with_capacity(512);
-        let source = Some(flow.remote);
-        write::response(&mut text, message, source, answer.status, answer.reason, Some(&tag), &headers);
+        let (source, fields) = (Some(flow.remote), answer.fields());
+        write::response(&mut text, message, source, answer.status, answer.reason, Some(&tag), &fields);
         self.transactions.respond(now, server, answer.status, Bytes::from(text), &mut self.fx);
     }
 
@@ -70,15 +62,12 @@ impl Shard {
         out: &mut Outbox,
     ) -> Result<Box<str>, Answer> {
         self.registrar.admit(&self.plan.calls.registrar, message, ready)?;
-        self.proved(now, flow, message, HeaderId::Authorization, out).map_err(|stale| {
-            let values = self.realm.challenge(now, sender(&self.plan, flow), stale);
-            let headers = values.into_iter().map(|value| ("WWW-Authenticate", value)).collect();
-            Answer { status: 401, reason: "", headers }
-        })
+        self.proved(now, flow, message, HeaderId::Authorization, out)
+            .map_err(|stale| self.challenge(now, flow, 401, stale))
     }
 
-    /// Who has sent a request, by its credentials in this field. `Err`: it must be challenged, with
-    /// `stale` or not.
+    /// Who has sent a request, by its credentials in this field. `Err`: it must be challenged, as one whose
+    /// nonce is stale or not.
     fn proved(
         &mut self,
         now: Time,
@@ -86,22 +75,22 @@ impl Shard {
         message: &Message,
         field: HeaderId,
         out: &mut Outbox,
-    ) -> Result<Box<str>, bool> {
+    ) -> Result<Box<str>, Option<Heard>> {
         let plan = &*self.plan;
         let (method, uri) = (message.method_bytes(), message.request_uri());
         let (values, sender) = (lines(message, field), sender(plan, flow));
         let verdict = self.realm.check(now, sender, values, method, uri, |user| known(plan, user));
         let proved = match verdict {
             Verdict::Ok { user } => Ok(user.into()),
-            Verdict::Stale => Err(true),
-            Verdict::Missing => Err(false),
+            Verdict::Stale(heard) => Err(Some(heard)),
+            Verdict::Missing => Err(None),
             Verdict::Refused => {
                 self.counters.rejected(None, Rejection::Auth);
-                Err(false)
+                Err(None)
             }
             Verdict::Banned => {
                 self.counters.rejected(None, Rejection::Banned);
-                Err(false)
+                Err(None)
             }
         };
         for lesson in self.realm.lessons() {
@@ -144,16 +133,26 @@ impl Shard {
         match self.proved(now, flow, message, HeaderId::ProxyAuthorization, out) {
             Ok(user) if user.as_bytes() == &*named => Ok(Some(user)),
             proved => {
-                let stale = proved == Err(true);
-                let values = self.realm.challenge(now, sender(&self.plan, flow), stale);
-                let headers: Vec<(&str, &[u8])> =
-                    values.iter().map(|value| ("Proxy-Authenticate", value.as_slice())).collect();
-                self.with_proxy(now, out, |proxy, cx| {
-                    proxy.answer_with(cx, message, flow, 407, &headers);
-                });
+                let challenge = self.challenge(now, flow, 407, proved.err().flatten());
+                self.turn_away(now, flow, message, &challenge, out);
                 Err(())
             }
         }
+    }
+
+    /// What asks the sender of a request to prove who he is, as a registrar (401) or as a proxy (407).
+    fn challenge(&mut self, now: Time, flow: &Flow, status: u16, stale: Option<Heard>) -> Answer {
+        let field = if status == 401 { "WWW-Authenticate" } else { "Proxy-Authenticate" };
+        let values = self.realm.challenge(now, sender(&self.plan, flow), stale);
+        let headers = values.into_iter().map(|value| (field, value)).collect();
+        Answer { status, reason: "", headers }
+    }
+
+    /// Answers, and keeps nothing of it.
+    fn turn_away(&mut self, now: Time, flow: &Flow, message: &Message, answer: &Answer, out: &mut Outbox) {
+        self.with_proxy(now, out, |proxy, cx| {
+            proxy.answer_with(cx, message, flow, answer.status, &answer.fields());
+        });
     }
 }
 

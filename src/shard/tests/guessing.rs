@@ -31,6 +31,37 @@ fn rejected(stage: &Stage, reason: &str) -> u64 {
     seen(&[&stage.counters]).samples.get(&key).copied().unwrap_or_default()
 }
 
+const URI: &str = "sip:127.0.0.1";
+
+/// A request of a user's, with this field more.
+fn asks(method: &str, user: &str, more: &str, call_id: &str, n: u32) -> String {
+    request(method, URI, more, "", n)
+        .replace("<sip:alice@10.0.0.5>;tag", &format!("<sip:{user}@127.0.0.1>;tag"))
+        .replace("To: <sip:1000@example.com>", &format!("To: <sip:{user}@127.0.0.1>"))
+        .replace("c1@10.0.0.5", call_id)
+}
+
+/// The field that answers a challenge.
+fn proof(method: &str, challenged: &[Sent], user: &str, password: &str, n: u32) -> String {
+    let (field, code, answers) = match method {
+        "REGISTER" => ("WWW-Authenticate", "401", "Authorization"),
+        _ => ("Proxy-Authenticate", "407", "Proxy-Authorization"),
+    };
+    assert_eq!(status(challenged), Some(code), "{}", challenged[0].text);
+    let challenge = Challenge::parse(header(&challenged[0].text, field)[0].as_bytes(), false).expect("one");
+    let values = answer(
+        &[challenge],
+        &credentials(user, password),
+        method.as_bytes(),
+        URI.as_bytes(),
+        b"",
+        n.into(),
+        &mut NonceCounts::default(),
+    );
+    let value = String::from_utf8(values.expect("an answer").remove(0).1).expect("text");
+    format!("{answers}: {value}\n")
+}
+
 /// Asks for a challenge and answers it; the last answer.
 pub(super) fn tries(
     stage: &mut Stage,
@@ -40,31 +71,10 @@ pub(super) fn tries(
     password: &str,
     n: u32,
 ) -> String {
-    let (field, code, answers) = match method {
-        "REGISTER" => ("WWW-Authenticate", "401", "Authorization"),
-        _ => ("Proxy-Authenticate", "407", "Proxy-Authorization"),
-    };
-    let uri = "sip:127.0.0.1";
-    let text = |more: &str, n: u32| {
-        request(method, uri, more, "", n)
-            .replace("<sip:alice@10.0.0.5>;tag", &format!("<sip:{user}@127.0.0.1>;tag"))
-            .replace("To: <sip:1000@example.com>", &format!("To: <sip:{user}@127.0.0.1>"))
-            .replace("c1@10.0.0.5", &format!("{n}@{from}"))
-    };
-    let asked = stage.receive(from, &text("", 2 * n));
-    assert_eq!(status(&asked), Some(code), "{}", asked[0].text);
-    let challenge = Challenge::parse(header(&asked[0].text, field)[0].as_bytes(), false).expect("one");
-    let values = answer(
-        &[challenge],
-        &credentials(user, password),
-        method.as_bytes(),
-        uri.as_bytes(),
-        b"",
-        n.into(),
-        &mut NonceCounts::default(),
-    );
-    let value = String::from_utf8(values.expect("an answer").remove(0).1).expect("text");
-    let sent = stage.receive(from, &text(&format!("{answers}: {value}\n"), 2 * n + 1));
+    let call_id = format!("{n}@{from}");
+    let asked = stage.receive(from, &asks(method, user, "", &call_id, 2 * n));
+    let proof = proof(method, &asked, user, password, n);
+    let sent = stage.receive(from, &asks(method, user, &proof, &call_id, 2 * n + 1));
     sent.first().map(|sent| sent.text.clone()).unwrap_or_default()
 }
 
@@ -141,4 +151,22 @@ fn all_shards_know() {
         assert!(answer.starts_with("SIP/2.0 407 "), "{answer}");
     }
     assert_eq!(rejected(&there, "banned"), 2);
+}
+
+/// [C-197] [C-198] A client whose requests leave by two addresses in turn is challenged at each of them, and then
+/// known at both.
+#[test]
+fn two_ways_out() {
+    for method in ["REGISTER", "MESSAGE"] {
+        let mut stage = Stage::with(clients);
+        let mut answers = stage.receive(STRANGER, &asks(method, "carol", "", "c7@uplinks", 1));
+        for (n, from) in (2..).zip(["192.0.2.2:5060", STRANGER]) {
+            let stale = n == 3;
+            assert_eq!(answers[0].text.contains(", stale=true"), stale, "{}", answers[0].text);
+            let proof = proof(method, &answers, "carol", "right", n);
+            answers = stage.receive(from, &asks(method, "carol", &proof, "c7@uplinks", n));
+        }
+        let status = status(&answers);
+        assert!(status.is_some_and(|code| !["401", "407"].contains(&code)), "{method} {status:?}");
+    }
 }

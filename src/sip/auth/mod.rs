@@ -8,12 +8,14 @@ mod client;
 mod digest;
 mod fields;
 mod guesses;
+mod nonce;
 mod server;
 
 pub use client::{Challenge, NonceCounts, answer, refused};
 pub use digest::Algorithm;
 pub use fields::DigestError;
 pub use guesses::{Failure, Lesson, Sender};
+pub use nonce::Heard;
 pub use server::{Realm, Verdict};
 
 /// The realm that a value of Authorization or Proxy-Authorization is for, if it is a digest.

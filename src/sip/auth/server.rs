@@ -1,58 +1,37 @@
 //! Challenging, and checking what comes back (RFC 3261 §22.1, §22.4; RFC 7616 §3.4.6, §5).
 //!
-//! Nothing is remembered of a challenge: a nonce carries its time and is authenticated. Of a nonce
+//! Nothing is remembered of a challenge: a nonce says itself when it was given, and to whom. Of a nonce
 //! that was used rightly, the counts are remembered until it expires, so that no request serves twice.
-//!
-//! A nonce serves the address that it was given to. So whoever fails has heard the challenge there, and
-//! nobody can make another's address look like one that guesses by writing it on his datagrams.
 
 use super::digest::{Algorithm, Protection, Request, ha1, response};
 use super::fields::{DigestError, Fields};
 use super::guesses::{Guesses, Lesson, Sender};
+use super::nonce::{Heard, LIFETIME, Mint, Nonce};
 use crate::sip::message::{Uri, uri};
 use crate::sip::plan::{self, Credentials, Secret};
 use crate::sip::time::Time;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hashbrown::HashMap;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::time::Duration;
 use subtle::ConstantTimeEq;
-
-/// How long a nonce serves.
-const LIFETIME: Duration = Duration::from_secs(300);
 
 /// Nonces in use that are remembered; past it the oldest are no longer taken.
 const REMEMBERED: usize = 65_536;
-
-/// Time, a number and a tag.
-const BODY: usize = 16;
-const RAW: usize = BODY + 16;
 
 /// A protection space of Baton's own, with what it knows of the nonces it gave out. Each shard has its
 /// own: a nonce of another shard is stale here, and so cannot be counted in two places.
 pub struct Realm {
     realm: Box<str>,
-    key: [u8; 32],
+    nonces: Mint,
     /// What is offered, best first.
     offered: Vec<Algorithm>,
     /// Users by the hash of their name (RFC 7616 §3.4.4).
     hashed: HashMap<Box<[u8]>, Box<str>>,
     /// Stands for a user that does not exist.
     nobody: Credentials,
-    given: u64,
     used: BTreeMap<Nonce, Window>,
     /// Nonces up to this one are forgotten and no longer taken.
     floor: Option<Nonce>,
     guesses: Guesses,
-}
-
-/// A nonce by when it was made, and the how manyth it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Nonce {
-    made: Time,
-    number: u64,
 }
 
 /// The counts seen of a nonce: the highest, and which of the 63 below it. A gap is no fault: requests
@@ -71,8 +50,8 @@ pub enum Verdict<'c> {
         /// Its name as configured.
         user: &'c str,
     },
-    /// The nonce does not serve (any more, or here), whoever it is: challenge with `stale`.
-    Stale,
+    /// The nonce does not serve (any more, or here), whoever it is: challenge with this as `stale`.
+    Stale(Heard),
     /// Unknown user, wrong password, or credentials that cannot be read: nobody is told which (C-203).
     Refused,
     /// As if [`Verdict::Refused`], but without a look: there were too many like it (T-025).
@@ -119,9 +98,9 @@ impl Realm {
             }
         }
         let nobody = Credentials { user: "".into(), secret: Secret::Password("stored".into()) };
-        let (given, used, floor) = (0, BTreeMap::new(), None);
+        let (nonces, used, floor) = (Mint::new(key), BTreeMap::new(), None);
         let guesses = Guesses::new(shared, auth.ban);
-        Realm { realm: realm.into(), key, offered, hashed, nobody, given, used, floor, guesses }
+        Realm { realm: realm.into(), nonces, offered, hashed, nobody, used, floor, guesses }
     }
 
     /// Takes over other users, algorithms, or another name; nonces given out stay good, and who is
@@ -133,7 +112,7 @@ impl Realm {
         users: impl Iterator<Item = &'c Credentials> + Clone,
     ) {
         self.guesses.replan(auth.ban);
-        let Realm { realm, offered, hashed, .. } = Realm::new(realm, auth, self.key, [0; 16], users);
+        let Realm { realm, offered, hashed, .. } = Realm::new(realm, auth, [0; 32], [0; 16], users);
         (self.realm, self.offered, self.hashed) = (realm, offered, hashed);
     }
 
@@ -167,11 +146,10 @@ impl Realm {
     }
 
     /// The values of WWW-Authenticate (401) or Proxy-Authenticate (407), one header line each, best
-    /// first (RFC 8760 §2.3). Not for ACK or CANCEL (C-199). `stale` when [`Verdict::Stale`] was found.
-    pub fn challenge(&mut self, now: Time, sender: Sender, stale: bool) -> Vec<Vec<u8>> {
-        self.given = self.given.wrapping_add(1);
-        let nonce = self.written(Nonce { made: now, number: self.given }, sender);
-        let stale = if stale { ", stale=true" } else { "" };
+    /// first (RFC 8760 §2.3). Not for ACK or CANCEL (C-199). `stale` is what [`Verdict::Stale`] said.
+    pub fn challenge(&mut self, now: Time, sender: Sender, stale: Option<Heard>) -> Vec<Vec<u8>> {
+        let nonce = self.nonces.give(now, sender, stale.unwrap_or_default());
+        let stale = if stale.is_some() { ", stale=true" } else { "" };
         let value = |&algorithm: &Algorithm| {
             // Old peers are spared what they do not know.
             let userhash = if algorithm == Algorithm::Md5 { "" } else { ", userhash=true" };
@@ -253,8 +231,15 @@ impl Realm {
             }
             (Some(_), _, _) => return None,
         };
-        // One that was made up, or for another address or shard, is worth no look.
-        let Some(known_nonce) = self.read(nonce, sender) else { return Some(Verdict::Stale) };
+        // One that was made up, or heard elsewhere or on another shard, is worth no look.
+        let Some((known_nonce, heard)) = self.nonces.read(nonce) else {
+            return Some(Verdict::Stale(Heard::default()));
+        };
+        if !heard.has(self.nonces.place(sender)) {
+            // Where somebody was long ago, others may be now.
+            let lately = now.since(known_nonce.made) <= LIFETIME;
+            return Some(Verdict::Stale(if lately { heard } else { Heard::default() }));
+        }
         let given = fields.response?.to_ascii_lowercase();
         // RFC 7616 §3.4.4; the name itself otherwise.
         let username = unescaped(fields.username?);
@@ -283,7 +268,7 @@ impl Realm {
         };
         // What is only repeated proves nothing.
         if !self.counts(now, known_nonce, count) {
-            return Some(Verdict::Stale);
+            return Some(Verdict::Stale(Heard::default()));
         }
         self.guesses.proved(now, &attempt);
         Some(Verdict::Ok { user: &found.user })
@@ -302,42 +287,6 @@ impl Realm {
             self.floor = Some(oldest);
         }
         new
-    }
-
-    fn written(&self, nonce: Nonce, sender: Sender) -> String {
-        let mut raw = [0u8; RAW];
-        let (body, tag) = raw.split_at_mut(BODY);
-        let number = nonce.number.to_be_bytes();
-        for (place, byte) in body.iter_mut().zip(nonce.made.micros().to_be_bytes().into_iter().chain(number))
-        {
-            *place = byte;
-        }
-        tag.copy_from_slice(&self.tag(body, sender));
-        URL_SAFE_NO_PAD.encode(raw)
-    }
-
-    /// A nonce that came back; `None` when it was not made here, for this sender.
-    fn read(&self, text: &[u8], sender: Sender) -> Option<Nonce> {
-        let mut raw = [0u8; RAW + 2];
-        if URL_SAFE_NO_PAD.decode_slice(text, &mut raw).ok()? != RAW {
-            return None;
-        }
-        let (made, rest) = raw.split_first_chunk::<8>()?;
-        let (number, rest) = rest.split_first_chunk::<8>()?;
-        let body = raw.get(..BODY)?;
-        let tag = rest.get(..RAW - BODY)?;
-        bool::from(self.tag(body, sender).ct_eq(tag)).then_some(Nonce {
-            made: Time::from_micros(u64::from_be_bytes(*made)),
-            number: u64::from_be_bytes(*number),
-        })
-    }
-
-    /// The inner hash never leaves, so that nobody can extend it.
-    fn tag(&self, body: &[u8], sender: Sender) -> [u8; RAW - BODY] {
-        let to = sender.net();
-        let inner = Sha256::new().chain_update(self.key).chain_update(body).chain_update(to).finalize();
-        let outer = Sha256::new().chain_update(self.key).chain_update(inner).finalize();
-        outer.first_chunk().copied().unwrap_or_default()
     }
 }
 

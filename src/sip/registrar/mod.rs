@@ -238,6 +238,11 @@ impl Answer {
     fn of(status: u16) -> Answer {
         Answer { status, reason: "", headers: Vec::new() }
     }
+
+    /// Its header fields, as they are written.
+    pub fn fields(&self) -> Vec<(&str, &[u8])> {
+        self.headers.iter().map(|(name, value)| (*name, value.as_slice())).collect()
+    }
 }
 
 impl Refusal {

@@ -1,7 +1,7 @@
 //! Guessing, as a realm sees it.
 
 use super::*;
-use crate::sip::auth::{Challenge, NonceCounts, Realm, Verdict, answer};
+use crate::sip::auth::{Challenge, Heard, NonceCounts, Realm, Verdict, answer};
 use crate::sip::plan::{Auth, Credentials, Secret};
 
 const URI: &[u8] = b"sip:example.com";
@@ -37,11 +37,22 @@ impl World {
     }
 
     fn tries(&mut self, sender: Sender, user: &str, password: &str) -> &'static str {
-        let challenge = self.realm.challenge(at(self.now), sender, false).remove(0);
+        let challenge = self.realm.challenge(at(self.now), sender, None).remove(0);
         self.answers(sender, &challenge, user, password)
     }
 
     fn answers(&mut self, sender: Sender, challenge: &[u8], user: &str, password: &str) -> &'static str {
+        self.judged(sender, challenge, user, password).0
+    }
+
+    /// The verdict, and what the next challenge is told of a nonce that is stale.
+    fn judged(
+        &mut self,
+        sender: Sender,
+        challenge: &[u8],
+        user: &str,
+        password: &str,
+    ) -> (&'static str, Option<Heard>) {
         let challenges = [Challenge::parse(challenge, false).unwrap()];
         let who = Credentials { user: user.into(), secret: Secret::Password(password.into()) };
         let values =
@@ -50,11 +61,11 @@ impl World {
         let lookup = |name: &str| users.iter().find(|user| *user.user == *name);
         let values = values.iter().map(|(_, value)| value.as_slice());
         match self.realm.check(at(self.now), sender, values, b"REGISTER", URI, lookup) {
-            Verdict::Ok { .. } => "ok",
-            Verdict::Stale => "stale",
-            Verdict::Refused => "refused",
-            Verdict::Banned => "banned",
-            Verdict::Missing => "missing",
+            Verdict::Ok { .. } => ("ok", None),
+            Verdict::Stale(heard) => ("stale", Some(heard)),
+            Verdict::Refused => ("refused", None),
+            Verdict::Banned => ("banned", None),
+            Verdict::Missing => ("missing", None),
         }
     }
 
@@ -203,7 +214,7 @@ fn nobody_learns_who_exists() {
 #[test]
 fn the_same_guess() {
     let mut world = World::new();
-    let challenge = world.realm.challenge(at(0), NAT, false).remove(0);
+    let challenge = world.realm.challenge(at(0), NAT, None).remove(0);
     for _ in 0..100 {
         assert_eq!(world.answers(NAT, &challenge, "alice", "wrong"), "refused");
     }
@@ -235,13 +246,75 @@ fn exempt() {
 fn a_forged_source() {
     let mut world = World::new();
     for n in 0..100 {
-        let challenge = world.realm.challenge(at(0), HOTEL, false).remove(0);
+        let challenge = world.realm.challenge(at(0), HOTEL, None).remove(0);
         assert_eq!(world.answers(NAT, &challenge, "alice", &format!("wrong{n}")), "stale");
         let made_up = b"Digest realm=\"r\", nonce=\"made-up\", algorithm=SHA-256, qop=\"auth\"";
         assert_eq!(world.answers(NAT, made_up, "alice", &format!("wrong{n}")), "stale");
     }
     assert_eq!(world.banned(), 0);
     assert_eq!(world.tries(NAT, "alice", RIGHT), "ok");
+}
+
+/// A client that sends as long as it is challenged, by one address and the next in turn; what became of each.
+fn in_turn(world: &mut World, addresses: &[Sender], user: &str, password: &str) -> Vec<&'static str> {
+    let mut challenge = world.realm.challenge(at(world.now), addresses[0], None).remove(0);
+    let mut verdicts = Vec::new();
+    for &sender in addresses.iter().cycle().skip(1).take(9) {
+        let (verdict, heard) = world.judged(sender, &challenge, user, password);
+        verdicts.push(verdict);
+        if verdict != "stale" {
+            break;
+        }
+        challenge = world.realm.challenge(at(world.now), sender, heard).remove(0);
+        assert!(String::from_utf8_lossy(&challenge).contains(", stale=true"));
+    }
+    verdicts
+}
+
+/// [C-197] [C-198] A client whose requests leave by one address and another in turn gets in, though a nonce serves
+/// only where it was heard: each address is asked once.
+#[test]
+fn two_ways_out() {
+    let addresses = [NAT, HOTEL, from(1), from(2), from(3)];
+    for (ways, stale) in [(1, 0), (2, 1), (3, 2), (4, 3)] {
+        let verdicts = in_turn(&mut World::new(), &addresses[..ways], "alice", RIGHT);
+        assert_eq!(verdicts.len(), stale + 1, "{ways}");
+        assert_eq!(verdicts.last(), Some(&"ok"), "{ways}");
+    }
+    // Five are too many, and cost no more than challenges.
+    assert_eq!(in_turn(&mut World::new(), &addresses, "alice", RIGHT), ["stale"; 9]);
+}
+
+/// [T-025] Several addresses are no way to guess more: what is wrong counts where it comes from.
+#[test]
+fn guessing_by_two_ways() {
+    let mut world = World::new();
+    let mut looks = 0;
+    for n in 0..60 {
+        // One fails at the NAT, the other at the hotel.
+        let ways = if n % 2 == 0 { [NAT, HOTEL] } else { [HOTEL, NAT] };
+        let verdicts = in_turn(&mut world, &ways, &format!("user{n}"), &format!("wrong{n}"));
+        looks += verdicts.iter().filter(|verdict| **verdict == "refused").count();
+    }
+    assert_eq!((looks, world.banned()), (40, 2));
+    assert_eq!(world.tries(from(1), "alice", RIGHT), "ok");
+}
+
+/// [T-025] [C-198] What was heard elsewhere long ago serves nobody who comes from there now: addresses change
+/// hands. Nor do credentials serve twice because they are sent from somewhere else.
+#[test]
+fn heard_long_ago() {
+    let mut world = World::new();
+    let old = world.realm.challenge(at(0), NAT, None).remove(0);
+    world.now = 301;
+    let (verdict, heard) = world.judged(HOTEL, &old, "alice", RIGHT);
+    assert_eq!(verdict, "stale");
+    let new = world.realm.challenge(at(301), HOTEL, heard).remove(0);
+    assert_eq!(world.answers(NAT, &new, "alice", RIGHT), "stale");
+    assert_eq!(world.answers(HOTEL, &new, "alice", RIGHT), "ok");
+    for again in [HOTEL, NAT] {
+        assert_eq!(world.answers(again, &new, "alice", RIGHT), "stale");
+    }
 }
 
 /// [T-025] One customer has a /64 of IPv6 whole; and an IPv4 address is the same however it is written.
@@ -318,7 +391,7 @@ fn spread_over_the_shards() {
         for lesson in shards[0].realm.lessons() {
             shards[1].realm.learn(at(0), lesson);
         }
-        let there = shards[1].realm.challenge(at(0), HOTEL, false).remove(0);
+        let there = shards[1].realm.challenge(at(0), HOTEL, None).remove(0);
         assert_eq!(shards[1].answers(HOTEL, &there, "bob", RIGHT), "ok");
     }
 }
