@@ -6,11 +6,19 @@
 use super::schema::{Coded, micros};
 use crate::sip::event::{ReferReason, ReferStatus};
 use crate::sip::time::Time;
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, Transaction, params, params_from_iter};
 use std::time::Duration;
 
 /// Rows removed or closed at most by one step.
 const STEP: i64 = 500;
+
+/// By which columns rows name others: of which table, and where that stands.
+const NAMED: [(&str, &str, &str); 4] = [
+    ("call", "call", "parent"),
+    ("call", "refer", "moved"),
+    ("call", "refer", "target_call"),
+    ("refer", "call", "refer"),
+];
 
 /// What a step removed.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -52,20 +60,33 @@ fn remove(
     let too_many = i64::try_from(excess).unwrap_or(STEP).min(STEP);
     let mut removed = 0;
     if too_many > 0 {
-        let sql = format!(
-            "DELETE FROM {table} WHERE sid IN (SELECT sid FROM {table} WHERE ended IS NOT NULL
-             ORDER BY ended LIMIT ?1)"
-        );
-        removed += transaction.prepare_cached(&sql)?.execute([too_many])?;
+        let gone = format!("SELECT sid FROM {table} WHERE ended IS NOT NULL ORDER BY ended LIMIT ?1");
+        removed += delete(transaction, table, &gone, &[too_many])?;
     }
     if let Some(oldest) = oldest {
-        let sql = format!(
-            "DELETE FROM {table} WHERE sid IN (SELECT sid FROM {table} WHERE ended < ?1
-             ORDER BY ended LIMIT ?2)"
-        );
-        removed += transaction.prepare_cached(&sql)?.execute([micros(oldest), STEP])?;
+        let gone = format!("SELECT sid FROM {table} WHERE ended < ?1 ORDER BY ended LIMIT ?2");
+        removed += delete(transaction, table, &gone, &[micros(oldest), STEP])?;
     }
     Ok(removed as u64)
+}
+
+/// Removes those chosen, first from the rows of other accounts that name them: whose they were is known no
+/// longer, and [`super::row::CALL`] would name them.
+fn delete(
+    transaction: &Transaction<'_>,
+    table: &str,
+    gone: &str,
+    parameters: &[i64],
+) -> rusqlite::Result<usize> {
+    for (_, names, column) in NAMED.iter().filter(|(of, ..)| *of == table) {
+        let sql = format!(
+            "UPDATE {names} SET {column} = NULL WHERE {column} IN ({gone})
+             AND account <> (SELECT account FROM {table} AS named WHERE named.sid = {names}.{column})"
+        );
+        transaction.prepare_cached(&sql)?.execute(params_from_iter(parameters))?;
+    }
+    let sql = format!("DELETE FROM {table} WHERE sid IN ({gone})");
+    transaction.prepare_cached(&sql)?.execute(params_from_iter(parameters))
 }
 
 /// Closes calls that began before `older_than` and have not ended: at `longest` after their start,

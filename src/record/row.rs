@@ -206,20 +206,50 @@ impl Direction {
     }
 }
 
+/// The identifier in this column, unless what it names is recorded for another account than the row is: that is
+/// nobody else's business. What has no record has no account, and is named.
+macro_rules! own {
+    ($row:literal, $column:literal, $of:literal) => {
+        concat!(
+            "CASE WHEN EXISTS (SELECT 1 FROM ",
+            $of,
+            " AS other WHERE other.sid = ",
+            $row,
+            ".",
+            $column,
+            " AND other.account <> ",
+            $row,
+            ".account) THEN NULL ELSE ",
+            $row,
+            ".",
+            $column,
+            " END"
+        )
+    };
+}
+
 /// What [`call_from_row`] reads.
-pub(super) const CALL: &str =
-    "SELECT call.sid, node.bits, account.sid, parent, direction, status, code, created,
-  updated, ringing, answered, ended, duration, caller, callee, caller_name, forwarded_from, call_id, call.refer
-FROM call JOIN account ON account.id = call.account JOIN node ON node.id = call.node";
+pub(super) const CALL: &str = concat!(
+    "SELECT call.sid, node.bits, account.sid, ",
+    own!("call", "parent", "call"),
+    ", direction, status, code, created, updated, ringing, answered, ended, duration, caller, callee,
+  caller_name, forwarded_from, call_id, ",
+    own!("call", "refer", "refer"),
+    " FROM call JOIN account ON account.id = call.account JOIN node ON node.id = call.node"
+);
 
 /// What [`refer_from_row`] reads. A target that called itself, by the Refer-To that led it back, is known by
-/// its own record alone; that of another account is nobody else's business.
-pub(super) const REFER: &str =
+/// its own record alone.
+pub(super) const REFER: &str = concat!(
     "SELECT refer.sid, node.bits, account.sid, call, role, status, reason, refer_code,
-  notify_code, created, updated, referrer, target, rule, moved,
-  coalesce(target_call, (SELECT came.sid FROM call AS came
+  notify_code, created, updated, referrer, target, rule, ",
+    own!("refer", "moved", "call"),
+    ", coalesce(",
+    own!("refer", "target_call", "call"),
+    ", (SELECT came.sid FROM call AS came
     WHERE came.refer = refer.sid AND came.account = refer.account ORDER BY came.created LIMIT 1))
-FROM refer JOIN account ON account.id = refer.account JOIN node ON node.id = refer.node";
+FROM refer JOIN account ON account.id = refer.account JOIN node ON node.id = refer.node"
+);
 
 fn bits(row: &Row<'_>, column: usize) -> rusqlite::Result<u128> {
     row.get::<_, [u8; 16]>(column).map(u128::from_be_bytes)

@@ -264,6 +264,35 @@ fn too_many_and_too_old_records_go_oldest_ended_first() {
     assert_eq!(left(&bench), [5, 1], "the one that ended at 604 is older than 500 seconds");
 }
 
+/// What was another account's is not named either when its own record is gone; what was one's own is.
+#[test]
+fn what_is_removed_is_not_named_to_others() {
+    for (count, age) in [(Some(1), None), (None, Some(Duration::from_secs(500)))] {
+        let bench = Bench::new(|config| (config.max_count, config.max_age) = (count, age));
+        let tied = |sid, target| {
+            let status = ReferStatus::InProgress;
+            Event::Refer(Box::new(ReferSnapshot {
+                status,
+                target: Some(CallSid(target)),
+                ..*blank_refer(sid)
+            }))
+        };
+        bench.send([started(1, 0), caused(5, Some(1), "AC2"), caused(6, Some(1), ACCOUNT)]);
+        let Event::CallStarted(theirs) = started(7, 3) else { panic!("it begins") };
+        bench
+            .send([Event::CallStarted(Arc::new(CallStarted { account: "AC2".into(), ..(*theirs).clone() }))]);
+        bench.send([tied(8, 1), tied(10, 7)]);
+        bench.send([1, 7].map(|sid| changed(sid, 0, at(600 + sid as u64), CallStatus::Completed)));
+        bench.now.store(at(1_500).micros(), Relaxed);
+        assert!(bench.store().flush() && bench.store().tidy());
+        assert_eq!((bench.call(1), bench.call(7)), (None, None));
+        let parent = |sid| bench.call(sid).expect("a call").parent;
+        assert_eq!((parent(5), parent(6)), (None, Some(CallSid(1))));
+        let target = |sid| bench.refer(sid).expect("a Refer").target;
+        assert_eq!((target(8), target(10)), (Some(CallSid(1)), None));
+    }
+}
+
 #[test]
 fn calls_whose_bye_never_came_are_closed() {
     let bench = Bench::new(|config| config.max_duration = Some(Duration::from_secs(100)));
@@ -416,6 +445,46 @@ fn transfers_and_calls_name_each_other() {
             session.refers_of(&call).expect("they are read").iter().map(|refer| refer.sid).collect();
         assert_eq!(of, refers, "{}", call.sid);
     }
+}
+
+/// What another account's records tell of is not named: not the call and the transfer that a call comes
+/// of, nor whom a transfer moves and where to. What has no record is.
+#[test]
+fn other_accounts_are_not_named() {
+    let bench = Bench::new(|_| {});
+    let of = |account: &str, event: Event| match event {
+        Event::CallStarted(call) => {
+            Event::CallStarted(Arc::new(CallStarted { account: account.into(), ..(*call).clone() }))
+        }
+        Event::Refer(refer) => Event::Refer(Box::new(ReferSnapshot { account: account.into(), ..*refer })),
+        event => event,
+    };
+    let tied = |sid, moved, target| {
+        let (moved, target) = (Some(CallSid(moved)), Some(CallSid(target)));
+        Event::Refer(Box::new(ReferSnapshot { moved, target, ..*blank_refer(sid) }))
+    };
+    // The first call and the Refer 9 are AC2's; 5 came back by it, and 6 is a leg of a party that is nobody's.
+    bench.send([of("AC2", started(1, 0)), of("AC2", tied(9, 5, 6)), started(2, 0)]);
+    bench.send([caused(5, None, ACCOUNT), caused(6, Some(77), ACCOUNT), caused(7, Some(1), "AC2")]);
+    bench.send([tied(8, 1, 7), tied(10, 2, 77)]);
+    for (sid, parent, refer) in
+        [(5, None, None), (6, Some(77), None), (7, Some(1), Some(9)), (1, None, None), (2, None, None)]
+    {
+        let call = bench.call(sid).expect("a call");
+        assert_eq!((call.parent, call.refer), (parent.map(CallSid), refer.map(ReferSid)), "{sid}");
+    }
+    // The one that is AC2's own stands in for the target that is not.
+    for (sid, moved, target) in [(8, None, None), (9, None, Some(7)), (10, Some(2), Some(77))] {
+        let refer = bench.refer(sid).expect("a Refer");
+        assert_eq!((refer.moved, refer.target), (moved.map(CallSid), target.map(CallSid)), "{sid}");
+    }
+    assert!(bench.store().flush());
+    let session = bench.store().reader().session().expect("a connection");
+    let listed = session.calls(ACCOUNT, &CallFilter::default(), CallOrder::default(), EVERYTHING);
+    let named = listed.expect("the store is read").items.into_iter().filter_map(|call| call.parent);
+    assert_eq!(named.collect::<Vec<_>>(), [CallSid(77)]);
+    let listed = session.refers(ACCOUNT, &ReferFilter::default(), EVERYTHING).expect("the store is read");
+    assert_eq!(listed.items.iter().filter_map(|refer| refer.moved).collect::<Vec<_>>(), [CallSid(2)]);
 }
 
 /// A store of the format before this one is taken over with what it holds.
