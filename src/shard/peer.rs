@@ -5,7 +5,7 @@
 
 use crate::shard::owner::{HashKey, owner_of};
 use crate::sip::auth::Lesson;
-use crate::sip::call::{Claimant, MovedCall, Who};
+use crate::sip::call::{Errand, MovedCall, Picks, Who};
 use crate::sip::event::{CallSid, ReferSid};
 use crate::sip::flow::Flow;
 use crate::sip::refer::replaces::Named;
@@ -81,8 +81,8 @@ pub enum PeerMessage {
         local_tag: Bytes,
         /// The tag on the party's side.
         remote_tag: Bytes,
-        /// Who wants it for a transfer.
-        claimant: Option<Box<Claimant>>,
+        /// What for.
+        errand: Errand,
     },
     /// The call that was claimed for a transfer still rings: who is called for it is called for the transfer's
     /// survivor now, goes there with [`PeerMessage::Moved`] on answering, and this is how far it is.
@@ -115,12 +115,15 @@ pub enum PeerMessage {
         /// The dialog.
         dialog: Box<Named>,
     },
-    /// The call that was claimed, whole; `None`: there is none, or it cannot move now.
+    /// The leg that was claimed to be replaced rings: its place is the new party's, once that is accepted and
+    /// claims it again.
+    Picks(Box<Picks>),
+    /// The call that was claimed, whole; or why there is none: the code for who wants it.
     Moved {
         /// The question's.
         ticket: u64,
         /// The call's state.
-        call: Option<Box<MovedCall>>,
+        call: Result<Box<MovedCall>, u16>,
     },
     /// A call has come to the other shard by the Refer-To of a Refer that began here: may it? Answered with
     /// [`PeerMessage::Worth`].

@@ -30,6 +30,7 @@ mod moving;
 mod news;
 mod orders;
 mod party;
+mod pickup;
 mod place;
 mod presented;
 mod refusal;
@@ -38,8 +39,9 @@ mod timers;
 mod transfer;
 
 pub use arrival::Arrival;
-pub use moving::{Claimant, MovedCall};
+pub use moving::{Claimant, Errand, MovedCall};
 pub use party::Who;
+pub use pickup::Picks;
 
 #[cfg(test)]
 mod testing;

@@ -8,6 +8,7 @@ use super::Calls;
 use super::dial::Dialing;
 use super::ending::End;
 use super::party::{Party, Phase, Who};
+use super::pickup::{Replacer, With};
 use super::timers::{Timer, TimerKey};
 use super::transfer::{Afar, Transfer, TransferId, give_back};
 use crate::shard::{Output, PeerMessage};
@@ -30,6 +31,8 @@ const TIMES_REFERRED: u8 = 30;
 const PATIENCE: Duration = Duration::from_secs(6);
 /// Parties that belong together at most.
 const MOST: usize = 16;
+/// What it means that a claimed call is not there, or never comes to rest.
+const GONE: u16 = 481;
 
 /// A call on its way from one shard to another: all its legs and what is under way between them.
 #[derive(Debug)]
@@ -40,8 +43,36 @@ pub struct MovedCall {
     transfers: Vec<Transfer>,
     /// The one whose dialog was named.
     wanted: CallSid,
-    /// It is the target of a transfer there, and nobody else's.
+    /// It is for who claimed it, and nobody else's.
     lent: bool,
+}
+
+/// A dialog as both its sides know it.
+#[derive(Clone, Debug)]
+pub struct Names {
+    pub(super) call_id: Bytes,
+    /// The tag on Baton's side.
+    pub(super) local_tag: Bytes,
+    /// The tag on the party's side.
+    pub(super) remote_tag: Bytes,
+}
+
+impl Names {
+    pub(super) fn new(call_id: &[u8], local_tag: &[u8], remote_tag: &[u8]) -> Names {
+        let copy = Bytes::copy_from_slice;
+        Names { call_id: copy(call_id), local_tag: copy(local_tag), remote_tag: copy(remote_tag) }
+    }
+}
+
+/// What a call is claimed for.
+#[derive(Debug)]
+pub enum Errand {
+    /// To be where it is wanted, no more.
+    Whole,
+    /// A transfer.
+    Transfer(Box<Claimant>),
+    /// A new party in the place of one of its legs.
+    Replace(Box<Replacer>),
 }
 
 /// Who claims a call for a transfer, and for whom: should it still ring, who is called for it rings for this
@@ -68,6 +99,13 @@ pub(super) enum Then {
         /// Whether that was meant by a Refer-To of ours.
         meant: bool,
     },
+    /// A party that has picked it up, and is accepted, talks to it.
+    PickUp {
+        /// This party.
+        with: CallSid,
+        /// Whom it talks to.
+        talks_to: With,
+    },
     /// A transfer goes on.
     Transfer(TransferId),
     /// It is what a REFER outside any dialog is about, whose own is this.
@@ -81,8 +119,8 @@ pub(super) struct Claim {
     pub(super) ticket: u64,
     pub(super) sid: CallSid,
     pub(super) times: u8,
-    pub(super) claimant: Option<Box<Claimant>>,
-    /// It is the target of the claimant's transfer, which has answered.
+    pub(super) errand: Errand,
+    /// It is nobody else's: the target of the claimant's transfer, which has answered, or who was picked up.
     pub(super) lent: bool,
 }
 
@@ -149,22 +187,34 @@ impl Calls {
         local_tag: &[u8],
         remote_tag: &[u8],
         then: Then,
-        claimant: Option<Box<Claimant>>,
+        errand: Errand,
     ) {
         let ticket = self.fresh();
+        self.claim_by(cx, ticket, &Names::new(call_id, local_tag, remote_tag), then, errand);
+    }
+
+    /// The same by a ticket that there is, maybe.
+    pub(super) fn claim_by(
+        &mut self,
+        cx: &mut Cx<'_>,
+        ticket: u64,
+        names: &Names,
+        then: Then,
+        errand: Errand,
+    ) {
         let timer = self.wait(cx, PATIENCE, Timer::Asked(ticket));
-        self.moving.asked.insert(ticket, (then, timer));
-        let copy = Bytes::copy_from_slice;
-        let home = self.shard_of(cx, call_id);
-        let claim = PeerMessage::Claim {
-            from: cx.place.index,
-            ticket,
-            call_id: copy(call_id),
-            local_tag: copy(local_tag),
-            remote_tag: copy(remote_tag),
-            claimant,
-        };
+        if let Some((_, before)) = self.moving.asked.insert(ticket, (then, timer)) {
+            self.timers.cancel(cx, before);
+        }
+        let home = self.shard_of(cx, &names.call_id);
+        let (from, Names { call_id, local_tag, remote_tag }) = (cx.place.index, names.clone());
+        let claim = PeerMessage::Claim { from, ticket, call_id, local_tag, remote_tag, errand };
         cx.out.push(Output::Peer(home, Box::new(claim)));
+    }
+
+    /// What a ticket was asked for, if it still is.
+    pub(super) fn asked_for(&self, ticket: u64) -> Option<Then> {
+        self.moving.asked.get(&ticket).map(|(then, _)| *then)
     }
 
     /// What another shard says. SIP messages and questions about clients are the shard's own business.
@@ -172,29 +222,32 @@ impl Calls {
         match message {
             PeerMessage::Command(command) => self.command(cx, *command),
             PeerMessage::Bindings { ticket, contacts } => self.bindings(cx, ticket, contacts),
-            PeerMessage::Claim { from, ticket, call_id, local_tag, remote_tag, claimant } => {
+            PeerMessage::Claim { from, ticket, call_id, local_tag, remote_tag, errand } => {
                 if let Some(shard) = self.redirect(&call_id) {
                     // It went on from here.
-                    let claim = PeerMessage::Claim { from, ticket, call_id, local_tag, remote_tag, claimant };
+                    let claim = PeerMessage::Claim { from, ticket, call_id, local_tag, remote_tag, errand };
                     return cx.out.push(Output::Peer(shard, Box::new(claim)));
                 }
                 match self.find_dialog(&call_id, &local_tag, &remote_tag) {
                     Some(sid) => {
-                        self.try_to_move(cx, Claim { from, ticket, sid, times: 0, claimant, lent: false })
+                        self.try_to_move(cx, Claim { from, ticket, sid, times: 0, errand, lent: false })
                     }
-                    None => deny(cx, from, ticket),
+                    None => deny(cx, from, ticket, GONE),
                 }
             }
             PeerMessage::Named { who, dialog } => self.named_elsewhere(cx, who, dialog),
             PeerMessage::Moved { ticket, call } => {
-                let lent = call.as_ref().is_some_and(|call| call.lent);
+                let lent = call.as_ref().is_ok_and(|call| call.lent);
                 let found = call.map(|call| self.moved_in(cx, *call));
-                match found.filter(|_| lent && !self.moving.asked.contains_key(&ticket)) {
+                match found {
                     // The transfer was over when it answered.
-                    Some(target) => self.end(cx, target, End::bye(EndedBy::Baton, Headers::new())),
-                    None => self.claimed(cx, ticket, found),
+                    Ok(target) if lent && !self.moving.asked.contains_key(&ticket) => {
+                        self.end(cx, target, End::bye(EndedBy::Baton, Headers::new()));
+                    }
+                    found => self.claimed(cx, ticket, found, lent),
                 }
             }
+            PeerMessage::Picks(picks) => self.picks(cx, *picks),
             PeerMessage::Forget { call_ids } => {
                 for call_id in call_ids {
                     if let Some((_, sid)) = self.moving.redirects.remove(&call_id) {
@@ -209,7 +262,7 @@ impl Calls {
                         self.timers.cancel(cx, timer);
                         self.rings_afar(cx, transfer, afar, code);
                     }
-                    Some((Then::Replace { .. } | Then::Refer(_), _)) | None => {
+                    Some((Then::Replace { .. } | Then::PickUp { .. } | Then::Refer(_), _)) | None => {
                         if code < 300 {
                             give_back(cx, &afar, Some(480));
                         }
@@ -227,16 +280,17 @@ impl Calls {
         }
     }
 
-    /// What was claimed is here, or is not to be had.
-    pub(super) fn claimed(&mut self, cx: &mut Cx<'_>, ticket: u64, found: Option<CallSid>) {
+    /// What was claimed is here, nobody else's if `lent`; or is not to be had, for this reason.
+    pub(super) fn claimed(&mut self, cx: &mut Cx<'_>, ticket: u64, found: Result<CallSid, u16>, lent: bool) {
         let Some((then, timer)) = self.moving.asked.remove(&ticket) else { return };
         self.timers.cancel(cx, timer);
         match then {
             Then::Replace { with, early_only, meant } => {
                 self.replace_claimed(cx, with, early_only, meant, found);
             }
-            Then::Transfer(transfer) => self.on_claimed(cx, transfer, found),
-            Then::Refer(leg) => self.referred_leg(cx, leg, found),
+            Then::PickUp { with, talks_to } => self.picked_up(cx, with, talks_to, found, lent),
+            Then::Transfer(transfer) => self.on_claimed(cx, transfer, found.ok()),
+            Then::Refer(leg) => self.referred_leg(cx, leg, found.ok()),
         }
     }
 
@@ -259,19 +313,28 @@ impl Calls {
     }
 
     pub(super) fn try_to_move(&mut self, cx: &mut Cx<'_>, claim: Claim) {
-        if let Some(claimant) = &claim.claimant
-            && (!self.phase(claim.sid).is_answered() || claim.times >= TIMES_REFERRED)
-        {
-            return self.lend(cx, &claim, claimant);
+        let late = claim.times >= TIMES_REFERRED;
+        match &claim.errand {
+            Errand::Transfer(claimant) if late || !self.phase(claim.sid).is_answered() => {
+                return self.lend(cx, &claim, claimant);
+            }
+            Errand::Replace(replacer) => match self.may_replace(cx, claim.sid, replacer) {
+                Err(code) => return deny(cx, claim.from, claim.ticket, code),
+                Ok(()) if self.phase(claim.sid) == Phase::Calling => {
+                    return self.pick_up_afar(cx, &claim, replacer);
+                }
+                Ok(()) => {}
+            },
+            Errand::Whole | Errand::Transfer(_) => {}
         }
         if self.phase(claim.sid).is_over() || claim.times >= TIMES {
             self.end_lent(cx, &claim);
-            return deny(cx, claim.from, claim.ticket);
+            return deny(cx, claim.from, claim.ticket, GONE);
         }
         match self.moved_out(cx, claim.sid, claim.from) {
             Some(mut call) => {
                 call.lent = claim.lent;
-                let moved = PeerMessage::Moved { ticket: claim.ticket, call: Some(Box::new(call)) };
+                let moved = PeerMessage::Moved { ticket: claim.ticket, call: Ok(Box::new(call)) };
                 cx.out.push(Output::Peer(claim.from, Box::new(moved)));
             }
             None => {
@@ -391,6 +454,7 @@ impl Calls {
     }
 }
 
-fn deny(cx: &mut Cx<'_>, to: u16, ticket: u64) {
-    cx.out.push(Output::Peer(to, Box::new(PeerMessage::Moved { ticket, call: None })));
+/// It is not to be had, for this reason.
+pub(super) fn deny(cx: &mut Cx<'_>, to: u16, ticket: u64, code: u16) {
+    cx.out.push(Output::Peer(to, Box::new(PeerMessage::Moved { ticket, call: Err(code) })));
 }

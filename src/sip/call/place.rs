@@ -419,7 +419,7 @@ impl Calls {
         if self.locating.contains_key(&ticket) {
             self.bindings(cx, ticket, Vec::new());
         } else {
-            self.claimed(cx, ticket, None);
+            self.claimed(cx, ticket, Err(481), false);
         }
     }
 

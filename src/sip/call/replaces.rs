@@ -8,8 +8,9 @@ use super::ending::End;
 use super::headers::ELSEWHERE;
 use super::joining::{JoinFor, JoinResult, Start};
 use super::media;
-use super::moving::Then;
+use super::moving::{Errand, Names, Then};
 use super::party::{Party, Phase, Who};
+use super::pickup::Replacer;
 use crate::shard::{Output, PeerMessage};
 use crate::sip::dialog::{Fork, Headers};
 use crate::sip::event::{CallSid, EndedBy};
@@ -63,7 +64,11 @@ impl Calls {
             Some(replaced) => self.take_place(cx, sid, replaced),
             None => {
                 let then = Then::Replace { with: sid, early_only, meant };
-                self.claim(cx, replaces.call_id, replaces.to_tag, replaces.from_tag, then, None);
+                let names = Names::new(replaces.call_id, replaces.to_tag, replaces.from_tag);
+                let (who, offer) = (arrival.who(), self.heard_sdp(sid));
+                let replacer = Replacer { names, sid, who, meant, early_only, offer, accepted: false };
+                let errand = Errand::Replace(Box::new(replacer));
+                self.claim(cx, replaces.call_id, replaces.to_tag, replaces.from_tag, then, errand);
             }
         }
         Ok(())
@@ -115,6 +120,15 @@ impl Calls {
         true
     }
 
+    /// Whether a leg may be replaced by who claims it on another shard.
+    pub(super) fn may_replace(&self, cx: &Cx<'_>, sid: CallSid, replacer: &Replacer) -> Result<(), u16> {
+        // One that is accepted had leave to, and gets whom the leg talks to, however that stands now.
+        if !replacer.accepted {
+            self.permitted(cx, sid, replacer.who.as_ref(), replacer.meant)?;
+        }
+        self.replaceable(sid, replacer.early_only)
+    }
+
     /// Whether a leg may be replaced.
     fn replaceable(&self, sid: CallSid, early_only: bool) -> Result<(), u16> {
         match self.phase(sid) {
@@ -134,13 +148,13 @@ impl Calls {
         with: CallSid,
         early_only: bool,
         meant: bool,
-        found: Option<CallSid>,
+        found: Result<CallSid, u16>,
     ) {
         if self.phase(with) != Phase::Offered {
             return;
         }
         let who = self.party(with).and_then(Party::who);
-        let allowed = found.ok_or(481).and_then(|replaced| {
+        let allowed = found.and_then(|replaced| {
             self.permitted(cx, replaced, who.as_ref(), meant)?;
             self.replaceable(replaced, early_only).map(|()| replaced)
         });
@@ -219,7 +233,7 @@ impl Calls {
     }
 
     /// The new party stands where the old one stood, which is released.
-    fn succeed(&mut self, cx: &mut Cx<'_>, old: CallSid, new: CallSid) {
+    pub(super) fn succeed(&mut self, cx: &mut Cx<'_>, old: CallSid, new: CallSid) {
         let parent = self.party(old).and_then(|party| party.parent);
         let mut others = Vec::new();
         if let Some(parent) = parent

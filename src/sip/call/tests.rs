@@ -8,5 +8,6 @@ mod glare;
 mod joins;
 mod moves;
 mod ordered;
+mod picked_up;
 mod refused;
 mod unanswered;

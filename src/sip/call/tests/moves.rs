@@ -2,6 +2,7 @@
 
 use crate::shard::owner::HashKey;
 use crate::shard::{PeerMessage, Place};
+use crate::sip::call::Errand;
 use crate::sip::call::testing::*;
 use crate::sip::command::{Action, Command, Order, ReferOrder};
 use crate::sip::event::{Event, ReferSid};
@@ -9,12 +10,12 @@ use crate::sip::message::Method;
 use crate::sip::proxy::Owned;
 use std::time::Duration;
 
-fn place(index: u16) -> Place {
+pub(super) fn place(index: u16) -> Place {
     Place { index, shards: 2, key: HashKey::new([3; 16]) }
 }
 
 /// Gives each shard what the other says, until both are quiet.
-fn talk(shards: &mut [Bench; 2]) {
+pub(super) fn talk(shards: &mut [Bench; 2]) {
     loop {
         let said: Vec<(u16, PeerMessage)> =
             shards.iter_mut().flat_map(|bench| std::mem::take(&mut bench.peers)).collect();
@@ -72,7 +73,7 @@ fn refer(sid: u128) -> Action {
 }
 
 /// Lets time go by on both.
-fn pass(shards: &mut [Bench; 2], span: Duration) {
+pub(super) fn pass(shards: &mut [Bench; 2], span: Duration) {
     let step = Duration::from_millis(100);
     for _ in 0..span.as_millis() / step.as_millis() {
         shards.iter_mut().for_each(|bench| bench.pass(step));
@@ -176,7 +177,7 @@ fn an_order_is_carried_out_before_a_call_moves() {
     shards[0].sent.retain(|sent| sent.method() == Method::Bye);
     shards[0].hung_up(&bob);
     pass(&mut shards, Duration::from_secs(10));
-    assert!(shards[1].waiting().iter().any(|line| line.contains(" 481 ")), "{}", carol.name);
+    assert!(shards[1].waiting().iter().any(|line| line.contains(" 603 ")), "{}", carol.name);
     shards[1].sent.clear();
     shards.iter_mut().for_each(Bench::end);
 }
@@ -247,7 +248,7 @@ fn who_is_left_alone_moves() {
         call_id,
         local_tag,
         remote_tag: bytes(alice.name),
-        claimant: None,
+        errand: Errand::Whole,
     };
     shards[0].with(|calls, cx| calls.peer(cx, claim));
     talk(&mut shards);

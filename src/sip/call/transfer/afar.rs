@@ -18,7 +18,7 @@ use super::super::dial::{DialFor, DialNews};
 use super::super::ending::End;
 use super::super::joining::Start;
 use super::super::media;
-use super::super::moving::{Claim, Claimant};
+use super::super::moving::{Claim, Claimant, Errand};
 use super::super::party::{Phase, Turn};
 use super::attended::GONE;
 use super::substitute::{Choice, Deed};
@@ -182,7 +182,7 @@ impl Calls {
                 party.turn(Turn::Acknowledge);
             }
         }
-        self.try_to_move(cx, Claim { from, ticket, sid, times: 0, claimant: None, lent: true });
+        self.try_to_move(cx, Claim { from, ticket, sid, times: 0, errand: Errand::Whole, lent: true });
     }
 
     /// One of them could not go there.

@@ -5,7 +5,7 @@
 //! here first (law 2). A dialog of somebody else's is replaced by an INVITE with Replaces.
 
 use super::super::Calls;
-use super::super::moving::Then;
+use super::super::moving::{Errand, Then};
 use super::super::party::Phase;
 use super::substitute::{Choice, Deed};
 use super::table::TransferId;
@@ -37,8 +37,8 @@ impl Calls {
         let Some(role) = self.transfers.substitute(id) else { return Choice::Wait };
         role.claiming = true;
         let (referrer, survivor) = (role.referrer, role.survivor);
-        let claimant = Box::new(self.claimant(referrer, survivor));
-        self.claim(cx, &named.call_id, &named.to_tag, &named.from_tag, Then::Transfer(id), Some(claimant));
+        let errand = Errand::Transfer(Box::new(self.claimant(referrer, survivor)));
+        self.claim(cx, &named.call_id, &named.to_tag, &named.from_tag, Then::Transfer(id), errand);
         Choice::Wait
     }
 

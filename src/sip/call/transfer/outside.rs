@@ -6,7 +6,7 @@
 
 use super::super::Calls;
 use super::super::arrival::Arrival;
-use super::super::moving::Then;
+use super::super::moving::{Errand, Then};
 use super::table::TransferId;
 use crate::sip::dialog::{Asked, Headers, LegId};
 use crate::sip::event::{CallSid, ReferReason, ReferRole, ReferStatus};
@@ -53,7 +53,10 @@ impl Calls {
         self.transfers.asked_outside.insert(asked, leg);
         match found {
             Some(_) => self.referred_leg(cx, leg, found),
-            None => self.claim(cx, &named.call_id, &named.to_tag, &named.from_tag, Then::Refer(leg), None),
+            None => {
+                let then = Then::Refer(leg);
+                self.claim(cx, &named.call_id, &named.to_tag, &named.from_tag, then, Errand::Whole);
+            }
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! come back in the referrer's.
 
 use super::super::headers::credentials;
-use super::super::moving::Then;
+use super::super::moving::{Errand, Then};
 use super::super::party::Party;
 use super::super::refusal::Refusal;
 use super::super::{Calls, Purpose};
@@ -107,7 +107,8 @@ impl Calls {
             && let Some(role) = self.transfers.relay(id)
         {
             role.claiming = Some(Box::new(message.clone()));
-            return self.claim(cx, &named.call_id, &named.to_tag, &named.from_tag, Then::Transfer(id), None);
+            let then = Then::Transfer(id);
+            return self.claim(cx, &named.call_id, &named.to_tag, &named.from_tag, then, Errand::Whole);
         }
         self.pass_refer(cx, id, message);
     }

@@ -325,7 +325,7 @@ fn sought_in_vain() {
     let ticket = stage.peers.iter().find_map(asked).expect("a claim");
     stage.request("alice", "BYE", "", "");
     assert_eq!((stage.count("alice REFER 487"), stage.ended().0), (1, ReferStatus::Canceled));
-    stage.with(|calls, cx| calls.peer(cx, PeerMessage::Moved { ticket, call: None }));
+    stage.with(|calls, cx| calls.peer(cx, PeerMessage::Moved { ticket, call: Err(481) }));
     assert_eq!((stage.count("alice NOTIFY"), stage.count("alice REFER")), (0, 1), "{:#?}", stage.log);
     assert_eq!(stage.count("bob BYE"), 1);
     stage.end();
