@@ -1,16 +1,18 @@
 //! One shard, played message by message.
 
+mod claims;
 mod edges;
 mod guessing;
 mod moved;
 mod owned;
 mod returning;
 mod rules;
+mod streams;
 mod transfers;
 
 use super::*;
 use crate::sip::event::{CallStatus, Event, ReferReason, ReferSnapshot, ReferStatus};
-use crate::sip::flow::{Flow, ListenerId, Transport};
+use crate::sip::flow::{ConnectionId, Flow, ListenerId, Transport};
 use crate::sip::plan::{Action, Fork, Mode, Origin, ReferMode, Route, TrunkIx, UserMatch};
 use crate::sip::proxy::testing::{plan_with, target, trunk};
 use bytes::Bytes;
@@ -30,6 +32,7 @@ struct Stage {
 struct Sent {
     to: SocketAddr,
     over: Transport,
+    by: Option<ConnectionId>,
     tag: SendTag,
     text: String,
 }
@@ -90,6 +93,7 @@ impl Stage {
                     tag,
                     to: to.remote,
                     over: to.transport,
+                    by: to.connection,
                     text: String::from_utf8_lossy(&bytes).replace("\r\n", "\n"),
                 }),
                 other => events.push(other),

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::shard::counters::tests::seen;
-use crate::sip::flow::ConnectionId;
 use crate::sip::proxy::testing::listener;
 use crate::sip::refer::policy::OutOfDialog;
 

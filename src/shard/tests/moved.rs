@@ -13,7 +13,7 @@ fn pair() -> [Stage; 2] {
     pair_with(own)
 }
 
-fn pair_with(change: fn(&mut Plan)) -> [Stage; 2] {
+pub(super) fn pair_with(change: fn(&mut Plan)) -> [Stage; 2] {
     let one = Stage::with(change);
     [0, 1].map(|index| {
         let mut stage = Stage::new();
@@ -37,6 +37,7 @@ pub(super) fn talk(shards: &mut [Stage; 2]) -> Vec<Sent> {
                         tag,
                         to: to.remote,
                         over: to.transport,
+                        by: to.connection,
                         text: String::from_utf8_lossy(&bytes).replace("\r\n", "\n"),
                     }),
                     _ => {}
@@ -53,14 +54,14 @@ pub(super) fn talk(shards: &mut [Stage; 2]) -> Vec<Sent> {
     }
 }
 
-fn receives(shards: &mut [Stage; 2], at: usize, from: &str, text: &str) -> Vec<Sent> {
+pub(super) fn receives(shards: &mut [Stage; 2], at: usize, from: &str, text: &str) -> Vec<Sent> {
     let mut sent = shards[at].receive(from, text);
     sent.extend(talk(shards));
     sent
 }
 
 /// A Call-ID of the first shard's, or of the second's.
-fn call_id(shard: u16, name: &str) -> String {
+pub(super) fn call_id(shard: u16, name: &str) -> String {
     let key = HashKey::new([3; 16]);
     let mut ids = (0..).map(|n| format!("{name}{n}"));
     ids.find(|id| crate::shard::owner::owner_of(id.as_bytes(), &key, 2) == shard).expect("one")
@@ -72,7 +73,7 @@ fn tag<'t>(text: &'t str, name: &str) -> &'t str {
 
 /// Alice calls on the shard of her Call-ID, and is answered: the INVITE that the callee got, the tag and the
 /// Contact that she got.
-fn up(shards: &mut [Stage; 2], at: usize, id: &str) -> (String, String, String) {
+pub(super) fn up(shards: &mut [Stage; 2], at: usize, id: &str) -> (String, String, String) {
     up_from(shards, at, ALICE, id)
 }
 
@@ -268,7 +269,7 @@ fn rings(shards: &mut [Stage; 2]) -> (String, String) {
 }
 
 /// A request of Bob's in the dialog of this INVITE.
-fn bobs_request(method: &str, invited: &str, extra: &str) -> String {
+pub(super) fn bobs_request(method: &str, invited: &str, extra: &str) -> String {
     let of = |name| header(invited, name)[0];
     request(method, of("Contact").trim_matches(['<', '>']), extra, "", 2)
         .replace("\"Alice\" <sip:alice@10.0.0.5>;tag=at", &format!("{};tag=bt", of("To")))
@@ -283,7 +284,7 @@ fn consult(text: &str) -> String {
     text.replace("c1@10.0.0.5", &id).replace("z9hG4bKa", &format!("z9hG4bK{id}"))
 }
 
-fn terminate(plan: &mut Plan) {
+pub(super) fn terminate(plan: &mut Plan) {
     own(plan);
     plan.trunks[0].refer = ReferMode::Terminate;
 }

@@ -3,7 +3,6 @@
 use super::edges::{requests, status};
 use super::*;
 use crate::sip::auth::{Challenge, NonceCounts, answer};
-use crate::sip::flow::ConnectionId;
 use crate::sip::plan::{Client, Credentials, Secret};
 use crate::sip::refer::policy::OutOfDialog;
 
@@ -58,10 +57,21 @@ fn a_redirection_is_not_followed() {
 }
 
 /// A client called carol of the domain `127.0.0.1`.
-fn clients(plan: &mut Plan) {
+pub(super) fn clients(plan: &mut Plan) {
     let secret = Secret::Password("secret".into());
     let credentials = Arc::new(Credentials { user: "carol".into(), secret });
     plan.calls.clients.insert("carol".into(), Client { credentials, account: None });
+}
+
+/// Carol's answer to the challenge in this response.
+pub(super) fn authorized(challenge: &str, method: &str, uri: &str) -> String {
+    let challenge = header(challenge, "Proxy-Authenticate")[0];
+    let challenge = Challenge::parse(challenge.as_bytes(), true).expect("a challenge");
+    let secret = Secret::Password("secret".into());
+    let credentials = Credentials { user: "carol".into(), secret };
+    let (method, uri, mut counts) = (method.as_bytes(), uri.as_bytes(), NonceCounts::default());
+    let answer = answer(&[challenge], &credentials, method, uri, b"", 1, &mut counts).expect("an answer");
+    format!("Proxy-Authorization: {}\n", String::from_utf8_lossy(&answer[0].1))
 }
 
 /// [C-199] A client is challenged with 401 where it registers and with 407 where its requests pass on; ACK and
@@ -195,16 +205,8 @@ fn the_connection_of_a_caller_ends() {
         });
         let call = with_sdp(&invite()).replace("\"Alice\" <sip:alice@10.0.0.5>", "<sip:carol@127.0.0.1>");
         let sent = stage.receive_by(flow(7), &call);
-        let challenge = header(&sent[0].text, "Proxy-Authenticate")[0];
-        let challenge = Challenge::parse(challenge.as_bytes(), true).expect("a challenge");
-        let secret = Secret::Password("secret".into());
-        let credentials = Credentials { user: "carol".into(), secret };
-        let uri = b"sip:1000@127.0.0.1:5060";
-        let mut counts = NonceCounts::default();
-        let answer =
-            answer(&[challenge], &credentials, b"INVITE", uri, b"", 1, &mut counts).expect("an answer");
-        let answer = String::from_utf8_lossy(&answer[0].1).into_owned();
-        let call = call.replace("Max-Forwards", &format!("Proxy-Authorization: {answer}\nMax-Forwards"));
+        let answer = authorized(&sent[0].text, "INVITE", "sip:1000@127.0.0.1:5060");
+        let call = call.replace("Max-Forwards", &format!("{answer}Max-Forwards"));
         let sent = stage.receive_by(flow(7), &call.replace("aINVITE1", "again"));
         let invited = requests(&sent, "INVITE")[0].text.clone();
         stage.receive(BOB, &response(&invited, "180 Ringing", ";tag=bt", ""));
