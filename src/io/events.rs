@@ -143,6 +143,8 @@ mod tests {
         })
     }
 
+    /// Whoever tells of something never waits for who is told: what is final waits, as far as there is room,
+    /// the rest is dropped and counted.
     #[test]
     fn final_events_wait_and_others_are_dropped() {
         let (sender, receiver) = crossbeam::channel::bounded(1);

@@ -4,7 +4,7 @@ use crate::phone::Script;
 use crate::world::{LONG, play};
 use std::time::Duration;
 
-/// [C-113] [R-017] A transfer is relayed, reported and recorded once.
+/// [C-113] A transfer is relayed, reported and recorded once.
 #[test]
 fn refer() {
     play("refer", 90, |world| {

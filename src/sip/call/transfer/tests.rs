@@ -14,6 +14,7 @@ mod identity;
 mod injection;
 mod leniency;
 mod midway;
+mod notified;
 mod races;
 mod random;
 mod relay;
