@@ -233,14 +233,14 @@ def records(run, lab, case):
 
     wanted = {f"sip:{case.name}-{face.word}@127.0.0.1:9": case.record for face in FACES}
     seen = lambda: {record["to"]: values(record) for record in listed()}
-    procs.wait_until(lambda: seen() == wanted, 5)
+    procs.wait_until(lambda: seen() == wanted, 15)
     found = listed()
     problems = run.equal("Refer records", seen(), wanted) + run.equal("their number", len(found), len(FACES))
     rest = {json.dumps({name: value for name, value in record.items() if name not in ITS_OWN}) for record in found}
     problems += run.unless(len(rest) == 1, f"the records differ: {sorted(rest)}")
     calls = {record["call_sid"] for record in found}
     ended = lambda: sorted(lab.call(sid)["status"] for sid in calls)
-    procs.wait_until(lambda: ended() == ["completed"] * len(FACES), 5)
+    procs.wait_until(lambda: ended() == ["completed"] * len(FACES), 15)
     return problems + run.equal("their Calls", ended(), ["completed"] * len(FACES))
 
 

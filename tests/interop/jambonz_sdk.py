@@ -37,7 +37,7 @@ class App:
         self.url = f"http://127.0.0.1:{port}"
         arguments = ["node", "app.js", str(port), SECRET, f"http://127.0.0.1:{baton.http_port}", server.ACCOUNT, server.TOKEN]
         self.process = procs.Process(arguments, os.path.join(baton.directory, "app.out"), cwd=directory)
-        if not procs.wait_until(lambda: self.answers(), 15):
+        if not procs.wait_until(lambda: self.answers(), 60):
             raise RuntimeError("the application server did not start")
 
     def answers(self):

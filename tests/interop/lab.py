@@ -30,7 +30,7 @@ class Phone:
         if not target and not procs.wait_until(lambda: procs.is_bound(port) or not self.process.running(), 10, every=0.02):
             raise RuntimeError(f"{name}: SIPp did not start: {self.process.log_tail(300)}")
 
-    def end(self, seconds=10):
+    def end(self, seconds=30):
         """What went wrong, as a list."""
         code = self.process.wait(max(0.1, seconds))
         side = sipp.Side(self.directory, code)
@@ -60,12 +60,17 @@ class Phone:
 
     def field(self, name, starting):
         """A header field of the first message that begins so, which is waited for."""
-        def found():
-            pattern = rf"^{starting}.*?^{name}: *([^\n]*)$"
-            return re.search(pattern, self.messages().replace("\r", ""), re.MULTILINE | re.DOTALL)
-        if not procs.wait_until(found, 10):
+        found = []
+
+        def look():
+            # With the end of its line: a message may be half written.
+            pattern = rf"^{starting}.*?^{name}: *([^\n]*)\n"
+            match = re.search(pattern, self.messages().replace("\r", ""), re.MULTILINE | re.DOTALL)
+            found[:] = [match.group(1)] if match else []
+            return found
+        if not procs.wait_until(look, 20):
             raise RuntimeError(f"{self.name}: no {name} in a message beginning with {starting}")
-        return found().group(1)
+        return found[0]
 
 
 def tag(value):
@@ -131,7 +136,7 @@ mode = "b2bua"
         self.phones.append(phone)
         return phone
 
-    def finish(self, seconds=10):
+    def finish(self, seconds=30):
         """Waits for all phones to have played their part; what went wrong."""
         end, problems = time.monotonic() + seconds, []
         for phone in self.phones:
@@ -161,7 +166,7 @@ mode = "b2bua"
     def refers(self, count=1, done=lambda records: True):
         """The Refer records, once there are as many and they are as they must become."""
         self.baton.settle("Refers", count)
-        procs.wait_until(lambda: done(self.baton.all("Refers")), 5)
+        procs.wait_until(lambda: done(self.baton.all("Refers")), 15)
         return self.baton.all("Refers")
 
     def outcome(self, *wanted):

@@ -7,7 +7,6 @@ import hashlib
 from harness import procs
 from harness.baresip import Phone
 from harness.compose import bye, pause
-from lab import values
 from owned import DONE, MOVED, UP
 
 # With the MD5 hash alone no other algorithm is offered: this baresip takes no challenge at all beside one with SHA-256.
@@ -57,8 +56,7 @@ def baresip_refers(run):
         problems += run.equal("last NOTIFY at Alice's", told()[-1:], ["SIP/2.0 200 OK"])
         problems += lab.outcome(DONE)
         # The referrer hangs up, or is released by Baton after 5 s; the two others go on.
-        if alice.calls():
-            alice.hangup()
+        alice.leave(call)
         problems += run.unless(talking(alice, 0), "Alice's phone is still in a call")
         problems += run.equal("calls of Bob and Carol", (bob.calls(), carol.calls()), (1, 1))
         bob.hangup()
@@ -80,8 +78,7 @@ def baresip_attended(run):
         problems = run.equal("last NOTIFY at Alice's", alice.sipfrags(first)[-1:], ["SIP/2.0 200 OK"])
         problems += lab.outcome(DONE)
         problems += run.unless(alice.wait("CALL_CLOSED", 10, id=second), "the consultation goes on")
-        if alice.calls():
-            alice.hangup()
+        alice.leave(first)
         problems += run.unless(talking(alice, 0), "Alice's phone is still in a call")
         problems += run.equal("calls of Bob and Carol", (bob.calls(), carol.calls()), (1, 1))
         carol.hangup()
@@ -106,6 +103,7 @@ def client(run):
         problems += run.unless(procs.wait_until(lambda: lab.web.got("/wait"), 10), "the document was not fetched")
         problems += run.equal("modification", lab.modify(call["sid"], Url=lab.document("/refer", lab.at("bob"), "/after")), 200)
         problems += lab.finish() + lab.outcome(DONE)
+        procs.wait_until(lambda: lab.web.got("/after"), 10)
         problems += run.equal("action requests", len(lab.web.got("/after")), 1)
         problems += run.unless(talking(anna, 0), "the phone is still in a call")
     run.check("POST Calls to client:anna, a baresip that registered; transferred by the API", problems)
@@ -125,7 +123,7 @@ def client_refers(run):
         anna.transfer("carol")
         procs.wait_until(lambda: any(" 200 " in line for line in anna.sipfrags(call)), 10)
         problems += lab.finish()
-        problems += run.equal("Refer records", [values(record) for record in lab.refers()], [DONE])
+        problems += lab.outcome(DONE)
     run.check("a registered baresip transfers its call, Baton performs it", problems)
     run.gauges(lab)
     lab.end()

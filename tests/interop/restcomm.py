@@ -72,7 +72,7 @@ def in_the_dialog(run):
     """[rcml 14] [rcml 15] [rcml 16] [rcml 27] [rcml 28] Where the REFER stands, and NOTIFYs whenever they come."""
     target = "sip:carol@127.0.0.1:9?myCustomHeader=value"
     verbs = f'<Refer action="/after"><Sip>{target}</Sip></Refer>'
-    lab = ivr(run, "transfer of a caller", ["alice"], verbs, after='<Pause length="2"/>')
+    lab = ivr(run, "transfer of a caller", ["alice"], verbs, after='<Pause length="6"/>')
     alice = lab.caller("alice", "ivr", ["REFER", 202, notify(100), notify(200), pause(300), notify(200), "BYE"])
     problems = alice.end()
     answered, ok = first(alice, "received", "SIP/2.0 200")
@@ -88,7 +88,7 @@ def in_the_dialog(run):
     lab.end()
 
     lab = run.lab("transfer of a callee", ["bob"])
-    lab.web.serve("/after", '<Response><Pause length="2"/></Response>')
+    lab.web.serve("/after", '<Response><Pause length="6"/></Response>')
     url = lab.web.serve("/start", f"<Response>{verbs}</Response>")
     bob = lab.callee("bob", UP + ["REFER", notify(100), 202, notify(200), pause(300), notify(200), "BYE"])
     call = lab.place(f"sip:bob@127.0.0.1:{bob.port}", url)
@@ -143,7 +143,7 @@ def screened(run):
     bob = lab.callee("bob", UP + ["INVITE", "ACK", "BYE"])
     alice = lab.caller("alice", "ivr", [pause(500), bye()])
     problems = lab.finish(20)
-    procs.wait_until(lambda: lab.web.got("/told"), 5)
+    procs.wait_until(lambda: lab.web.got("/told") and lab.web.got("/after"), 10)
     problems += run.equal("screening", [r.get("Direction") for r in lab.web.got("/screen")], ["outbound-dial"])
     problems += run.equal("callback", [r.get("CallStatus") for r in lab.web.got("/told")], ["completed"])
     problems += run.equal("DialCallStatus", [r.get("DialCallStatus") for r in lab.web.got("/after")], ["completed"])
@@ -186,9 +186,9 @@ def attended(run):
     lab = ivr(run, "attended by live modification", ["alice", "bob"], "<Dial>bob</Dial>")
     url = lab.web.serve("/transfer", "<Response><Refer action='/after'><Sip>sip:desk@127.0.0.1:9?</Sip></Refer></Response>")
     lab.web.serve("/after", "<Response/>")
-    bob = lab.callee("bob", UP + [pause(1500), bye()])
+    bob = lab.callee("bob", UP + [pause(4000), bye()])
     alice = lab.caller("alice", "ivr", ["REFER", 202, notify(100), notify(200), pause(200), "BYE"])
-    procs.wait_until(lambda: lab.baton.total("Calls", Status="in-progress") == 2, 5)
+    procs.wait_until(lambda: lab.baton.total("Calls", Status="in-progress") == 2, 15)
     parent = [call["sid"] for call in lab.baton.all("Calls") if call["direction"] == "inbound"]
     problems = run.equal("redirect", [lab.modify(sid, Url=url, ChildCallMode="StayConnected") for sid in parent], [200])
     problems += lab.finish(20)
@@ -207,7 +207,8 @@ def attended(run):
 def asked_by_a_phone(run):
     """[rcml 41] [rcml 7.2] A phone's REFER is the application's to perform."""
     lab = ivr(run, "REFER to an application", ["alice", "bob", "carol"], "<Dial>bob</Dial>", refer="<Dial>carol</Dial>")
-    carol = lab.callee("carol", UP + [pause(300), bye()])
+    # Alice's leg is parted from Bob's by a re-INVITE, which has ended before Carol answers.
+    carol = lab.callee("carol", ["INVITE", 100, pause(2000), 200, "ACK", pause(300), bye()])
     bob = lab.callee("bob", UP + ["INVITE", "ACK", "INVITE", "ACK", "BYE"])
     alice = lab.caller("alice", "ivr", [pause(200), refer("<sip:carol@127.0.0.1:9>"), "NOTIFY", "INVITE", "ACK", "NOTIFY", "BYE"])
     problems = lab.finish(20)
@@ -226,7 +227,7 @@ def held(run):
     url = lab.web.serve("/hold", '<Response><Hold/><Pause length="1"/><Resume/></Response>')
     bob = lab.callee("bob", UP + ["BYE"])
     alice = lab.caller("alice", "ivr", ["INVITE", "ACK", "INVITE", "ACK", pause(200), bye()])
-    procs.wait_until(lambda: lab.baton.total("Calls", Status="in-progress") == 2, 5)
+    procs.wait_until(lambda: lab.baton.total("Calls", Status="in-progress") == 2, 15)
     parent = [call["sid"] for call in lab.baton.all("Calls") if call["direction"] == "inbound"]
     problems = run.equal("modified", [lab.modify(sid, Url=url, ChildCallMode="StayConnected") for sid in parent], [200])
     problems += lab.finish(20)
@@ -246,10 +247,13 @@ def moved(run):
     carol = lab.callee("carol", UP + ["INVITE", "ACK", "BYE"])
     bob = lab.callee("bob", UP + ["INVITE", "ACK", "INVITE", "ACK", "BYE"])
     call = lab.place(f"sip:bob@127.0.0.1:{bob.port}", url)
-    procs.wait_until(lambda: lab.baton.total("Calls", Status="in-progress") == 2, 5)
-    time.sleep(0.5)         # until both have been joined
-    problems = run.equal("modified", lab.modify(call["sid"], Url=other, ChildCallMode="Move"), 200)
-    procs.wait_until(lambda: len(lab.web.got("/other")) == 2, 5)
+    procs.wait_until(lambda: lab.baton.total("Calls", Status="in-progress") == 2, 15)
+    acknowledged = lambda phone, count: procs.wait_until(lambda: sum(start.startswith("ACK ") for start in phone.starts()) == count, 10)
+    joined = acknowledged(bob, 2) and acknowledged(carol, 1)
+    problems = run.unless(joined, "they were not joined")
+    problems += run.equal("modified", lab.modify(call["sid"], Url=other, ChildCallMode="Move"), 200)
+    procs.wait_until(lambda: len(lab.web.got("/other")) == 2, 10)
+    problems += run.unless(acknowledged(bob, 3) and acknowledged(carol, 2), "they were not parted")
     asked = {request.get("CallSid") for request in lab.web.got("/other")}
     problems += run.equal("who runs the new document", asked, {record["sid"] for record in lab.baton.all("Calls")})
     problems += run.equal("ended", [lab.modify(sid, Status="completed") for sid in asked], [200] * len(asked))
@@ -293,7 +297,7 @@ def samples(run):
         done = subprocess.run([program[0], os.path.join(SAMPLES, program[1])], env=environment, capture_output=True, text=True, timeout=60)
         problems = [] if done.returncode == 0 else [f"exit {done.returncode}: {(done.stdout + done.stderr)[-400:]}"]
         problems += alice.end()
-        procs.wait_until(lambda: len(lab.web.got("/events")) >= seen + 2, 5)
+        procs.wait_until(lambda: len(lab.web.got("/events")) >= seen + 2, 15)
         events = [event.get("CallStatus") for event in lab.web.got("/events")[seen:]]
         problems += run.equal("events", events, ["in-progress", "completed"])
         problems += run.equal("Refers", lab.baton.settle("Refers", n + 1), n + 1)

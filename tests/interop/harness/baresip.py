@@ -209,6 +209,15 @@ class Phone:
         """Ends the current call: the last one that was made, came, or was chosen."""
         self.command("hangup")
 
+    def leave(self, call):
+        """Ends the current call, unless the other side does so first."""
+        try:
+            if not self.wait("CALL_CLOSED", 0, id=call):
+                self.hangup()
+        except RuntimeError:
+            if not self.wait("CALL_CLOSED", 5, id=call):
+                raise
+
     def transfer(self, to):
         """Blind: REFER in the current call. The outcome is for `sipfrags` and the events."""
         self.command("transfer", to if to.startswith("sip:") else f"sip:{to}@{self.domain}")

@@ -28,6 +28,10 @@ REASONS = {100: "Trying", 180: "Ringing", 183: "Session Progress", 200: "OK", 20
            481: "Call/Transaction Does Not Exist", 486: "Busy Here", 487: "Request Terminated", 603: "Decline"}
 VIA = "Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch];rport"
 
+# Long: what a phone that stood still for a moment repeats, though its answer is there already, is answered once more,
+# and SIPp ends a call in which the same answer comes again after another message.
+T1_MS = 4000
+
 # NOTIFYs come until one tells a final status: there may be none in between, as at most one goes a second.
 FINAL = object()
 # 407 to the request before it, which must come again. Whether its digest is right is for `digest_is_right`: SIPp itself looks
@@ -254,5 +258,5 @@ def _recv(what, actions):
 
 
 def _send(text, retrans=True, attributes=""):
-    attributes += ' retrans="500"' if retrans else ""
+    attributes += f' retrans="{T1_MS}"' if retrans else ""
     return f"  <send{attributes}>\n    <![CDATA[\n{text}\n\n    ]]>\n  </send>\n"

@@ -10,6 +10,7 @@ from . import procs
 
 SCENARIOS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "scenarios")
 OPEN_CALLS = 15000          # below the usual limit of open files, far above what the rates here need
+LENGTHS = range(1000, 21000, 1000)      # SIPp counts calls by their length in these steps, in milliseconds
 
 
 class Side:
@@ -24,6 +25,7 @@ class Side:
         self.ok = number("SuccessfulCall(C)")
         self.failed = number("FailedCall(C)")
         self.stray = number("OutOfCallMsgs(C)") + number("DeadCallMsgs(C)")
+        self._lengths = [number(f"CallLengthRepartition_<{length}") for length in LENGTHS]
         counts = {}
         for path in glob.glob(os.path.join(directory, "*_counts.csv")):
             counts = _last_row(path)
@@ -32,6 +34,10 @@ class Side:
         self.retransmissions = total("_Retrans")
         self.unexpected = total("_Unexp")
         self.timeouts = total("_Timeout")
+
+    def longer(self, seconds):
+        """How many calls lasted that long or longer, from their first message to their last."""
+        return self.ok + self.failed - sum(count for count, length in zip(self._lengths, LENGTHS) if length <= seconds * 1000)
 
     def problems(self):
         named = [("failed calls", self.failed), ("retransmissions", self.retransmissions),
@@ -100,8 +106,19 @@ def _last_row(path):
     return dict(zip(rows[0], rows[-1])) if len(rows) > 1 else {}
 
 
-def _arguments(scenario, endpoint, directory, service, hold_ms, keys):
-    arguments = ["sipp", "-sf", os.path.join(SCENARIOS, scenario + ".xml"), "-i", "127.0.0.1", "-p", str(endpoint.port),
+def _scenario(name, directory, t1_ms):
+    """A scenario, with T1 as it is wanted; its path."""
+    with open(os.path.join(SCENARIOS, name + ".xml")) as text:
+        xml = text.read().replace('retrans="500"', f'retrans="{t1_ms}"')
+    lengths = ",".join(str(length) for length in LENGTHS)
+    path = os.path.join(directory, name + ".xml")
+    with open(path, "w") as out:
+        out.write(xml.replace("</scenario>", f'  <CallLengthRepartition value="{lengths}"/>\n</scenario>'))
+    return path
+
+
+def _arguments(scenario, endpoint, directory, service, hold_ms, keys, t1_ms):
+    arguments = ["sipp", "-sf", _scenario(scenario, directory, t1_ms), "-i", "127.0.0.1", "-p", str(endpoint.port),
                  "-mi", "127.0.0.1", "-t", "u1" if endpoint.transport == "udp" else "t1", "-s", service,
                  "-d", str(hold_ms), "-l", str(OPEN_CALLS), "-nostdin", "-buff_size", "4194304",
                  "-trace_err", "-trace_stat", "-stf", os.path.join(directory, "stat.csv"), "-fd", "1", "-trace_counts",
@@ -115,14 +132,14 @@ class Pair:
     """A caller and a callee of one scenario. `start`, then `finish`; or `run` for both."""
 
     def __init__(self, scenario, caller, callee, target, directory, calls, rate, hold_ms=100, service="1000", keys=None,
-                 callee_remote=None, trace_messages=False, rtt=False):
+                 t1_ms=500, trace_messages=False, rtt=False):
         self.calls, self.rate, self.hold_ms, self.directory = calls, rate, hold_ms, directory
         keys = dict({"fragment": "200 OK"}, **(keys or {}))
         self.dirs = [os.path.join(directory, side) for side in ("caller", "callee")]
         for path in self.dirs:
             os.makedirs(path, exist_ok=True)
-        self.callee_arguments = _arguments("uas_" + scenario, callee, self.dirs[1], "bob", hold_ms, keys)
-        self.caller_arguments = _arguments("uac_" + scenario, caller, self.dirs[0], service, hold_ms, keys)
+        self.callee_arguments = _arguments("uas_" + scenario, callee, self.dirs[1], "bob", hold_ms, keys, t1_ms)
+        self.caller_arguments = _arguments("uac_" + scenario, caller, self.dirs[0], service, hold_ms, keys, t1_ms)
         self.caller_arguments += [target, "-m", str(calls), "-r", str(rate)]
         if rtt:
             self.caller_arguments += ["-trace_rtt", "-rtt_freq", "1000"]
