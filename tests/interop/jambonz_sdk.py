@@ -25,7 +25,10 @@ def modules(work):
     if not os.path.isdir(os.path.join(directory, "node_modules")):
         shutil.copytree(HERE, directory, dirs_exist_ok=True)
         command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--silent"]
-        if subprocess.run(command, cwd=directory, capture_output=True).returncode != 0:
+        try:
+            subprocess.run(command, cwd=directory, capture_output=True, check=True, timeout=300)
+        except subprocess.SubprocessError:
+            shutil.rmtree(os.path.join(directory, "node_modules"), ignore_errors=True)
             return None
     return directory
 

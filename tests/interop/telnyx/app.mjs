@@ -9,7 +9,7 @@ const client = new Telnyx({ apiKey, baseURL, fetch: counted });
 const key = (await client.get('/public_key')).data.public;
 const told = [];
 let done;
-const over = new Promise((resolve) => { done = resolve; setTimeout(resolve, 20000).unref(); });
+const over = new Promise((resolve) => { done = resolve; setTimeout(resolve, 60000).unref(); });
 
 async function hook(body, headers, response) {
   const event = await client.webhooks.unwrap(body, { headers, key });

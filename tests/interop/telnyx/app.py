@@ -61,7 +61,7 @@ threading.Thread(target=server.serve_forever, daemon=True).start()
 refusals = [refused(lambda: client.calls.actions.refer("v3:AAAAAAAAAAAAAAAAAAAAAA", sip_address=target)),
             refused(lambda: client.calls.dial(connection_id="unheard of", from_="+4930100200", to=to))]
 call = client.calls.dial(connection_id=connection, from_="+4930100200", to=to).data
-done.wait(20)
+done.wait(60)
 status = client.calls.retrieve_status(call.call_control_id).data
 print(json.dumps({"told": told, "record_type": call.record_type, "alive": [call.is_alive, status.is_alive],
                   "ended": bool(status.end_time), "refused": refusals}))
