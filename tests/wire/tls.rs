@@ -222,6 +222,28 @@ fn a_server_must_bear_the_name_that_was_wanted() {
     assert_eq!(server.count("handshake_failed"), 3);
 }
 
+/// [C-066] What came together while the peer was not ready leaves whole and in its order, however much it is.
+#[test]
+fn a_backlog_leaves_once_the_peer_is_ready() {
+    let ca = Authority::new("backlog");
+    let server = serve(&[ca.profile("default", &["sip.example"])]);
+    let mut phone = phone(&server, ca.client(&[]), "sip.example");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let orders = go_to("tls", addr, "carrier.example", "backlog").repeat(800);
+    phone.write_all(orders.as_bytes()).unwrap();
+    // The same shard's: it has had the orders before it.
+    let last = message("backlog", 2, 0);
+    phone.write_all(last.as_bytes()).unwrap();
+    phone.read_exact(&mut vec![0; last.len()]).unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let session = ServerConnection::new(Arc::new(ca.server(&["carrier.example"]))).unwrap();
+    let mut got = vec![0; orders.len()];
+    StreamOwned::new(session, stream).read_exact(&mut got).unwrap();
+    assert!(got == orders.as_bytes());
+}
+
 /// [C-214] A handshake that does not go on times out.
 #[test]
 fn a_half_open_handshake_times_out() {

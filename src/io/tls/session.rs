@@ -22,6 +22,14 @@ pub(crate) struct Chosen {
     profile: usize,
 }
 
+impl Chosen {
+    fn new(mut session: Connection, profile: usize) -> Chosen {
+        // The connection bounds what it gives; a limit here would break one whose peer is slow.
+        session.set_buffer_limit(None);
+        Chosen { session, profile }
+    }
+}
+
 pub(crate) struct Accepting {
     acceptor: Acceptor,
     context: Arc<TlsContext>,
@@ -44,8 +52,7 @@ impl Session {
         let profile = context.first(profiles).ok_or(io::ErrorKind::Unsupported)?;
         let name = super::server_name(domain, address).ok_or(io::ErrorKind::InvalidInput)?;
         let session = ClientConnection::new(Arc::clone(&profile.client), name).map_err(broken)?;
-        let session = Connection::Client(session);
-        Ok(Session::Chosen(Box::new(Chosen { session, profile: profile.place })))
+        Ok(Session::Chosen(Box::new(Chosen::new(Connection::Client(session), profile.place))))
     }
 
     /// The place of the profile in the configuration, once it is chosen.
@@ -159,10 +166,7 @@ impl Accepting {
         let profile =
             self.context.choose(&self.profiles, hello.server_name()).ok_or(io::ErrorKind::Unsupported)?;
         match accepted.into_connection(Arc::clone(&profile.server)) {
-            Ok(session) => {
-                let session = Connection::Server(session);
-                Ok(Some(Chosen { session, profile: profile.place }))
-            }
+            Ok(session) => Ok(Some(Chosen::new(Connection::Server(session), profile.place))),
             Err((error, mut alert)) => {
                 let _ = alert.write_all(socket);
                 Err(broken(error))
