@@ -21,6 +21,7 @@ mod orders;
 mod problem;
 mod query;
 mod records;
+mod refer;
 mod reins;
 mod router;
 mod server;

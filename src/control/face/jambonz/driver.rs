@@ -13,10 +13,11 @@ use super::transfer::Report;
 use super::{Program, Word};
 use crate::control::engine::Engine;
 use crate::control::orders::NotTaken;
+use crate::control::refer::Referral;
 use crate::control::wait::{Heard, Heed, Interrupt, Line, Waits};
 use crate::control::webhook::{Lane, Owner, Retry};
 use crate::sip::command::{Action, Leave, Order, Refused};
-use crate::sip::event::{CallSid, CallStatus, Direction, EndedBy, Event, ReferSid, ReferSnapshot};
+use crate::sip::event::{CallSid, CallStatus, Direction, EndedBy, Event, ReferSid};
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -61,8 +62,7 @@ pub(super) struct Driver {
     /// It was ended by an order, the API's or its own.
     pub(super) ordered_away: bool,
     /// The transfer that is waited for, and what is known of it.
-    pub(super) refer: Option<ReferSid>,
-    pub(super) referred: Option<Box<ReferSnapshot>>,
+    pub(super) referral: Referral,
     /// The Dial that is waited for, and whether one that another application left behind is not over yet.
     pub(super) dialling: Option<Dialling>,
     pub(super) left_behind: bool,
@@ -118,8 +118,7 @@ impl Driver {
             children: Vec::new(),
             ended: false,
             ordered_away: false,
-            refer: None,
-            referred: None,
+            referral: Referral::default(),
             dialling: None,
             left_behind: false,
             report: program.report,
@@ -571,7 +570,7 @@ impl Driver {
                 }
             }
             Event::Ended(sid, by) => self.has_ended(sid, by),
-            Event::Refer(refer) if Some(refer.sid) == self.refer => self.referred = Some(refer),
+            Event::Refer(refer) => self.referral.told(refer),
             Event::ReferNotified(refer, _, code) => self.notified(refer, code),
             Event::ReferAsked(asked) => self.asked(&asked),
             Event::RequestEnded { sid, ticket, code, reason } if sid == own => {

@@ -2,31 +2,16 @@
 
 use super::document::Refer;
 use super::driver::{Driver, Next};
-use super::facts::{Fields, user};
+use super::facts::Fields;
 use super::hook::Post;
-use crate::control::orders::NotTaken;
+use crate::control::engine::Engine;
+use crate::control::refer::{self, Followed, Referral, Refers, UNSENT, escaped};
 use crate::control::wait::{Heed, Interrupt, Waits};
-use crate::sip::command::{Order, ReferOrder, Refused};
-use crate::sip::event::{Direction, ReferReason, ReferRole, ReferSid, ReferSnapshot, ReferStatus};
-use crate::sip::message::uri::{Component, encode_into};
-use crate::sip::refer::ReferRule;
+use crate::record::CallRecord;
+use crate::sip::command::ReferOrder;
+use crate::sip::event::{Direction, ReferSid, ReferSnapshot};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// What a transfer may take at most; the shard decides long before.
-const LONGEST: Duration = Duration::from_secs(900);
-/// What it may take when the call has ended: the bye grace and more.
-const AFTER_THE_END: Duration = Duration::from_secs(60);
-
-/// Transfers of one call that are refused here at most: each leaves a record, and costs nothing to ask for.
-const UNSENT: u32 = 32;
-
-/// What is known of a transfer in the end.
-struct Outcome {
-    refer: Option<u16>,
-    last: Option<u16>,
-}
 
 impl Driver {
     /// The verb; the call is answered.
@@ -48,26 +33,25 @@ impl Driver {
             force: false,
             hold: false,
         };
-        self.refer = Some(sid);
-        self.referred = None;
-        let outcome = self.followed(order, &refer.to).await;
-        self.refer = None;
-        if matches!(outcome, Err(Interrupt::Changed)) {
-            self.engine.live.orders().tell(Order::CancelRefer(sid, self.sid()));
-        }
-        let outcome = outcome?;
+        let (answer, reported) = match self.follow(order).await? {
+            Followed::Unsent(code) => {
+                self.unsent += 1;
+                self.engine.record_unsent(&self.call.record, &refer.to, code);
+                (code, None)
+            }
+            Followed::Silent => (503, None),
+            Followed::Told(refer) => codes(refer.as_deref()),
+        };
         if self.unsent >= UNSENT {
             return Ok(Next::Failed("too many transfers that cannot be sent".into()));
         }
         // What the NOTIFYs told is told first.
         self.events_are_told().await;
         let mut fields = Fields::new();
-        if let Some(code) = outcome.refer {
-            // The name in the documentation, and the one in the vendor's code (6.3).
-            fields.insert("referStatus".into(), code.into());
-            fields.insert("refer_status".into(), code.into());
-        }
-        if let Some(code) = outcome.last.filter(|code| *code >= 200) {
+        // The name in the documentation, and the one in the vendor's code (6.3).
+        fields.insert("referStatus".into(), answer.into());
+        fields.insert("refer_status".into(), answer.into());
+        if let Some(code) = reported.filter(|code| *code >= 200) {
             fields.insert("final_referred_call_status".into(), code.into());
         }
         self.perform(refer.action.clone(), id, fields).await
@@ -90,61 +74,6 @@ impl Driver {
             }
             None => Some(by),
         }
-    }
-
-    /// Asks for it and waits for its result, also when the call ends meanwhile.
-    async fn followed(&mut self, order: ReferOrder, address: &str) -> Result<Outcome, Interrupt> {
-        let (live, call) = (Arc::clone(&self.engine.live), self.sid());
-        let asking = async move { live.refer(call, order, None).await };
-        match self.wait(asking, Heed::Changes).await? {
-            Ok(_) => {}
-            Err(NotTaken::Refused(refused)) => return Ok(self.unsent(address, code(refused))),
-            Err(NotTaken::Behind) => return Ok(self.unsent(address, 503)),
-            // Whether it was sent is not known; if it was, the shard records it.
-            Err(NotTaken::Silent) => return Ok(Outcome { refer: Some(503), last: None }),
-        }
-        let decided = |driver: &Driver| {
-            let refer = driver.referred.as_ref()?;
-            (refer.status != ReferStatus::InProgress).then(|| refer.clone())
-        };
-        let result = match self.until_known(Some(LONGEST), Heed::All, decided).await {
-            // Who has ended the call itself does not wait for the result (jambonz 6.2).
-            Err(Interrupt::Gone) if self.ordered_away => return Err(Interrupt::Gone),
-            Err(Interrupt::Gone) => self.until_known(Some(AFTER_THE_END), Heed::Changes, decided).await?,
-            result => result?,
-        };
-        Ok(Outcome::of(result.or(self.referred.take()).as_deref()))
-    }
-
-    /// A transfer that was never sent: it has a record all the same, and a code.
-    fn unsent(&mut self, address: &str, code: u16) -> Outcome {
-        self.unsent += 1;
-        let live = &self.engine.live;
-        let record = &self.call.record;
-        let now = live.now();
-        let own = match record.direction {
-            Direction::Inbound => &record.to,
-            Direction::OutboundApi | Direction::OutboundDial => &record.from,
-        };
-        self.engine.record_refer(ReferSnapshot {
-            sid: live.new_refer(),
-            call: record.sid,
-            account: record.account.as_str().into(),
-            role: ReferRole::Transferor,
-            created: now,
-            at: now,
-            seq: 0,
-            from: format!("sip:{}@{}", escaped(&user(own)), self.engine.host),
-            to: address.split('?').next().unwrap_or("").chars().take(255).collect(),
-            refer_code: Some(code),
-            notify_code: None,
-            status: ReferStatus::Failed,
-            reason: Some(ReferReason::ReferRejected),
-            rule: Some(ReferRule::Api),
-            moved: None,
-            target: None,
-        });
-        Outcome { refer: Some(code), last: None }
     }
 
     /// A NOTIFY has reported a code (6.4).
@@ -171,16 +100,34 @@ impl Driver {
     }
 }
 
-impl Outcome {
-    /// Nothing at all is known when no event came.
-    fn of(refer: Option<&ReferSnapshot>) -> Outcome {
-        let last = refer.and_then(|refer| refer.notify_code);
-        // A NOTIFY that came first was taken as acceptance (refer-core R-037).
-        let unanswered = if last.is_some() { 202 } else { 408 };
-        let code = refer.and_then(|refer| refer.refer_code).unwrap_or(unanswered);
-        // 200 is treated as 202 (6.2).
-        Outcome { refer: Some(if (200..300).contains(&code) { 202 } else { code }), last }
+impl Refers for Driver {
+    fn engine(&self) -> &Arc<Engine> {
+        &self.engine
     }
+
+    fn record(&self) -> &CallRecord {
+        &self.call.record
+    }
+
+    fn referral(&self) -> &Referral {
+        &self.referral
+    }
+
+    fn referral_mut(&mut self) -> &mut Referral {
+        &mut self.referral
+    }
+
+    /// Who has ended the call itself does not wait for the result (6.2).
+    fn outwaits_the_call(&self) -> bool {
+        !self.ordered_away
+    }
+}
+
+/// How the REFER was answered, and what was last reported of the target.
+fn codes(refer: Option<&ReferSnapshot>) -> (u16, Option<u16>) {
+    let (code, reported) = (refer::answer(refer), refer.and_then(|refer| refer.notify_code));
+    // 200 is treated as 202 (6.2).
+    (if (200..300).contains(&code) { 202 } else { code }, reported)
 }
 
 /// A URI as it stands (without a display name, which has no place in a header part), or a bare user (6.1.1).
@@ -197,26 +144,6 @@ fn address(text: &str) -> String {
     match text.contains('@') {
         true => format!("sip:{text}"),
         false => escaped(text),
-    }
-}
-
-fn escaped(user: &str) -> String {
-    let mut out = Vec::new();
-    encode_into(&mut out, Component::User, user.as_bytes());
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-/// The code that tells best why the shard did not send it.
-const fn code(refused: Refused) -> u16 {
-    match refused {
-        Refused::Malformed => 400,
-        Refused::Busy => 491,
-        Refused::Unknown
-        | Refused::Ended
-        | Refused::NotAnswered
-        | Refused::Answered
-        | Refused::Full
-        | Refused::Late => 503,
     }
 }
 

@@ -132,6 +132,11 @@ async fn transfers_that_cannot_be_sent() {
         asked += 1;
     }
     assert_eq!((asked, world.recorded.len()), (32, 32));
+    // [jambonz 6.1.3] By the callee, whose call this is.
+    for event in world.recorded.try_iter() {
+        let Event::Refer(refer) = event else { panic!("a Refer: {event:?}") };
+        assert_eq!((&*refer.from, &*refer.to), ("sip:100@baton.example.net", "1"));
+    }
 }
 
 /// A call whose application dials.

@@ -13,10 +13,11 @@ use super::transfer::{Report, Transfer};
 use super::{Change, ChildMode, Program, Source};
 use crate::control::engine::Engine;
 use crate::control::orders::NotTaken;
+use crate::control::refer::Referral;
 use crate::control::wait::{Heard, Heed, Interrupt, Line, Waits};
 use crate::control::webhook::Owner;
 use crate::sip::command::{Action, Order, Refused};
-use crate::sip::event::{CallSid, CallStatus, Direction, Event, ReferSid, ReferSnapshot};
+use crate::sip::event::{CallSid, CallStatus, Direction, Event};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -66,8 +67,7 @@ pub(super) struct Driver {
     /// The call has ended.
     pub(super) ended: bool,
     /// The transfer that is waited for, and what is known of it.
-    pub(super) refer: Option<ReferSid>,
-    pub(super) referred: Option<Box<ReferSnapshot>>,
+    pub(super) referral: Referral,
     /// The Dial that is waited for.
     pub(super) dialling: Option<Dialling>,
     /// A Dial that a new document left behind is not over yet; its end means nothing any more.
@@ -113,8 +113,7 @@ impl Driver {
             call,
             role,
             ended: false,
-            refer: None,
-            referred: None,
+            referral: Referral::default(),
             dialling: None,
             left_behind: false,
             refer_source: None,
@@ -523,7 +522,7 @@ impl Driver {
             Event::Headers(headers) if headers.sid == own => self.call.headers(&headers),
             Event::Ended(sid, _) if sid == own => self.ended = true,
             Event::ReferAsked(asked) => self.asked(&asked),
-            Event::Refer(refer) if Some(refer.sid) == self.refer => self.referred = Some(refer),
+            Event::Refer(refer) => self.referral.told(refer),
             Event::DialEnded(ended) if ended.sid == own => match &mut self.dialling {
                 Some(dialling) if dialling.is_meant(&ended) => dialling.end(*ended),
                 _ => self.left_behind = false,

@@ -7,6 +7,7 @@ use super::{API_VERSION, Asked, list_uri};
 use crate::control::auth::Account;
 use crate::control::problem::Problem;
 use crate::control::query::Query;
+use crate::control::refer::call_status;
 use crate::record::{ReferFilter, ReferRecord, call_sid_text};
 use crate::shard::counters::Label;
 use crate::sip::event::ReferStatus;
@@ -142,17 +143,6 @@ impl Refer {
             from: record.from,
             sid,
         }
-    }
-}
-
-/// The API knows neither `completed` nor `ringing`: the new call is up, and goes on (section 4).
-const fn call_status(status: ReferStatus) -> &'static str {
-    match status {
-        ReferStatus::InProgress | ReferStatus::Completed => "in-progress",
-        ReferStatus::Busy => "busy",
-        ReferStatus::NoAnswer => "no-answer",
-        ReferStatus::Failed => "failed",
-        ReferStatus::Canceled => "canceled",
     }
 }
 
