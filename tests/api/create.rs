@@ -210,7 +210,7 @@ fn all_callbacks_in_order() {
 /// nothing, and is given up.
 #[test]
 fn a_deaf_receiver_disturbs_nothing() {
-    let (server, receiver) = (Server::start(), Receiver::start());
+    let (server, receiver) = (Server::adjusted(Vec::new(), impatient(SILENCE)), Receiver::start());
     receiver.reply("/cb", Reply::Never);
     let more = format!("&StatusCallback={}&StatusCallbackEvent=ringing,completed", receiver.escaped("/cb"));
     let (_, sid) = place(&server, &receiver, &more);

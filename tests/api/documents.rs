@@ -15,10 +15,18 @@ pub fn application(receiver: &Receiver) -> Application {
 }
 
 pub fn with_application(adjust: impl FnOnce(&mut Application, &Receiver)) -> (Server, Receiver) {
+    with_application_for(PATIENCE, adjust)
+}
+
+/// The same; who is silent for so long does not answer.
+pub fn with_application_for(
+    silence: Duration,
+    adjust: impl FnOnce(&mut Application, &Receiver),
+) -> (Server, Receiver) {
     let receiver = Receiver::start();
     let mut application = application(&receiver);
     adjust(&mut application, &receiver);
-    (Server::steering(vec![application], true), receiver)
+    (Server::adjusted(vec![application], impatient(silence)), receiver)
 }
 
 pub fn call(n: u128) -> CallSid {
@@ -74,7 +82,9 @@ fn a_first_document_has_a_fallback() {
     let broken =
         |status: u16| Reply::Other(status, vec![("Content-Type", "text/xml".into())], "<Response>".into());
     for (reply, code) in [(broken(500), "500"), (broken(200), "12100"), (Reply::Never, "11200")] {
-        let (server, receiver) = with_application(|a, r| a.fallback_url = Some(r.url("/fallback")));
+        let silence = if matches!(reply, Reply::Never) { SILENCE } else { PATIENCE };
+        let (server, receiver) =
+            with_application_for(silence, |a, r| a.fallback_url = Some(r.url("/fallback")));
         receiver.reply("/a/b", reply);
         receiver.rcml("/fallback", "<Reject/>");
         server.shards.offer(call(1), &[]);

@@ -35,12 +35,25 @@ pub const ACCOUNT_SECRET: &str = "account secret";
 pub const WEBHOOK_KEY: [u8; 32] = [7; 32];
 pub const NODE: u128 = 0x0a11_ce00_0000_0000_0000_0000_0000_0001;
 
+/// How long what has to come is waited for, by tests and by the server: only what fails takes so long.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+/// When who does not answer has fallen silent, where a test is about that: short, and yet others answer in it.
+pub const SILENCE: Duration = Duration::from_secs(5);
+
 /// 10:00:00 UTC on 7 April 2020.
 const MORNING: u64 = 1_586_253_600_000;
 
 /// That many milliseconds after ten o'clock.
 pub fn at(millis: u64) -> Time {
     Time::from_millis(MORNING + millis)
+}
+
+/// Who is silent for so long does not answer.
+pub fn impatient(silence: Duration) -> impl FnOnce(&mut Steering) {
+    move |steering| {
+        steering.webhook.limits.timeout = silence;
+        steering.jambonz.timeout = silence;
+    }
 }
 
 pub struct Server {
@@ -69,6 +82,8 @@ impl Server {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Relaxed);
         let folder = std::env::temp_dir().join(format!("baton-api-{}-{number}", std::process::id()));
+        // Of a process of the same number, which was killed.
+        let _ = std::fs::remove_dir_all(&folder);
         let clock: baton::record::Clock = Arc::new(|| at(3_600_000));
         let store =
             Store::open(RecordConfig::new(folder.join("baton.db"), NODE, clock)).expect("the store opens");
@@ -92,13 +107,13 @@ impl Server {
             applications,
             webhook: WebhookOptions {
                 allow_private: true,
-                limits: WebhookLimits { timeout: Duration::from_secs(2), ..WebhookLimits::default() },
+                limits: WebhookLimits { timeout: PATIENCE, ..WebhookLimits::default() },
                 ..WebhookOptions::default()
             },
             host: "baton.example.net".into(),
             media_fails: false,
             webhook_key: WEBHOOK_KEY,
-            jambonz: JambonzOptions { timeout: Duration::from_secs(2), integer_event_status: false },
+            jambonz: JambonzOptions { timeout: PATIENCE, integer_event_status: false },
         };
         adjust(&mut steering);
         let config = ControlConfig {
@@ -232,6 +247,15 @@ impl Drop for Server {
         drop(self.handle.take());
         drop(self.store.take());
         let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Asks until it is so.
+pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
+    let clock = io::Clock::new();
+    let begin = clock.now();
+    while !so() {
+        assert!(clock.now().since(begin) < PATIENCE, "not so after {PATIENCE:?}: {what}");
     }
 }
 

@@ -2,7 +2,7 @@
 //! cannot be had, and what happened is counted.
 
 use crate::create::place;
-use crate::documents::{call, running, with_application};
+use crate::documents::{call, running, with_application, with_application_for};
 use crate::harness::*;
 use crate::receiver::{Receiver, Reply};
 use crate::shard::public;
@@ -78,7 +78,7 @@ fn a_document_has_a_length() {
 /// [rcml 5] [rcml 1.7] Who answers a little at a time has no more time than others, in header or body.
 #[test]
 fn a_slow_answer_is_none() {
-    let (server, receiver) = with_application(|_, _| {});
+    let (server, receiver) = with_application_for(Duration::from_secs(2), |_, _| {});
     for (n, reply) in (1..).zip([Reply::Drip, Reply::Endless(b' ', Duration::from_millis(50))]) {
         receiver.reply("/a/b", reply);
         server.shards.offer(call(n), &[]);
@@ -130,7 +130,7 @@ fn a_bomb_ends_an_answered_call() {
 /// A status callback that is a trap holds up nothing but itself.
 #[test]
 fn a_trap_for_callbacks() {
-    let (server, receiver) = (Server::start(), Receiver::start());
+    let (server, receiver) = (Server::adjusted(Vec::new(), impatient(SILENCE)), Receiver::start());
     receiver.reply("/cb", Reply::Drip);
     let more = format!("&StatusCallback={}&StatusCallbackEvent=ringing,completed", receiver.escaped("/cb"));
     let (_, sid) = place(&server, &receiver, &more);
@@ -139,7 +139,8 @@ fn a_trap_for_callbacks() {
     receiver.reply("/cb", Reply::Endless(b'x', Duration::ZERO));
     server.shards.change(sid, CallStatus::Busy);
     assert_eq!(receiver.expect("/cb").value("CallStatus").as_deref(), Some("busy"));
-    while server.metric("baton_queue_depth{queue=\"webhook\"}") > 0 {}
+    let waiting = || server.metric("baton_queue_depth{queue=\"webhook\"}");
+    wait_until("both are over", || waiting() == 0);
     assert_eq!(server.metric("baton_webhook_deliveries_total{result=\"timeout\"}"), 1);
     assert_eq!(server.metric("baton_webhook_deliveries_total{result=\"too-long\"}"), 1);
 }

@@ -8,6 +8,7 @@ use baton::control::{Application, ApplicationKind};
 use baton::sip::command::{Action, Order, ReferOrder};
 use baton::sip::event::{CallSid, CallStatus, EndedBy, Event, ReferStatus};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 pub const SECRET: &str = "s3cret";
 /// The UUIDs of the first account and of the application.
@@ -33,15 +34,25 @@ pub fn application(receiver: &Receiver) -> Application {
 
 /// A server whose application answers its first request so.
 pub fn answering(verbs: &Value) -> (Server, Receiver) {
+    answering_for(PATIENCE, verbs)
+}
+
+/// The same; who is silent for so long does not answer.
+pub fn answering_for(silence: Duration, verbs: &Value) -> (Server, Receiver) {
     let receiver = Receiver::start();
     receiver.verbs("/app/start", verbs);
-    (Server::steering(vec![application(&receiver)], true), receiver)
+    (Server::adjusted(vec![application(&receiver)], impatient(silence)), receiver)
 }
 
 /// A call that was answered by its application, and then runs these verbs.
 pub fn running(verbs: &[Value]) -> (Server, Receiver, CallSid) {
+    running_for(PATIENCE, verbs)
+}
+
+/// The same; who is silent for so long does not answer.
+pub fn running_for(silence: Duration, verbs: &[Value]) -> (Server, Receiver, CallSid) {
     let all: Vec<Value> = [json!({"verb": "answer"})].iter().chain(verbs).cloned().collect();
-    let (server, receiver) = answering(&Value::Array(all));
+    let (server, receiver) = answering_for(silence, &Value::Array(all));
     let sid = call(1);
     up(&server, &receiver, sid);
     (server, receiver, sid)
@@ -341,7 +352,8 @@ fn the_peer_hangs_up() {
 /// event and is nothing else.
 #[test]
 fn event_hooks_that_fail() {
-    let (server, receiver, sid) = running(&[refer(&json!({})), json!({"verb": "pause", "length": 600})]);
+    let verbs = [refer(&json!({})), json!({"verb": "pause", "length": 600})];
+    let (server, receiver, sid) = running_for(SILENCE, &verbs);
     receiver.reply("/progress", Reply::Never);
     let order = server.shards.refer(sid);
     course(&server, &order, sid, 202, &[200]);

@@ -302,13 +302,17 @@ fn calls_are_read_ended_and_deleted() {
     assert_eq!(server.shards.leave(sid).status, None);
     // What is told of an end is known a moment later.
     let ended = || v1(&server, "GET", &path, &Value::Null).json()["call_status"] == "completed";
-    while !ended() {}
+    wait_until("it has ended", ended);
+    // The status of an end is known before the end is.
+    let count = || v1(&server, "GET", "CallCount", &Value::Null).json();
+    let none = json!({"inbound": 0, "outbound": 0});
+    wait_until("no call is counted", || count() == none);
     let answer = v1(&server, "PUT", &path, &json!({"call_status": "completed"}));
     assert_eq!((answer.status, msg(&answer).starts_with("call session is gone")), (422, true));
     let answer = v1(&server, "DELETE", &path, &Value::Null);
     assert_eq!((answer.status, answer.body.as_str()), (204, ""));
     assert_eq!(v1(&server, "GET", &path, &Value::Null).status, 404);
-    assert_eq!(v1(&server, "GET", "CallCount", &Value::Null).json(), json!({"inbound": 0, "outbound": 0}));
+    assert_eq!(count(), none);
     // A call that is deleted while it lives is ended.
     let (server, _receiver, sid) = placed(&json!([{"verb": "pause", "length": 600}]), &json!({}));
     assert_eq!(v1(&server, "DELETE", &format!("Calls/{}", uuid(sid)), &Value::Null).status, 204);

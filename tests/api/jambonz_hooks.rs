@@ -8,6 +8,7 @@ use baton::control::HttpMethod;
 use baton::sip::event::{CallStatus, EndedBy, Event};
 use ring::hmac;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 fn signed(signature: &str, secret: &str, body: &str) -> bool {
     let Some((time, mac)) = signature.split_once(',') else { return false };
@@ -85,7 +86,8 @@ fn a_call_hook_that_fails() {
     let broken = Reply::Other(500, vec![("Content-Type", "application/json".into())], "[]".into());
     let created = Reply::Other(201, vec![("Content-Type", "application/json".into())], "[]".into());
     for (reply, why) in [(moved, "301"), (broken, "500"), (created, "201"), (Reply::Never, "no answer")] {
-        let (server, receiver) = answering(&json!([]));
+        let silence = if matches!(reply, Reply::Never) { Duration::from_secs(2) } else { PATIENCE };
+        let (server, receiver) = answering_for(silence, &json!([]));
         receiver.reply("/app/start", reply);
         server.shards.offer(call(1), &[]);
         let leave = server.shards.leave(call(1));
@@ -189,7 +191,7 @@ fn statuses_of_an_inbound_call() {
         told.iter()
             .all(|told| told.get("call_termination_by").is_some() == (told["call_status"] == "completed"))
     );
-    let (server, receiver) = answering(&json!([{"verb": "pause", "length": 600}]));
+    let (server, receiver) = answering_for(SILENCE, &json!([{"verb": "pause", "length": 600}]));
     receiver.reply("/status", Reply::Never);
     server.shards.offer(call(1), &[]);
     until(&receiver, "/app/start");

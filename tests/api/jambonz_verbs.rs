@@ -209,11 +209,16 @@ fn dialling_for_a_caller_who_waits() {
 
 /// A dial that talks, with these properties besides.
 fn talking(more: &Value) -> (Server, Receiver, CallSid, CallSid) {
+    talking_for(PATIENCE, more)
+}
+
+/// The same; who is silent for so long does not answer.
+fn talking_for(silence: Duration, more: &Value) -> (Server, Receiver, CallSid, CallSid) {
     let mut verb = json!({"verb": "dial", "target": [{"type": "phone", "number": "1"}]});
     for (name, value) in more.as_object().expect("an object") {
         verb[name] = value.clone();
     }
-    let (server, receiver, sid) = running(&[verb, json!({"verb": "pause", "length": 600})]);
+    let (server, receiver, sid) = running_for(silence, &[verb, json!({"verb": "pause", "length": 600})]);
     let child = dial_of(&server, sid).parties[0].sid;
     server.shards.dialled(child, sid);
     server.shards.change_by(child, CallStatus::InProgress, 200);
@@ -278,8 +283,10 @@ fn transfers_that_are_refused() {
         server.shards.tell(asked(child, sid));
         decided(&server, Decision::Reject(code), child);
     }
-    // Nobody answers: the REFER is taken in time, and its failure reported.
-    let (server, receiver, sid, child) = talking(&json!({"referHook": "/refer"}));
+    // Nobody answers: the REFER is taken in time, and its failure reported. The one is long before the other: both are
+    // due at once otherwise when the machine has stood still.
+    let (server, receiver, sid, child) =
+        talking_for(Duration::from_secs(10), &json!({"referHook": "/refer"}));
     receiver.reply("/refer", Reply::Never);
     server.shards.tell(asked(child, sid));
     decided(&server, Decision::Take, child);

@@ -27,7 +27,7 @@ fn a_ringing_call_is_canceled() {
     let (server, receiver) = (Server::start(), Receiver::start());
     let (_, sid) = place(&server, &receiver, "");
     server.shards.change(sid, CallStatus::Ringing);
-    while server.json(&resource(sid))["status"] != "ringing" {}
+    heard(&server);
     let answer = server.post(&resource(sid), "Status=canceled");
     assert_eq!((answer.status, &answer.json()["status"]), (200, &"ringing".into()));
     assert_eq!(server.shards.action(sid), Action::Cancel);
@@ -84,7 +84,7 @@ fn what_cannot_be_modified() {
     let foreign = format!("/2012-04-24/Accounts/{OTHER}/{}", resource(sid));
     assert_eq!(server.get_as(OTHER, &foreign, &[]).status, 403);
     server.shards.end(sid, CallStatus::Completed);
-    while server.json(&resource(sid))["status"] != "completed" {}
+    heard(&server);
     let over = server.post(&resource(sid), "Status=completed");
     assert_eq!((over.status, over.message().as_str()), (410, "Call is already completed."));
     assert_eq!(server.post("Calls/ID1-CA2.json", "Status=completed").status, 404);

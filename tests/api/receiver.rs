@@ -1,5 +1,6 @@
 //! A web server of a few lines, on loopback: it keeps the requests it gets and answers by path.
 
+use crate::harness::PATIENCE;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
@@ -8,8 +9,6 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A request as it came.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! Shards that carry no calls: they keep the orders they get, answer them, and tell what a test says.
 
-use crate::harness::{ACCOUNT, NODE};
+use crate::harness::{ACCOUNT, NODE, PATIENCE};
 use baton::control::Shards;
 use baton::io::{Behind, Clock};
 use baton::record::call_sid_text;
@@ -11,16 +11,12 @@ use baton::sip::event::{
 };
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// The INVITE of an offered call, as far as interfaces look at it.
 const INVITE: &str = "INVITE sip:+1111@b.example SIP/2.0\r\nVia: SIP/2.0/UDP a.example;branch=z9hG4bK1\r\n\
     From: \"Bob\" <sip:bob@a.example>;tag=1\r\nTo: <sip:+1111@b.example>\r\nCall-ID: id@b\r\n\
     CSeq: 1 INVITE\r\nX-Foo: 1\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi";
-
-/// How long a test waits for an order that has to come.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
 pub struct FakeShards {

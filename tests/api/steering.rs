@@ -23,7 +23,7 @@ pub fn heard(server: &Server) {
     let before = inbound();
     let last = u128::from(before.expect("a number")) + 0xdead;
     server.shards.tell(started(start(last << 16, 0)));
-    while inbound() == before {}
+    wait_until("the control plane knows of the call", || inbound() != before);
 }
 
 /// A call that is answered, and steered by this document.

@@ -202,7 +202,7 @@ fn the_end_is_told_last() {
         stage.server.shards.end(sid, CallStatus::Completed);
         assert_eq!(stage.expect("call.refer.started")["sip_notify_response"], 100);
         let alive = || stage.get(&format!("/v2/calls/{id}")).json()["data"]["is_alive"] == true;
-        (0..10_000).find(|_| !alive()).expect("its end is known soon");
+        wait_until("its end is known", || !alive());
         assert_eq!(error(&stage.command(&id, "hangup", json!({}))).1, "90018");
         assert_eq!(stage.receiver.unseen(), 0);
         tell(&stage, &order, sid, codes, (status, reason));
