@@ -1,13 +1,13 @@
 //! DNS: what shards ask, a name server on loopback answers.
 
 use crate::echo::{PATIENCE, Server, message, server};
-use baton::io::DnsOptions;
+use baton::io::{Clock, DnsOptions};
 use baton::shard::Input;
 use baton::sip::flow::Transport;
 use baton::sip::resolve::{Answer, Naptr, Outcome, Records, Srv};
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
@@ -16,27 +16,61 @@ const A: u16 = 1;
 const SRV: u16 = 33;
 const NAPTR: u16 = 35;
 
-/// A name server that knows `example.test`, is silent about `silent.test` and broken at
-/// `broken.test`; counts what it was asked.
-fn name_server() -> (SocketAddr, Arc<AtomicUsize>) {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let addr = socket.local_addr().unwrap();
-    let asked = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&asked);
-    std::thread::spawn(move || {
-        let mut buffer = [0; 1_500];
-        while let Ok((n, peer)) = socket.recv_from(&mut buffer) {
-            count.fetch_add(1, Ordering::Relaxed);
-            if let Some(answer) = reply(&buffer[..n]) {
-                let _ = socket.send_to(&answer, peer);
-            }
-        }
-    });
-    (addr, asked)
+/// A name server that knows `example.test`, is silent about `silent.test` and broken at `broken.test`; about
+/// `held.test`, which is broken too, it says so only when it is told to.
+struct NameServer {
+    addr: SocketAddr,
+    held: Arc<Held>,
 }
 
-/// The reply to a query of one question (RFC 1035 §4.1).
-fn reply(query: &[u8]) -> Option<Vec<u8>> {
+/// What was asked about `held.test`.
+struct Held {
+    socket: UdpSocket,
+    count: AtomicUsize,
+    /// Answers that wait, and to whom they go; `None` when they wait no longer.
+    waiting: Mutex<Option<Vec<Waiting>>>,
+}
+
+type Waiting = (Vec<u8>, SocketAddr);
+
+impl NameServer {
+    fn start() -> NameServer {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let addr = socket.local_addr().unwrap();
+        let held = Arc::new(Held {
+            socket: socket.try_clone().unwrap(),
+            count: AtomicUsize::new(0),
+            waiting: Mutex::new(Some(Vec::new())),
+        });
+        let holding = Arc::clone(&held);
+        std::thread::spawn(move || {
+            let mut buffer = [0; 1_500];
+            while let Ok((n, peer)) = socket.recv_from(&mut buffer) {
+                let (name, answer) = reply(&buffer[..n]);
+                let Some(answer) = answer else { continue };
+                if name == "held.test" {
+                    holding.count.fetch_add(1, Ordering::Relaxed);
+                    if let Some(waiting) = &mut *holding.waiting.lock().unwrap() {
+                        waiting.push((answer, peer));
+                        continue;
+                    }
+                }
+                let _ = socket.send_to(&answer, peer);
+            }
+        });
+        NameServer { addr, held }
+    }
+
+    /// From now on, `held.test` is answered.
+    fn let_go(&self) {
+        for (answer, peer) in self.held.waiting.lock().unwrap().take().unwrap_or_default() {
+            self.held.socket.send_to(&answer, peer).unwrap();
+        }
+    }
+}
+
+/// Whom a query of one question is about, and the reply to it (RFC 1035 §4.1).
+fn reply(query: &[u8]) -> (String, Option<Vec<u8>>) {
     let mut at = 12;
     let mut labels = Vec::new();
     while query[at] != 0 {
@@ -48,8 +82,8 @@ fn reply(query: &[u8]) -> Option<Vec<u8>> {
     let question = &query[12..at + 5];
     let name = labels.join(".");
     let code = match name.as_str() {
-        "silent.test" => return None,
-        "broken.test" => 2,
+        "silent.test" => return (name, None),
+        "broken.test" | "held.test" => 2,
         "example.test" | "_sip._udp.example.test" => 0,
         _ => 3,
     };
@@ -81,7 +115,7 @@ fn reply(query: &[u8]) -> Option<Vec<u8>> {
         out.extend((data.len() as u16).to_be_bytes());
         out.extend(data);
     }
-    Some(out)
+    (name, Some(out))
 }
 
 fn encoded(name: &str) -> Vec<u8> {
@@ -89,12 +123,24 @@ fn encoded(name: &str) -> Vec<u8> {
     labels.chain(std::iter::once(0)).collect()
 }
 
-fn with_dns(addr: SocketAddr) -> (Server, Runtime) {
+/// A server whose two shards have a way to ask this name server, with so long for an answer.
+fn with_dns(addr: SocketAddr, timeout: Duration) -> (Server, Runtime) {
     let server = server(2, UDP);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let options =
-        DnsOptions { servers: vec![addr], timeout: Duration::from_millis(200), ..DnsOptions::default() };
+    let options = DnsOptions { servers: vec![addr], timeout, ..DnsOptions::default() };
     server.running.resolve_names(runtime.handle(), &options).unwrap();
+    // A shard takes what it is told at the beginning of a round: one more message, and it has begun another.
+    let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
+    phone.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut begun = [false; 2];
+    for n in 0.. {
+        phone.send_to(message(&format!("begun-{n}"), 1, 0).as_bytes(), server.addr(0)).unwrap();
+        phone.recv(&mut [0; 1_500]).unwrap();
+        begun[usize::from(server.next().0)] = true;
+        if begun == [true; 2] {
+            break;
+        }
+    }
     (server, runtime)
 }
 
@@ -115,8 +161,8 @@ fn answer(server: &Server) -> (u16, Answer) {
 /// [C-120] All three kinds of records come to the shard that asked.
 #[test]
 fn records_come_to_the_shard_that_asked() {
-    let (addr, _) = name_server();
-    let (server, _runtime) = with_dns(addr);
+    let names = NameServer::start();
+    let (server, _runtime) = with_dns(names.addr, PATIENCE);
     let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
     for (question, expected) in [
         (
@@ -154,40 +200,55 @@ fn records_come_to_the_shard_that_asked() {
 /// meanwhile messages flow.
 #[test]
 fn failure_and_absence_differ_and_delay_nothing() {
-    let (addr, _) = name_server();
-    let (server, _runtime) = with_dns(addr);
+    let names = NameServer::start();
+    let (server, _runtime) = with_dns(names.addr, PATIENCE);
     let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
     phone.set_read_timeout(Some(PATIENCE)).unwrap();
-    ask(&server, &phone, "address silent.test", "call");
+    ask(&server, &phone, "address held.test", "call");
     let sent = message("call", 2, 0);
     phone.send_to(sent.as_bytes(), server.addr(0)).unwrap();
     let mut buffer = [0; 1_500];
     let n = phone.recv(&mut buffer).unwrap();
     assert_eq!(&buffer[..n], sent.as_bytes());
     assert!(matches!(server.next().1, Input::Message { .. }), "the message overtakes DNS");
+    names.let_go();
     assert_eq!(answer(&server).1.outcome, Outcome::Failed);
     for (name, outcome) in [("broken.test", Outcome::Failed), ("nowhere.test", Outcome::Absent)] {
         ask(&server, &phone, &format!("address {name}"), "call");
         assert_eq!(answer(&server).1.outcome, outcome, "{name}");
     }
+    let (server, _runtime) = with_dns(names.addr, Duration::from_millis(200));
+    ask(&server, &phone, "address silent.test", "call");
+    assert_eq!(answer(&server).1.outcome, Outcome::Failed);
 }
 
 /// Questions of several shards about one name are asked once.
 #[test]
 fn the_same_question_is_asked_once() {
-    let (addr, asked) = name_server();
-    let (server, _runtime) = with_dns(addr);
+    let names = NameServer::start();
+    let (server, _runtime) = with_dns(names.addr, PATIENCE);
     let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
     for n in 0..20 {
-        ask(&server, &phone, "srv silent.test", &format!("call-{n}"));
+        ask(&server, &phone, "srv held.test", &format!("call-{n}"));
     }
+    let clock = Clock::new();
+    let begin = clock.now();
+    while server.count("dns_queries") < 20 {
+        assert!(clock.now().since(begin) < PATIENCE, "not all shards ask");
+        std::thread::yield_now();
+    }
+    // Questions are taken in their order: when this one is answered, all before it have been taken.
+    ask(&server, &phone, "address nowhere.test", "call");
+    assert_eq!(answer(&server).1.outcome, Outcome::Absent);
+    names.let_go();
     let mut shards = [0; 2];
     for _ in 0..20 {
         shards[usize::from(answer(&server).0)] += 1;
     }
     assert!(shards.iter().all(|&n| n > 0), "{shards:?}");
     // Two attempts, each perhaps repeated over TCP, not forty.
-    assert!(asked.load(Ordering::Relaxed) <= 4, "{asked:?}");
+    let asked = names.held.count.load(Ordering::Relaxed);
+    assert!(asked <= 4, "{asked}");
 }
 
 /// Without DNS a question fails at once.

@@ -2,6 +2,8 @@
 
 mod dns;
 mod echo;
+#[path = "../port/mod.rs"]
+mod port;
 mod tcp;
 mod tls;
 mod udp;
