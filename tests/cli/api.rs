@@ -1,8 +1,9 @@
 //! `baton calls` and `baton refers`, against a server that answers what a test tells it to.
 
 use super::{baton, stderr, stdout};
+use socket2::{Domain, Socket, Type};
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::process::Output;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -289,7 +290,10 @@ fn refusals_say_what_to_do() {
         assert!(stderr(&output).contains(says), "{status}: {}", stderr(&output));
         assert!(stderr(&output).starts_with("baton calls: "), "{}", stderr(&output));
     }
-    let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    // Bound, so that it is nobody else's, and not listening: connections are refused.
+    let closed = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    closed.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
+    let free = closed.local_addr().ok().and_then(|address| address.as_socket()).expect("an address");
     let mut command = baton();
     command.args(["refers", "--url", &format!("http://{free}"), "--account", ACCOUNT, "--token", "t"]);
     let output = command.output().expect("the command runs");

@@ -4,6 +4,8 @@ mod api;
 mod check;
 mod demo;
 mod documented;
+#[path = "../port/mod.rs"]
+mod port;
 mod serve;
 
 use std::path::{Path, PathBuf};

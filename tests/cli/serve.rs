@@ -1,8 +1,9 @@
 //! `baton serve`: starting, signals, and what stays behind.
 
+use super::port::free_port;
 use super::{Folder, baton, project};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -56,20 +57,9 @@ impl Drop for Server {
     }
 }
 
-/// Two ports that were free a moment ago: one for SIP over UDP and TCP, one for HTTP.
-fn ports() -> (u16, u16) {
-    loop {
-        let http = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let sip = tcp.local_addr().expect("an address").port();
-        if UdpSocket::bind(("127.0.0.1", sip)).is_ok() {
-            return (sip, http.local_addr().expect("an address").port());
-        }
-    }
-}
-
+/// A configuration, its port for SIP over UDP and TCP, and the one for HTTP.
 fn config(folder: &Folder, extra: &str) -> (String, u16, u16) {
-    let (sip, http) = ports();
+    let (sip, http) = (free_port(), free_port());
     let store = folder.0.join("state/baton.db");
     let text = format!(
         "[http]\nlisten = \"127.0.0.1:{http}\"\n[shards]\ncount = 1\n\
