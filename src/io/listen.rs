@@ -119,7 +119,10 @@ fn open_all(
     let mut sockets = Vec::with_capacity(usize::from(shards));
     for _ in 0..shards.max(1) {
         let socket = socket(local, datagram)?;
-        socket.set_reuse_port(true)?;
+        // For datagrams, the kernel may choose a port that others share already, of those who would share this one: the
+        // first socket is given a port of its own, and shares it from then on.
+        let choice = datagram && local.port() == 0;
+        socket.set_reuse_port(!choice)?;
         // A restarted server must not wait for old connections in TIME-WAIT.
         socket.set_reuse_address(!datagram)?;
         if datagram {
@@ -128,6 +131,7 @@ fn open_all(
         }
         mark(&socket, bind.is_ipv6(), options.dscp)?;
         socket.bind(&SockAddr::from(local))?;
+        socket.set_reuse_port(true)?;
         if !datagram {
             socket.listen(BACKLOG)?;
         }
@@ -190,6 +194,10 @@ fn mark(socket: &Socket, ipv6: bool, dscp: Option<u8>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
+
+    /// Servers at once: so many that, of all ports, two would likely be the same by chance.
+    const MANY: usize = 300;
 
     fn listener(transport: Transport, bind: SocketAddr) -> Listener {
         Listener {
@@ -224,8 +232,26 @@ mod tests {
     #[test]
     fn udp_and_tcp_share_a_port() {
         let options = SocketOptions::default();
-        let tcp = open(&listener(Transport::Tcp, any()), 1, options).unwrap();
-        assert!(open(&listener(Transport::Udp, tcp.local), 1, options).is_ok());
+        // One that is no other program's for UDP.
+        let (_tcp, udp) = std::iter::repeat_with(|| {
+            let tcp = open(&listener(Transport::Tcp, any()), 1, options).unwrap();
+            let udp = open(&listener(Transport::Udp, tcp.local), 1, options);
+            (udp.is_ok() || UdpSocket::bind(tcp.local).is_ok()).then_some((tcp, udp))
+        })
+        .flatten()
+        .next()
+        .unwrap();
+        assert!(udp.is_ok(), "{udp:?}");
+    }
+
+    /// A port that the kernel chooses is no other server's.
+    #[test]
+    fn chosen_ports_differ() {
+        let options = SocketOptions::default();
+        let all = (0..MANY).map(|_| open(&listener(Transport::Udp, any()), 1, options).unwrap());
+        let all: Vec<Opened> = all.collect();
+        let ports: HashSet<u16> = all.iter().map(|opened| opened.local.port()).collect();
+        assert_eq!(ports.len(), all.len());
     }
 
     #[test]
