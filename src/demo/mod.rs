@@ -20,7 +20,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 /// How long the record may take to become what the messages said.
-const RECORD_WAIT: Duration = Duration::from_secs(2);
+const RECORD_WAIT: Duration = Duration::from_secs(10);
 
 /// Why the demo did not end well.
 #[derive(Debug, Error)]

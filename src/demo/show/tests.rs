@@ -56,6 +56,10 @@ fn forward(
             };
             edits.write(&message, &mut out);
             socket.send_to(&out, to).expect("sent");
+            if message.method() == Method::Refer {
+                // As if its answer had not come in time: what is repeated is drawn once.
+                socket.send_to(&out, to).expect("sent");
+            }
         } else {
             edits.pop_via(&message);
             edits.write(&message, &mut out);
