@@ -175,8 +175,10 @@ impl Shard {
             let received = self.transactions.receive_response(now, message, ready, &mut self.fx);
             if let Some((client, owner)) = received {
                 if let Some(shard) = self.calls.redirect(ready.call_id).filter(|_| answer) {
-                    // C-080: it comes again, as its ACK was lost, which is where the call has gone.
-                    return passed_on(shard, flow, message, out);
+                    // C-080, C-131: it comes again, as its ACK was lost, or another callee has picked up, too. What
+                    // that needs is where the call has gone.
+                    let answer = PeerMessage::Answer { bytes: message.bytes().clone() };
+                    return out.push(Output::Peer(shard, Box::new(answer)));
                 }
                 self.counters.response(Dir::In, message.method(), message.status(), None);
                 self.with_calls(now, out, |calls, cx| calls.response_in(cx, client, owner, message, ready));
@@ -186,7 +188,7 @@ impl Shard {
         if owner.is_none() && answer && !self.calls.is_empty() {
             // Its transaction is on the shard that the call has come from.
             let mut taken = false;
-            self.with_calls(now, out, |calls, cx| taken = calls.answered_again(cx, message, ready));
+            self.with_calls(now, out, |calls, cx| taken = calls.answered_again(cx, message, ready, false));
             if taken {
                 return;
             }

@@ -182,6 +182,7 @@ impl Shard {
             PeerMessage::Lesson(lesson) => self.realm.learn(now, lesson),
             PeerMessage::Claim { .. }
             | PeerMessage::Moved { .. }
+            | PeerMessage::Answer { .. }
             | PeerMessage::Picks(_)
             | PeerMessage::Rings { .. }
             | PeerMessage::Unwanted { .. }

@@ -51,6 +51,12 @@ pub enum PeerMessage {
         /// The message.
         bytes: Bytes,
     },
+    /// A 2xx to an INVITE of a call that moved, whose transaction is where it was: what comes again, or from
+    /// another callee than the one that has answered.
+    Answer {
+        /// The message.
+        bytes: Bytes,
+    },
     /// An order for a call that moved.
     Command(Box<crate::sip::command::Command>),
     /// Where is this client? Answered with [`PeerMessage::Bindings`].

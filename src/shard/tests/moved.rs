@@ -128,8 +128,8 @@ fn a_late_answer_finds_its_call() {
     let [ack] = &requests(&sent, "ACK")[..] else { panic!("one ACK") };
     assert_eq!((ack.to.to_string().as_str(), header(&ack.text, "Call-ID")[0]), (BOB, &*bobs));
     assert_eq!(header(&ack.text, "CSeq"), ["1 ACK"]);
-    // What no dialog of the call has sent is nobody's.
-    let strange = ok.replace("tag=bt", "tag=other");
+    // What no dialog of the call has sent, nor answers its INVITE, is nobody's.
+    let strange = ok.replace("tag=bt", "tag=other").replacen("branch=z9hG4bK", "branch=z9hG4bKx", 1);
     assert!(requests(&receives(&mut shards, 0, BOB, &strange), "ACK").is_empty());
 
     // So are the answers to what the call asks from where it is now: Alice has Carol, Bob is let go.
@@ -138,6 +138,34 @@ fn a_late_answer_finds_its_call() {
     assert_eq!(requests(&sent, "ACK").len(), 1, "Alice's: {:?}", status(&sent));
     assert!(sent.iter().any(|s| s.text.starts_with("SIP/2.0 200") && s.to.to_string() == CAROL), "Carol's");
     assert_eq!(requests(&sent, "BYE")[0].to.to_string(), BOB);
+}
+
+/// [R-063] [R-087] [C-130] [C-131] Phones behind the target of a transfer ring on another shard than its call, and two of
+/// them pick up: the first goes there, and the second one's answer, which still comes to the shard that the
+/// INVITE left, is acknowledged and ended in its own dialog, as often as it comes.
+#[test]
+fn a_second_answer_follows_the_call() {
+    let mut shards = pair_with(terminate);
+    let (_, invited, sent) = ringing_elsewhere(&mut shards, "127.0.0.1");
+    heard(&mut shards, sent);
+    let answer = |tag: &str| {
+        let contact = format!("Contact: <sip:{tag}@10.0.1.1:5060>\n");
+        with_sdp(&response(&invited, "200 OK", &format!(";tag={tag}"), &contact))
+    };
+    let sent = receives(&mut shards, 1, BOB, &answer("desk"));
+    assert_eq!(requests(&sent, "INVITE").len(), 1, "it is being joined");
+    let of = |s: &Sent| (s.text.lines().next().expect("a line").to_owned(), tag(&s.text, "To").to_owned());
+    let sent = receives(&mut shards, 1, BOB, &answer("cell"));
+    let [ack, bye] = &sent[..] else { panic!("ACK and BYE: {}", sent.len()) };
+    assert_eq!(of(ack), ("ACK sip:cell@10.0.1.1:5060 SIP/2.0".to_owned(), "cell".to_owned()));
+    assert_eq!(of(bye), ("BYE sip:cell@10.0.1.1:5060 SIP/2.0".to_owned(), "cell".to_owned()));
+    assert_eq!(header(&ack.text, "CSeq"), ["1 ACK"]);
+    receives(&mut shards, 1, BOB, &response(&bye.text, "200 OK", "", ""));
+    let sent = receives(&mut shards, 1, BOB, &answer("cell"));
+    assert_eq!(sent.iter().map(of).collect::<Vec<_>>(), [of(ack)]);
+    let sent = receives(&mut shards, 1, BOB, &answer("desk"));
+    let [again] = &sent[..] else { panic!("one ACK: {}", sent.len()) };
+    assert_eq!(of(again), ("ACK sip:desk@10.0.1.1:5060 SIP/2.0".to_owned(), "desk".to_owned()));
 }
 
 /// [R-025] [C-152] A relayed REFER names a dialog of a call on another shard: that call comes first, and the

@@ -424,9 +424,15 @@ impl Calls {
     }
 
     /// A 2xx to an INVITE of ours that no transaction here knows: whether it belongs to a call that has
-    /// moved here; it has its ACK then.
-    pub fn answered_again(&mut self, cx: &mut Cx<'_>, message: &Message, ready: &Ready<'_>) -> bool {
-        self.legs.answered_again(cx, message, ready)
+    /// moved here; it has its ACK then. `proven`: it does answer our INVITE, whoever it is from.
+    pub fn answered_again(
+        &mut self,
+        cx: &mut Cx<'_>,
+        message: &Message,
+        ready: &Ready<'_>,
+        proven: bool,
+    ) -> bool {
+        self.legs.answered_again(cx, message, ready, proven)
     }
 
     /// Nobody answered a request of ours.

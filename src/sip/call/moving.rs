@@ -14,6 +14,7 @@ use super::transfer::{Afar, Transfer, TransferId, give_back};
 use crate::shard::{Output, PeerMessage};
 use crate::sip::dialog::{Headers, LegId, MovedLeg};
 use crate::sip::event::{CallSid, EndedBy};
+use crate::sip::message::Message;
 use crate::sip::proxy::Cx;
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -255,6 +256,7 @@ impl Calls {
                     }
                 }
             }
+            PeerMessage::Answer { bytes } => self.answered_elsewhere(cx, bytes),
             PeerMessage::Rings { from, ticket, survivor, consultation, code } => {
                 let afar = Afar { shard: from, ticket, survivor, consultation };
                 match self.moving.asked.get(&ticket).copied() {
@@ -277,6 +279,18 @@ impl Calls {
             | PeerMessage::Returns { .. }
             | PeerMessage::Worth { .. }
             | PeerMessage::Lesson(_) => {}
+        }
+    }
+
+    /// A 2xx to an INVITE of ours came to the shard that it left; the call is here, or has gone on.
+    fn answered_elsewhere(&mut self, cx: &mut Cx<'_>, bytes: Bytes) {
+        let Ok(message) = Message::parse(bytes.clone(), &cx.plan.limits) else { return };
+        let Ok(ready) = message.ready() else { return };
+        match self.redirect(ready.call_id) {
+            Some(shard) => cx.out.push(Output::Peer(shard, Box::new(PeerMessage::Answer { bytes }))),
+            None => {
+                self.answered_again(cx, &message, &ready, true);
+            }
         }
     }
 

@@ -149,12 +149,19 @@ impl Legs {
     }
 
     /// A 2xx to an INVITE that a leg has sent from another shard: whether there is such a leg.
-    pub fn answered_again(&mut self, cx: &mut Cx<'_>, message: &Message, ready: &Ready<'_>) -> bool {
+    /// With `proven`, one from another fork too, which is ended (C-131).
+    pub fn answered_again(
+        &mut self,
+        cx: &mut Cx<'_>,
+        message: &Message,
+        ready: &Ready<'_>,
+        proven: bool,
+    ) -> bool {
         let (Some(ours), Some(theirs)) = (ready.from_tag, ready.to_tag) else { return false };
         let Some(id) = self.leg_with(ours, ready.call_id) else { return false };
         let mut known = false;
         self.with(cx, id, |leg, cx, desk| {
-            known = leg.has_dialog_with(theirs);
+            known = proven || leg.has_dialog_with(theirs);
             if known {
                 leg.late_answer(cx, desk, message, ready.cseq.number);
             }
