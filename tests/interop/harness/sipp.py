@@ -1,8 +1,10 @@
 """Runs a caller and a callee of SIPp against a system and reads what they counted."""
 
 import csv
+import datetime
 import glob
 import os
+import re
 import signal
 import subprocess
 
@@ -84,6 +86,22 @@ class Result:
         if self.callee.ok < self.calls:
             found.append(f"callee: {self.callee.ok} of {self.calls} calls succeeded")
         return found
+
+
+def traced(directory):
+    """What a SIPp that traces its messages sent and received: (seconds since 1970, `sent` or `received`, method or status,
+    method in CSeq, Call-ID), in order."""
+    found = []
+    for path in glob.glob(os.path.join(directory, "*_messages.log")):
+        with open(path, errors="replace") as text:
+            parts = re.split(r"^-{20,} (\d{4}-\S+ [\d:.]+)$", text.read(), flags=re.MULTILINE)
+        for at, part in zip(parts[1::2], parts[2::2]):
+            start = re.search(r"message (sent|received)[^\n]*\n\n(?:SIP/2\.0 )?(\S+)", part)
+            cseq, call_id = re.search(r"^CSeq: *\d+ (\w+)", part, re.MULTILINE), re.search(r"^Call-ID: *(\S+)", part, re.MULTILINE)
+            if start and cseq and call_id:
+                seconds = datetime.datetime.fromisoformat(at).timestamp()
+                found.append((seconds, start.group(1), start.group(2), cseq.group(1), call_id.group(1)))
+    return found
 
 
 class Endpoint:
