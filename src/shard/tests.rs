@@ -5,6 +5,7 @@ mod edges;
 mod guessing;
 mod moved;
 mod owned;
+mod replaced;
 mod returning;
 mod rules;
 mod streams;

@@ -6,10 +6,10 @@ use super::*;
 use crate::shard::owner::HashKey;
 use crate::sip::plan::Source;
 
-const CAROL: &str = "10.0.1.2:5060";
+pub(super) const CAROL: &str = "10.0.1.2:5060";
 
 /// Two shards that own their calls between alpha and bravo.
-fn pair() -> [Stage; 2] {
+pub(super) fn pair() -> [Stage; 2] {
     pair_with(own)
 }
 
@@ -67,7 +67,7 @@ pub(super) fn call_id(shard: u16, name: &str) -> String {
     ids.find(|id| crate::shard::owner::owner_of(id.as_bytes(), &key, 2) == shard).expect("one")
 }
 
-fn tag<'t>(text: &'t str, name: &str) -> &'t str {
+pub(super) fn tag<'t>(text: &'t str, name: &str) -> &'t str {
     header(text, name)[0].split(";tag=").nth(1).expect("a tag")
 }
 
