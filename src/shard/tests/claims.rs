@@ -2,7 +2,7 @@
 //! late, may be no, and may cross what the parties do meanwhile.
 
 use super::edges::{requests, status};
-use super::moved::{bobs_request, call_id, pair_with, receives, talk, terminate, up};
+use super::moved::{bobs_request, call_id, pair_with, receives, talk, terminate, up_with};
 use super::owned::with_sdp;
 use super::*;
 
@@ -20,9 +20,14 @@ impl Calls {
     }
 
     fn up_with(change: fn(&mut Plan)) -> Calls {
+        Calls::answered(change, "")
+    }
+
+    /// The callees answer with these fields, too.
+    fn answered(change: fn(&mut Plan), fields: &str) -> Calls {
         let mut shards = pair_with(change);
         let ids = [call_id(0, "a"), call_id(1, "b")];
-        let dialogs = [0, 1].map(|at| up(&mut shards, at, &ids[at]));
+        let dialogs = [0, 1].map(|at| up_with(&mut shards, at, ALICE, &ids[at], fields));
         Calls { shards, dialogs, ids }
     }
 
@@ -276,4 +281,91 @@ fn the_original_call_ends_meanwhile() {
         assert!(calls.is_up(1, 10));
         calls.end();
     }
+}
+
+const TIMED: &str = "Session-Expires: 1800;refresher=uac\nRequire: timer\n";
+
+/// A consultation that came from another shard and was joined goes on as an ordinary call: each of the
+/// two legs is refreshed by Baton, as it was agreed with its phone, when it is due; when one of them is silent
+/// then, both end.
+#[test]
+fn sessions_go_on_where_the_call_is() {
+    let mut calls = Calls::answered(terminate, TIMED);
+    let refer = calls.refer();
+    let mut sent = receives(&mut calls.shards, 0, ALICE, &refer);
+    let legs: Vec<String> = calls.dialogs.iter().map(|(invite, _, _)| of(invite, "Call-ID")).collect();
+    // Everybody answers everything until there is nothing more to be said.
+    sent.extend(calls.pass(Duration::from_millis(100)));
+    while !sent.is_empty() {
+        sent = everybody(&mut calls, &sent);
+    }
+    let mut quiet = calls.pass(Duration::from_secs(6));
+    while !quiet.is_empty() {
+        quiet = everybody(&mut calls, &quiet);
+    }
+    for (round, answers) in [(1, true), (2, true), (3, false)] {
+        let early = calls.pass(Duration::from_secs(880));
+        assert!(early.is_empty(), "{round}: {}", early[0].text);
+        let sent = calls.pass(Duration::from_secs(25));
+        let mut refreshed: Vec<String> = requests(&sent, "INVITE")
+            .iter()
+            .map(|s| {
+                assert_eq!(header(&s.text, "Session-Expires"), ["1800;refresher=uac"]);
+                of(&s.text, "Call-ID")
+            })
+            .collect();
+        refreshed.sort();
+        refreshed.dedup();
+        let mut all = legs.clone();
+        all.sort();
+        assert_eq!(refreshed, all, "{round}");
+        let of_leg = |leg: &str| sent.iter().filter(|s| of(&s.text, "Call-ID") == leg).next_back();
+        let answered: Vec<&Sent> =
+            legs.iter().filter(|leg| answers || **leg == legs[0]).filter_map(|leg| of_leg(leg)).collect();
+        for refresh in answered {
+            let fields = format!("Contact: <sip:bob@10.0.1.1:5060>\n{TIMED}");
+            let to = with_sdp(&response(&refresh.text, "200 OK", "", &fields));
+            let mut sent = {
+                let at = shard_of(&calls, &refresh.text);
+                receives(&mut calls.shards, at, BOB, &to)
+            };
+            sent.retain(|s| !s.text.starts_with("ACK "));
+            assert!(sent.is_empty(), "it is the leg's own: {}", sent[0].text);
+        }
+    }
+    let sent = calls.pass(Duration::from_secs(900));
+    let mut ended: Vec<String> = requests(&sent, "BYE").iter().map(|s| of(&s.text, "Call-ID")).collect();
+    ended.sort();
+    ended.dedup();
+    let mut all = legs.clone();
+    all.sort();
+    assert_eq!(ended, all);
+}
+
+fn of(text: &str, name: &str) -> String {
+    header(text, name)[0].to_owned()
+}
+
+/// The shard that a message of this call comes to.
+fn shard_of(calls: &Calls, text: &str) -> usize {
+    usize::from(calls.shards[0].shard.place.owner_of(of(text, "Call-ID").as_bytes()))
+}
+
+/// Everybody answers the requests among those: what comes of that.
+fn everybody(calls: &mut Calls, sent: &[Sent]) -> Vec<Sent> {
+    let mut more = Vec::new();
+    for request in sent.iter().filter(|s| !s.text.starts_with("SIP/2.0") && !s.text.starts_with("ACK ")) {
+        let answer = match request.text.starts_with("INVITE") {
+            true => {
+                let fields = format!("Contact: <sip:bob@10.0.1.1:5060>\n{TIMED}");
+                with_sdp(&response(&request.text, "200 OK", "", &fields))
+            }
+            false => response(&request.text, "200 OK", "", ""),
+        };
+        let at = shard_of(calls, &request.text);
+        more.extend(receives(&mut calls.shards, at, &request.to.to_string(), &answer));
+    }
+    more.extend(calls.pass(Duration::from_millis(1_100)));
+    more.extend(talk(&mut calls.shards));
+    more
 }

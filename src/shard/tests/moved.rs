@@ -79,6 +79,17 @@ pub(super) fn up(shards: &mut [Stage; 2], at: usize, id: &str) -> (String, Strin
 
 /// The same of another caller.
 fn up_from(shards: &mut [Stage; 2], at: usize, from: &str, id: &str) -> (String, String, String) {
+    up_with(shards, at, from, id, "")
+}
+
+/// The same, with these fields in the callee's answer.
+pub(super) fn up_with(
+    shards: &mut [Stage; 2],
+    at: usize,
+    from: &str,
+    id: &str,
+    fields: &str,
+) -> (String, String, String) {
     let host = from.split(':').next().expect("a host");
     let mine = |text: String| {
         let text = text.replace("c1@10.0.0.5", id).replace("z9hG4bKa", &format!("z9hG4bK{id}"));
@@ -86,7 +97,8 @@ fn up_from(shards: &mut [Stage; 2], at: usize, from: &str, id: &str) -> (String,
     };
     let sent = receives(shards, at, from, &mine(with_sdp(&invite())));
     let invited = requests(&sent, "INVITE")[0].text.clone();
-    let ok = response(&invited, "200 OK", ";tag=bt", "Contact: <sip:bob@10.0.1.1:5060>\n");
+    let fields = format!("Contact: <sip:bob@10.0.1.1:5060>\n{fields}");
+    let ok = response(&invited, "200 OK", ";tag=bt", &fields);
     let sent = receives(shards, at, BOB, &with_sdp(&ok));
     let answer = sent.iter().find(|s| s.text.starts_with("SIP/2.0 200")).expect("an answer").text.clone();
     let ours = tag(&answer, "To").to_owned();
