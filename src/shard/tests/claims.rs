@@ -319,7 +319,7 @@ fn sessions_go_on_where_the_call_is() {
         let mut all = legs.clone();
         all.sort();
         assert_eq!(refreshed, all, "{round}");
-        let of_leg = |leg: &str| sent.iter().filter(|s| of(&s.text, "Call-ID") == leg).next_back();
+        let of_leg = |leg: &str| sent.iter().rfind(|s| of(&s.text, "Call-ID") == leg);
         let answered: Vec<&Sent> =
             legs.iter().filter(|leg| answers || **leg == legs[0]).filter_map(|leg| of_leg(leg)).collect();
         for refresh in answered {
