@@ -310,6 +310,29 @@ fn the_api_hangs_up() {
     assert_eq!(receiver.unseen(), 0);
 }
 
+/// [jambonz 6.2] Nor when all of that is known before the driver has heard that the transfer was taken.
+#[test]
+fn the_api_hangs_up_at_once() {
+    let (server, receiver) = answering(&json!([{"verb": "answer"}, refer(&json!({}))]));
+    let sid = call(1);
+    server.shards.offer(sid, &[]);
+    until(&receiver, "/app/start");
+    assert!(matches!(server.shards.action(sid), Action::Answer { .. }));
+    server.shards.fall_silent();
+    server.shards.change_by(sid, CallStatus::InProgress, 200);
+    let order = server.shards.refer(sid);
+    server.shards.end_by(sid, CallStatus::Completed, 0, EndedBy::Control);
+    statuses(&receiver);
+    server.shards.referred(&order, sid, 0, snapshot(Some(202), Some(200), ReferStatus::Completed));
+    server.shards.speak_again();
+    // While another call comes and goes, nothing but statuses is told.
+    up(&server, &receiver, call(2));
+    server.shards.refer(call(2));
+    server.shards.end_by(call(2), CallStatus::Completed, 0, EndedBy::Control);
+    while until(&receiver, "/status").json()["call_status"] != "completed" {}
+    assert_eq!(receiver.unseen(), 0);
+}
+
 /// [jambonz 19] [jambonz 20] The peer hangs up: what is known in the end is told, once, and its answer is
 /// not run.
 #[test]

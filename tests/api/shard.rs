@@ -84,6 +84,16 @@ impl FakeShards {
         self.state.lock().expect("nobody failed").silent = true;
     }
 
+    /// The last order is taken after all, and those to come are answered again.
+    pub fn speak_again(&self) {
+        let ticket = {
+            let mut state = self.state.lock().expect("nobody failed");
+            state.silent = false;
+            state.ticket
+        };
+        self.tell(Event::Reply { ticket, result: Ok(()) });
+    }
+
     /// The next order; it has to come.
     pub fn order(&self) -> Order {
         let state = self.state.lock().expect("nobody failed");

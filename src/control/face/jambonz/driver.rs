@@ -570,6 +570,8 @@ impl Driver {
                 }
             }
             Event::Ended(sid, by) => self.has_ended(sid, by),
+            // Who has ended the call itself is told of no result that comes after that (jambonz 6.2).
+            Event::Refer(_) if self.ordered_away => {}
             Event::Refer(refer) => self.referral.told(refer),
             Event::ReferNotified(refer, _, code) => self.notified(refer, code),
             Event::ReferAsked(asked) => self.asked(&asked),
