@@ -31,6 +31,10 @@ fn holds(stage: &mut Stage, name: &str) {
 
 /// Who was referred does what it was asked to, as a phone does: it tells that it tries, and calls by its proxy.
 fn acts(stage: &mut Stage, referee: &str) -> CallSid {
+    acts_as(stage, referee, "moved", "300")
+}
+
+fn acts_as(stage: &mut Stage, referee: &str, name: &str, number: &str) -> CallSid {
     let refer = (*stage.sent(referee, Method::Refer).last().expect("a REFER")).clone();
     stage.notifies(referee, 100, "active;expires=60");
     let to = text(&refer, HeaderId::ReferTo);
@@ -40,7 +44,7 @@ fn acts(stage: &mut Stage, referee: &str) -> CallSid {
         extra += &format!("Replaces: {named}\n");
     }
     let address = stage.dialog(referee).address;
-    stage.calls_with("moved", &address, "300", &extra)
+    stage.calls_with(name, &address, number, &extra)
 }
 
 /// What a leg's phone was last told of the session: in an INVITE, or in the ACK to its own offer.
@@ -222,20 +226,9 @@ fn referred_by() {
 fn several_parties() {
     for replaces in [false, true] {
         let (mut stage, alice, _) = Stage::talking_with(ReferMode::Terminate, Policy::default());
-        let to_dave = Action::Trunks { to: vec![TrunkIx(3)], fork: Fork::Serial, mode: Mode::B2bua };
-        let user = UserMatch::Prefix("4".into());
-        stage.plan.routes.push(Route {
-            from: [1, 2].map(|n| Origin::Trunk(TrunkIx(n))).to_vec(),
-            user,
-            action: to_dave,
-        });
         let first = stage.dialog("bob").call_id;
-        stage.request(
-            "bob",
-            "INVITE",
-            "Contact: <sip:bob@10.0.1.1:5060>\n",
-            &format!("{}a=sendonly\n", stage.sdp("bob")),
-        );
+        dave_is_there(&mut stage);
+        holds(&mut stage, "bob");
         let asking = stage.calls_from("asking", "10.0.1.1:5060", "300");
         stage.refers("carol", "<sip:400@example.com>");
         stage.pass_s(1);
@@ -265,6 +258,62 @@ fn several_parties() {
         assert_eq!(ended, if replaces { vec![] } else { vec![dave] });
         let caller = stage.dialog("alice").call_id;
         talk(&mut stage, &caller, "10.0.0.1", &reached, "10.0.3.1");
+        stage.end();
+    }
+}
+
+/// Numbers beginning with 4 go to Dave.
+fn dave_is_there(stage: &mut Stage) {
+    let action = Action::Trunks { to: vec![TrunkIx(3)], fork: Fork::Serial, mode: Mode::B2bua };
+    let from = [0, 1, 2].map(|n| Origin::Trunk(TrunkIx(n))).to_vec();
+    stage.plan.routes.push(Route { from, user: UserMatch::Prefix("4".into()), action });
+}
+
+/// The same where the phones do it all, and Baton passes on what they say: the second REFER
+/// names a call that the first has made.
+#[test]
+fn several_parties_by_the_phones() {
+    for replaces in [false, true] {
+        let (mut stage, _, _) = Stage::talking_with(ReferMode::Relay, Policy::default());
+        let first = stage.dialog("bob").call_id;
+        dave_is_there(&mut stage);
+        holds(&mut stage, "bob");
+        stage.calls_from("asking", "10.0.1.1:5060", "300");
+        stage.refers("carol", "<sip:400@example.com>");
+        let facilitates = acts_as(&mut stage, "asking", "facilitates", "400");
+        stage.notifies("asking", 200, "terminated;reason=noresource");
+        assert_eq!(stage.count("carol NOTIFY 200 "), 1, "{:#?}", stage.log);
+        assert_eq!(stage.ended(), DONE);
+        stage.request("carol", "BYE", "", "");
+        assert_eq!(stage.count("asking BYE"), 1);
+        let dave = stage.dialog("dave");
+        assert!(stage.together(facilitates, stage.leg(&dave.call_id)));
+
+        stage.requests.clear();
+        let to = if replaces { replacing(&stage, "facilitates") } else { "<sip:400@example.com>".to_owned() };
+        let fields = format!("Refer-To: {to}\nReferred-By: <sip:bob@example.com>\n");
+        stage.request_in(&first, "REFER", &fields, "");
+        let moved = acts_as(&mut stage, "alice", "moved", "400");
+        let invite = stage.sent("dave", Method::Invite)[0];
+        assert_eq!(text(invite, HeaderId::ReferredBy), "<sip:bob@example.com>");
+        let named = format!("{};to-tag={};from-tag={}", dave.call_id, dave.tag, dave.baton);
+        assert_eq!(text(invite, HeaderId::Replaces), if replaces { named } else { String::new() });
+        let reached = text(invite, HeaderId::CallId);
+        stage.notifies("alice", 200, "terminated;reason=noresource");
+        assert_eq!(stage.count("bob NOTIFY 200 "), 1, "{:#?}", stage.log);
+        assert_eq!(stage.ended(), DONE);
+        let (who, over) = if replaces {
+            (dave.call_id, "facilitates BYE")
+        } else {
+            (stage.dialog("facilitates").call_id, "dave BYE")
+        };
+        stage.request_in(&who, "BYE", "", "");
+        assert_eq!(stage.count(over), 1, "{:#?}", stage.log);
+        stage.request_in(&first, "BYE", "", "");
+        assert_eq!(stage.count("alice BYE"), 1);
+        assert!(stage.together(moved, stage.leg(&reached)));
+        stage.request_in(&reached, "INFO", "", "");
+        assert_eq!(stage.count("moved INFO"), 1, "{:#?}", stage.log);
         stage.end();
     }
 }
