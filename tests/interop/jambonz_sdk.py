@@ -94,7 +94,7 @@ application = "agent"
     shown = app.get("/client/update", sid=sid)
     problems = run.equal("call read", (shown["call_sid"], shown["customerData"]), (sid, {"job": 7}))
     problems += bob.end()
-    problems += run.equal("X-Job in the INVITE and the REFER", bob.messages().count("X-Job: 7"), 2)
+    problems += run.equal("X-Job in the INVITE and the REFER", bob.received("X-Job: 7"), 2)
     problems += judged(run, app, 2, "outbound")
     for client in ("list", "list-with-sdk"):
         problems += run.equal(f"calls, {client}", len(app.get(f"/client/{client}")), 2)
@@ -104,7 +104,7 @@ application = "agent"
     carol = lab.callee("carol", ["INVITE", 486, "ACK"])
     sid = app.get("/client/create-with-sdk", to=f"sip:carol@127.0.0.1:{carol.port}")
     problems = carol.end()
-    problems += run.equal("X-Job in the INVITE", carol.messages().count("X-Job: 8"), 1)
+    problems += run.equal("X-Job in the INVITE", carol.received("X-Job: 8"), 1)
     shown = lambda: [body for body in app.notes("/status") if body["call_sid"] == sid]
     procs.wait_until(lambda: any(body["call_status"] == "busy" for body in shown()), 10)
     problems += run.equal("statuses", [body["call_status"] for body in shown()], ["trying", "busy"])

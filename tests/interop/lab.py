@@ -51,6 +51,11 @@ class Phone:
                     return text.read()
         return ""
 
+    def received(self, text):
+        """How many messages with this text came, repeats not counted."""
+        messages = re.split(r"^-{20,}.*\n", self.messages(), flags=re.MULTILINE)
+        return len({message for message in messages if message.startswith("UDP message received") and text in message})
+
     def starts(self):
         """The first lines of them."""
         return re.findall(r"^(?:SIP/2\.0 .*|[A-Z]+ \S+ SIP/2\.0)$", self.messages().replace("\r", ""), re.MULTILINE)

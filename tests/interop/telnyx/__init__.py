@@ -73,8 +73,8 @@ connection_id = "12"
         problems = phone.end()
         problems += run.equal("result", json.loads(ran.stdout) if ran.returncode == 0 else ran.stderr[-600:], WANTED)
         problems += run.equal("Refer records", [labs.values(r) for r in lab.refers()], [("202", "200", "in-progress")])
-        refers = [line for line in phone.messages().splitlines() if line.startswith("Refer-To:")]
-        problems += run.equal("Refer-To", refers, ["Refer-To: <sip:carol@127.0.0.1:9?X-Ticket=9%2F10>"] * 2)
+        refer_to = "Refer-To: <sip:carol@127.0.0.1:9?X-Ticket=9%2F10>"
+        problems += run.equal("REFERs", (phone.received("Refer-To:"), phone.received(refer_to)), (2, 2))
         answer = phone.field("Proxy-Authorization", "REFER")
         problems += run.unless(digest_is_right(answer, "REFER", "desk", "secret"), f"the digest is wrong: {answer}")
         run.check(f"Telnyx SDK, {language}: dial, refer, signed events, status", problems)
