@@ -110,10 +110,11 @@ def in_the_dialog(run):
 def dialled(run):
     """[rcml 43] [rcml 45] [rcml 44] Two at once, and nobody in time."""
     lab = ivr(run, "Dial of two", ["alice", "bob", "carol"],
-              '<Dial action="/after"><Number>bob</Number><Number>carol</Number></Dial>', after="<Hangup/>")
+              '<Dial action="/after"><Number>bob</Number><Number>carol</Number></Dial>', after='<Pause length="2"/><Hangup/>')
     bob = lab.callee("bob", ["INVITE", 180, pause(800), 200, "ACK", pause(300), bye()])
     carol = lab.callee("carol", ["INVITE", 180, CANCELED])
-    alice = lab.caller("alice", "ivr", ["BYE"])
+    # Once Bob has left, nobody is there to talk to.
+    alice = lab.caller("alice", "ivr", ["INVITE", "ACK", "BYE"])
     problems = lab.finish(20)
     after = lab.web.got("/after")
     problems += run.equal("DialCallStatus", [r.get("DialCallStatus") for r in after], ["completed"])
@@ -208,7 +209,7 @@ def asked_by_a_phone(run):
     """[rcml 41] [rcml 7.2] A phone's REFER is the application's to perform."""
     lab = ivr(run, "REFER to an application", ["alice", "bob", "carol"], "<Dial>bob</Dial>", refer="<Dial>carol</Dial>")
     # Alice's leg is parted from Bob's by a re-INVITE, which has ended before Carol answers.
-    carol = lab.callee("carol", ["INVITE", 100, pause(2000), 200, "ACK", pause(300), bye()])
+    carol = lab.callee("carol", ["INVITE", 100, pause(2000), 200, "ACK", pause(2000), bye()])
     bob = lab.callee("bob", UP + ["INVITE", "ACK", "INVITE", "ACK", "BYE"])
     alice = lab.caller("alice", "ivr", [pause(200), refer("<sip:carol@127.0.0.1:9>"), "NOTIFY", "INVITE", "ACK", "NOTIFY", "BYE"])
     problems = lab.finish(20)
