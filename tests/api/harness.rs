@@ -84,6 +84,19 @@ impl Server {
         let folder = std::env::temp_dir().join(format!("baton-api-{}-{number}", std::process::id()));
         // Of a process of the same number, which was killed.
         let _ = std::fs::remove_dir_all(&folder);
+        Server::over(folder, applications, adjust)
+    }
+
+    /// Another process over the same records.
+    pub fn restarted(mut self) -> Server {
+        drop(self.handle.take());
+        drop(self.store.take());
+        // What is left of the first one must not take them away.
+        let folder = std::mem::take(&mut self.folder);
+        Server::over(folder, Vec::new(), |_| {})
+    }
+
+    fn over(folder: PathBuf, applications: Vec<Application>, adjust: impl FnOnce(&mut Steering)) -> Server {
         let clock: baton::record::Clock = Arc::new(|| at(3_600_000));
         let store =
             Store::open(RecordConfig::new(folder.join("baton.db"), NODE, clock)).expect("the store opens");
@@ -246,7 +259,9 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.handle.take());
         drop(self.store.take());
-        let _ = std::fs::remove_dir_all(&self.folder);
+        if !self.folder.as_os_str().is_empty() {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::harness::*;
 use baton::sip::event::{
-    CallSid, CallStarted, Cause, ReferReason, ReferRole, ReferSid, ReferSnapshot, ReferStatus,
+    CallSid, CallStarted, CallStatus, Cause, ReferReason, ReferRole, ReferSid, ReferSnapshot, ReferStatus,
 };
 use baton::sip::refer::ReferRule;
 use serde_json::{Value, json};
@@ -112,6 +112,40 @@ fn a_record_follows_its_transfer() {
     server.send([snapshot(4, ReferStatus::Completed, Some(202), Some(200))]);
     assert_eq!(record(&server), last);
     assert_eq!(server.json("Refers")["total"], 1);
+}
+
+/// After a restart a transfer that was under way has failed, and stays so; one with its result keeps it. The
+/// calls that were alive are nobody's to steer: nothing is ordered of a shard that never had them.
+#[test]
+fn transfers_do_not_outlast_their_process() {
+    let mut server = Server::start();
+    let alive = CallSid(0x11_0000);
+    server.shards.dialled(alive, CallSid(0x12_0000));
+    server.shards.change(alive, CallStatus::InProgress);
+    server.send([
+        referred(refer(1, ReferStatus::InProgress, 202, Some(180))),
+        referred(refer(2, ReferStatus::Completed, 202, Some(200))),
+    ]);
+    let call = format!("Calls/{}.json", call_sid(0x11_0000));
+    while server.json(&call)["status"] != "in-progress" {}
+    assert_eq!(server.post(&call, "Status=completed").status, 200);
+    assert!(!server.shards.rest().is_empty());
+    let shown = |server: &Server, n| server.json(&format!("Refers/{}", refer_sid(n)))["call_status"].clone();
+    assert_eq!((shown(&server, 1), shown(&server, 2)), ("in-progress".into(), "in-progress".into()));
+    for _ in 0..2 {
+        server = server.restarted();
+        assert_eq!((shown(&server, 1), shown(&server, 2)), ("failed".into(), "in-progress".into()));
+        let last = server.json(&format!("Refers/{}", refer_sid(1)));
+        assert_eq!(
+            (&last["refer_sip_response_code"], &last["notify_sip_response_code"]),
+            (&"202".into(), &"180".into())
+        );
+        // What the process before told late, or its shard: a result is a result.
+        server.send([referred(ReferSnapshot { seq: 9, ..refer(1, ReferStatus::Completed, 202, Some(200)) })]);
+        assert_eq!(server.json(&format!("Refers/{}", refer_sid(1))), last);
+        assert_eq!(server.post(&call, "Status=completed").status, 409);
+        assert!(server.shards.rest().is_empty());
+    }
 }
 
 /// [restcomm-refers 21] [restcomm-refers 1.5] [restcomm-refers 1.6]
