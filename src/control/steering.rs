@@ -49,13 +49,19 @@ pub struct Steering {
 pub struct JambonzOptions {
     /// A hook that has not answered after this has failed.
     pub timeout: Duration,
+    /// A transfer whose hook has not answered after this is taken: the shard waits two seconds for a decision.
+    pub decision: Duration,
     /// Whether `call_status` in event hooks is a number; else it is a text.
     pub integer_event_status: bool,
 }
 
 impl Default for JambonzOptions {
     fn default() -> JambonzOptions {
-        JambonzOptions { timeout: Duration::from_secs(10), integer_event_status: false }
+        JambonzOptions {
+            timeout: Duration::from_secs(10),
+            decision: Duration::from_millis(1_500),
+            integer_event_status: false,
+        }
     }
 }
 

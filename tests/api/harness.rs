@@ -48,11 +48,14 @@ pub fn at(millis: u64) -> Time {
     Time::from_millis(MORNING + millis)
 }
 
-/// Who is silent for so long does not answer.
+/// Who is silent for so long does not answer, and transfers are decided on as early as ever if that is soon.
 pub fn impatient(silence: Duration) -> impl FnOnce(&mut Steering) {
     move |steering| {
         steering.webhook.limits.timeout = silence;
         steering.jambonz.timeout = silence;
+        if silence < PATIENCE {
+            steering.jambonz.decision = JambonzOptions::default().decision;
+        }
     }
 }
 
@@ -126,7 +129,7 @@ impl Server {
             host: "baton.example.net".into(),
             media_fails: false,
             webhook_key: WEBHOOK_KEY,
-            jambonz: JambonzOptions { timeout: PATIENCE, integer_event_status: false },
+            jambonz: JambonzOptions { timeout: PATIENCE, decision: PATIENCE, integer_event_status: false },
         };
         adjust(&mut steering);
         let config = ControlConfig {

@@ -11,10 +11,7 @@ use crate::control::engine::Engine;
 use crate::sip::command::{Action, Decision, Order};
 use crate::sip::event::{CallSid, ReferAsked, ReferSid};
 use std::sync::Arc;
-use std::time::Duration;
 
-/// The shard waits two seconds for a decision; a hook that takes longer is decided for.
-const DECISION: Duration = Duration::from_millis(1_500);
 /// What a hook that gave no status is refused with (8.2).
 const FAILED: u16 = 501;
 
@@ -133,7 +130,8 @@ impl Moved {
         let asking = ask(Arc::clone(&engine.webhooks), post);
         tokio::pin!(asking);
         let mut taken = false;
-        let answer = match tokio::time::timeout(DECISION, &mut asking).await {
+        let decision = engine.jambonz.options.decision;
+        let answer = match tokio::time::timeout(decision, &mut asking).await {
             Ok(answer) => answer,
             Err(_) => {
                 taken = true;
