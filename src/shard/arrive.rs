@@ -15,7 +15,7 @@ use crate::sip::call::{Arrival, Who};
 use crate::sip::event::ReferSid;
 use crate::sip::flow::Flow;
 use crate::sip::message::{Answer, Message, Method, ParseError, Ready};
-use crate::sip::proxy::Handed;
+use crate::sip::proxy::{Concern, Handed};
 use crate::sip::refer::returning::{Caller, Worth};
 use crate::sip::time::Time;
 use crate::sip::transaction::Received;
@@ -51,18 +51,19 @@ impl Shard {
             // It was challenged.
             Err(()) => return,
         };
-        if message.method() == Method::Refer {
-            let trunk = self.plan.sources.find(flow).map(Who::Trunk);
-            if let Some(who) = trunk.or_else(|| client.as_deref().map(|user| Who::Client(user.into()))) {
-                self.with_calls(now, out, |calls, cx| calls.names(cx, &who, message));
-            }
-        }
-        let mut handed = None;
+        let mut concern = None;
         self.with_proxy(now, out, |proxy, cx| {
-            handed = proxy.request(cx, message, ready, flow, client.as_deref());
+            concern = proxy.request(cx, message, ready, flow, client.as_deref());
         });
-        if let Some(handed) = handed {
-            self.begins(now, handed, message, ready, flow, client.as_deref(), out);
+        match concern {
+            None => {}
+            Some(Concern::Begins(handed)) => {
+                self.begins(now, handed, message, ready, flow, client.as_deref(), out);
+            }
+            // Only what is new and admitted says whose it is: a repeat is not asked for credentials.
+            Some(Concern::Referred(trunk)) => {
+                self.with_calls(now, out, |calls, cx| calls.names(cx, &Who::Trunk(trunk), message));
+            }
         }
     }
 

@@ -4,6 +4,7 @@ mod claims;
 mod edges;
 mod guessing;
 mod moved;
+mod named;
 mod owned;
 mod replaced;
 mod returning;

@@ -65,10 +65,15 @@ pub(super) fn clients(plan: &mut Plan) {
 
 /// Carol's answer to the challenge in this response.
 pub(super) fn authorized(challenge: &str, method: &str, uri: &str) -> String {
+    authorized_as("carol", challenge, method, uri)
+}
+
+/// The same of a client with the same password.
+pub(super) fn authorized_as(user: &str, challenge: &str, method: &str, uri: &str) -> String {
     let challenge = header(challenge, "Proxy-Authenticate")[0];
     let challenge = Challenge::parse(challenge.as_bytes(), true).expect("a challenge");
     let secret = Secret::Password("secret".into());
-    let credentials = Credentials { user: "carol".into(), secret };
+    let credentials = Credentials { user: user.into(), secret };
     let (method, uri, mut counts) = (method.as_bytes(), uri.as_bytes(), NonceCounts::default());
     let answer = answer(&[challenge], &credentials, method, uri, b"", 1, &mut counts).expect("an answer");
     format!("Proxy-Authorization: {}\n", String::from_utf8_lossy(&answer[0].1))
@@ -126,7 +131,7 @@ pub(super) fn with_sdp(text: &str) -> String {
 }
 
 /// Alice's call of Baton's own to Bob, up: Baton's tag in her dialog, and its Contact.
-fn talking(stage: &mut Stage) -> (String, String) {
+pub(super) fn talking(stage: &mut Stage) -> (String, String) {
     let sent = stage.receive(ALICE, &with_sdp(&invite()));
     let invited = requests(&sent, "INVITE")[0].text.clone();
     let contact = "Contact: <sip:bob@10.0.1.1:5060>\n";

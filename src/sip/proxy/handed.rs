@@ -10,6 +10,15 @@ use crate::sip::proxy::target;
 use crate::sip::refer::returning::Returned;
 use crate::sip::transaction::ServerId;
 
+/// What of a request concerns the calls of Baton's own.
+#[derive(Debug)]
+pub enum Concern {
+    /// It begins one.
+    Begins(Handed),
+    /// It is a REFER of this trunk's that is passed on: its target may be a leg of one.
+    Referred(TrunkIx),
+}
+
 /// An INVITE that begins a call of Baton's own; its server transaction waits for an answer.
 #[derive(Debug)]
 pub struct Handed {

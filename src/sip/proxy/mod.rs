@@ -34,7 +34,7 @@ pub mod token;
 pub(crate) use answer::hex16;
 pub use forward::PROXY_TIMER;
 pub(crate) use forward::{hop_of, hop_to, retarget};
-pub use handed::{Handed, Owned};
+pub use handed::{Concern, Handed, Owned};
 pub use itself::Itself;
 pub(crate) use request::reply_flow;
 

@@ -8,7 +8,7 @@ use crate::sip::message::{HeaderId, Message, Method, Ready, Scheme, Uri, Via, ur
 use crate::sip::plan::{Action, Origin, Plan, ReferMode, TrunkIx, UnknownSource};
 use crate::sip::proxy::answer::Extra;
 use crate::sip::proxy::context::{Best, Branch, Context};
-use crate::sip::proxy::handed::{Decided, Handed, Owned, owns, trunk_of_origin};
+use crate::sip::proxy::handed::{Concern, Decided, Handed, Owned, owns, trunk_of_origin};
 use crate::sip::proxy::observe::saw_refer_denied_outside;
 use crate::sip::proxy::route::{Path, preprocess};
 use crate::sip::proxy::target;
@@ -22,7 +22,7 @@ use std::net::IpAddr;
 
 impl Proxy {
     /// Handles one well-formed request; `client` is its sender, where that has proved to be one.
-    /// Answers what becomes a call of Baton's own instead.
+    /// Answers what of it concerns the calls of Baton's own.
     pub fn request(
         &mut self,
         cx: &mut Cx<'_>,
@@ -30,7 +30,7 @@ impl Proxy {
         ready: &Ready<'_>,
         flow: &Flow,
         client: Option<&str>,
-    ) -> Option<Handed> {
+    ) -> Option<Concern> {
         let trunk_in = target::trunk_of(cx.plan, flow);
         let origin = match trunk_in {
             Some(trunk) => Some(Origin::Trunk(trunk)),
@@ -140,7 +140,7 @@ impl Proxy {
         path: Path<'_>,
         origin: Option<Origin>,
         cause: Option<Cause>,
-    ) -> Option<Handed> {
+    ) -> Option<Concern> {
         let trunk_in = trunk_of_origin(origin);
         let decided = if ready.to_tag.is_some() {
             self.in_dialog(cx, message, ready, &path).map(Decided::Forward)
@@ -150,8 +150,11 @@ impl Proxy {
         match decided {
             Ok(Decided::Forward(way)) => {
                 self.begin(cx, server, message, ready, flow, path, trunk_in, Way { cause, ..way });
+                return trunk_in.filter(|_| message.method() == Method::Refer).map(Concern::Referred);
             }
-            Ok(Decided::Own { origin, to }) => return Some(Handed { server, origin, to, restored: None }),
+            Ok(Decided::Own { origin, to }) => {
+                return Some(Concern::Begins(Handed { server, origin, to, restored: None }));
+            }
             Err(refusal) => {
                 if let Some(denied) = refusal.of_refer() {
                     match &path.token {

@@ -10,8 +10,7 @@ use crate::sip::message::{HeaderId, Message, Method, Ready, Uri};
 use crate::sip::plan::Origin;
 use crate::sip::proxy::context::Subject;
 use crate::sip::proxy::forward::timer_key;
-use crate::sip::proxy::handed::Handed;
-use crate::sip::proxy::handed::trunk_of_origin;
+use crate::sip::proxy::handed::{Concern, Handed, trunk_of_origin};
 use crate::sip::proxy::request::Refusal;
 use crate::sip::proxy::route::{Path, preprocess};
 use crate::sip::proxy::{Cx, Entry, Proxy};
@@ -104,7 +103,7 @@ impl Proxy {
         flow: &Flow,
         origin: Option<Origin>,
         client: Option<&str>,
-    ) -> Option<Handed> {
+    ) -> Option<Concern> {
         let (call_id, from_tag) = (ready.call_id, ready.from_tag.unwrap_or_default());
         let read = Uri::parse(path.request_uri)
             .ok()
@@ -125,7 +124,8 @@ impl Proxy {
         let owner = refer.shard() % cx.place.shards.max(1);
         if owner == cx.place.index {
             let worth = cx.observer.returns.spend(cx.now, refer, caller);
-            return self.goes_on(cx, server, message, flow, origin, &returned, worth);
+            let handed = self.goes_on(cx, server, message, flow, origin, &returned, worth);
+            return handed.map(Concern::Begins);
         }
         let slot = self.entries.vacant_key() as u32;
         let until = cx.now + ANSWERED_WITHIN;
@@ -217,7 +217,8 @@ impl Proxy {
             }
         };
         let path = preprocess(restored_message, &self.itself, &self.keys.token, ready.call_id);
-        let handed = self.dispatch(cx, server, restored_message, &ready, flow, path, origin, Some(cause))?;
+        let concern = self.dispatch(cx, server, restored_message, &ready, flow, path, origin, Some(cause));
+        let Some(Concern::Begins(handed)) = concern else { return None };
         Some(Handed { restored: restored.ok().map(|message| (message, returned.clone())), ..handed })
     }
 
