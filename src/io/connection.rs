@@ -28,6 +28,8 @@ const SEAL: usize = 64 * 1_024;
 const WATCHED: usize = 4_096;
 /// Bytes that may wait before an answer to a WebSocket's ping.
 const REPLIES: usize = 1 << 20;
+/// The answer to a ping (RFC 5626 section 3.5.1).
+const PONG: &[u8] = b"\r\n";
 /// How long a connection that is being closed waits for its last answer and for the peer.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -169,6 +171,13 @@ struct Outgoing {
     tag: SendTag,
 }
 
+impl Outgoing {
+    /// Bytes of memory that it takes up: many small ones are much, too.
+    fn size(&self) -> usize {
+        self.bytes.len() + size_of::<Outgoing>()
+    }
+}
+
 enum Layer {
     Plain,
     Tls(Session),
@@ -202,7 +211,7 @@ pub(crate) struct Connection {
     framer: Framer,
     partial_since: Option<Time>,
     queue: VecDeque<Outgoing>,
-    /// Bytes in the queue.
+    /// Bytes that the queue takes up.
     queued: usize,
     /// Bytes of the first message that have left.
     offset: usize,
@@ -312,9 +321,10 @@ impl Connection {
 
     /// Appends bytes as they are to leave.
     fn enqueue(&mut self, bytes: Bytes, from: u16, tag: SendTag, room: usize) -> Result<(), Cause> {
-        let over = self.queued.saturating_add(bytes.len()) > room && !self.queue.is_empty();
-        self.queued += bytes.len();
-        self.queue.push_back(Outgoing { bytes, from, tag });
+        let message = Outgoing { bytes, from, tag };
+        let over = self.queued.saturating_add(message.size()) > room && !self.queue.is_empty();
+        self.queued += message.size();
+        self.queue.push_back(message);
         if over { Err(Cause::Overflow) } else { Ok(()) }
     }
 
@@ -442,7 +452,11 @@ impl Connection {
                 Ok(None) => break,
                 Ok(Some(Frame::Pong)) => {}
                 Ok(Some(Frame::Ping)) => {
-                    self.push(now, Bytes::from_static(b"\r\n"), 0, SendTag::NONE, usize::MAX)?;
+                    self.used = now;
+                    // One that waits answers all pings before it: who takes no answers fills nothing.
+                    if self.queue.back().is_none_or(|last| last.bytes != PONG) {
+                        self.enqueue(Bytes::from_static(PONG), 0, SendTag::NONE, usize::MAX)?;
+                    }
                 }
                 Ok(Some(Frame::Message(message))) => {
                     whole = true;
@@ -535,7 +549,7 @@ impl Connection {
                 return;
             }
             self.offset -= len;
-            self.queued -= len;
+            self.queued -= first.size();
             let (from, tag) = (first.from, first.tag);
             self.queue.pop_front();
             watch(&mut self.watched, now, from, tag);
@@ -556,10 +570,10 @@ impl Connection {
             while room > 0
                 && let Some(message) = self.queue.pop_front()
             {
-                self.queued -= message.bytes.len();
+                self.queued -= message.size();
                 self.sealed.push((message.from, message.tag));
                 session.write(&message.bytes)?;
-                room = room.saturating_sub(message.bytes.len());
+                room = room.saturating_sub(message.size());
             }
         }
     }

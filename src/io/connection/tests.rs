@@ -36,3 +36,36 @@ fn pings_keep_a_connection() {
     now += options.idle;
     assert!(matches!(connection.check(now, &options, longest), Err(Cause::Idle)));
 }
+
+/// [C-066] Who sends pings and takes no answers gets one for all of them, and fills nothing.
+#[test]
+fn pongs_that_wait_are_one() {
+    let now = Time::from_millis(1_700_000_000_000);
+    let (mut connection, mut there) = accepted(now);
+    let mut messages = Vec::new();
+    for _ in 0..10_000 {
+        connection.cut(now, b"\r\n\r\n", &mut messages).expect("a ping");
+    }
+    assert_eq!((connection.queue.len(), messages.len()), (1, 0));
+    connection
+        .push(now, Bytes::from_static(b"a message"), 0, SendTag::NONE, usize::MAX)
+        .expect("there is room");
+    connection.cut(now, b"\r\n\r\n", &mut messages).expect("a ping");
+    connection.write(now).expect("there is room");
+    assert_eq!(connection.queued, 0);
+    let mut got = [0; 13];
+    there.read_exact(&mut got).expect("pong, message, pong");
+    assert_eq!(got, *b"\r\na message\r\n");
+}
+
+/// [C-066] Bounds count what a message takes up, not only its bytes.
+#[test]
+fn small_messages_fill_a_queue() {
+    let now = Time::from_millis(1_700_000_000_000);
+    let (mut connection, _there) = accepted(now);
+    let small = |connection: &mut Connection| {
+        connection.enqueue(Bytes::from_static(b"\x8a\0"), 0, SendTag::NONE, 10_000)
+    };
+    let fitted = (0..10_000).take_while(|_| small(&mut connection).is_ok()).count();
+    assert!((100..1_000).contains(&fitted), "{fitted}");
+}
