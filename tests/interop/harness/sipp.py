@@ -27,7 +27,8 @@ class Side:
         self.ok = number("SuccessfulCall(C)")
         self.failed = number("FailedCall(C)")
         self.stray = number("OutOfCallMsgs(C)") + number("DeadCallMsgs(C)")
-        self._lengths = [number(f"CallLengthRepartition_<{length}") for length in LENGTHS]
+        self._lengths = {length: number(f"CallLengthRepartition_<{length}") for length in LENGTHS}
+        self._measured = f"CallLengthRepartition_<{LENGTHS[0]}" in stat
         counts = {}
         for path in glob.glob(os.path.join(directory, "*_counts.csv")):
             counts = _last_row(path)
@@ -39,7 +40,8 @@ class Side:
 
     def longer(self, seconds):
         """How many calls lasted that long or longer, from their first message to their last."""
-        return self.ok + self.failed - sum(count for count, length in zip(self._lengths, LENGTHS) if length <= seconds * 1000)
+        shorter = sum(count for length, count in self._lengths.items() if length <= seconds * 1000)
+        return self.ok + self.failed - shorter if self._measured else 0
 
     def problems(self):
         named = [("failed calls", self.failed), ("retransmissions", self.retransmissions),
