@@ -226,7 +226,11 @@ fn a_server_must_bear_the_name_that_was_wanted() {
 #[test]
 fn a_backlog_leaves_once_the_peer_is_ready() {
     let ca = Authority::new("backlog");
-    let server = serve(&[ca.profile("default", &["sip.example"])]);
+    let tls = Arc::new(TlsContext::load(&[ca.profile("default", &["sip.example"])]).unwrap());
+    let server = server_with(2, TLS, |config| {
+        config.tls = tls;
+        config.streams = StreamOptions { handshake: PATIENCE, ..StreamOptions::default() };
+    });
     let mut phone = phone(&server, ca.client(&[]), "sip.example");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
