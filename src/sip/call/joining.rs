@@ -533,7 +533,14 @@ impl Calls {
                     self.tell(cx, Event::Parted(survivor, target));
                 }
             },
-            JoinFor::Replaces(replaced) => self.replaced(cx, replaced, survivor, target, result),
+            JoinFor::Replaces(replaced) => {
+                self.replaced(cx, replaced, survivor, target, result);
+                if result == JoinResult::Joined {
+                    // The replaced one is let go already, if it is not needed for something else.
+                    let others: Vec<CallSid> = left.into_iter().filter(|sid| *sid != replaced).collect();
+                    self.left_alone(cx, &others);
+                }
+            }
             JoinFor::Transfer(transfer) => {
                 self.on_joined(cx, transfer, result);
                 if result == JoinResult::Joined {

@@ -319,6 +319,13 @@ impl Calls {
         lent.find(|sid| self.party(*sid).is_some_and(|party| party.parent == Some(survivor)))
     }
 
+    /// Whether a party is to meet one of another shard: it is lent there, or one that is lent comes to it.
+    pub(super) fn meets(&self, sid: CallSid) -> bool {
+        let comes = |then: &Then| matches!(then, Then::PickUp { with, .. } if *with == sid);
+        self.moving.claims.values().any(|claim| claim.lent && claim.sid == sid)
+            || self.moving.asked.values().any(|(then, _)| comes(then))
+    }
+
     /// A claimed call is looked at again.
     pub(super) fn claim_again(&mut self, cx: &mut Cx<'_>, number: u64) {
         if let Some(claim) = self.moving.claims.remove(&number) {

@@ -11,7 +11,6 @@
 //!   together             ◄── Moved ──  the caller has acknowledged
 //! ```
 
-use super::dial::DialFor;
 use super::ending::End;
 use super::joining::{JoinFor, Start};
 use super::moving::{Claim, Errand, Names, Then, deny};
@@ -137,11 +136,6 @@ impl Calls {
         let caller = ringing.parent.filter(|caller| !self.phase(*caller).is_over());
         let (application, steered) = (ringing.application, ringing.steered);
         let account = ringing.account.clone();
-        let why = ringing.parent.and_then(|parent| self.dials.get(&parent)).map(|dialing| dialing.why);
-        // X-16: who rings for a transfer is not to be had.
-        if matches!(why, Some(DialFor::Transfer(_) | DialFor::Afar { .. })) {
-            return deny(cx, claim.from, claim.ticket, 491);
-        }
         let with = match caller {
             None => With::Nobody,
             Some(caller) if self.phase(caller) == Phase::Offered => With::Caller,

@@ -46,6 +46,9 @@ impl Calls {
             Some(replaced) => {
                 self.permitted(cx, replaced, arrival.who().as_ref(), meant)?;
                 self.replaceable(replaced, early_only)?;
+                if self.is_awaited(replaced) {
+                    return Err(491);
+                }
                 false
             }
             None => self.shard_of(cx, replaces.call_id) != cx.place.index,
@@ -134,11 +137,24 @@ impl Calls {
         match self.phase(sid) {
             // RFC 3891 §3: an early dialog only if we began it.
             Phase::Offered | Phase::Locating => Err(481),
+            // who rings for a transfer is not to be had.
+            Phase::Calling if self.rings_for_transfer(sid) => Err(491),
             Phase::Calling => Ok(()),
             Phase::Accepting | Phase::Accepted | Phase::Up if early_only => Err(486),
             Phase::Accepting | Phase::Accepted | Phase::Up => Ok(()),
             Phase::Leaving | Phase::Over => Err(603),
         }
+    }
+
+    fn rings_for_transfer(&self, sid: CallSid) -> bool {
+        let dialing = self.party(sid).and_then(|party| self.dials.get(&party.parent?));
+        dialing.is_some_and(|dialing| matches!(dialing.why, DialFor::Transfer(_) | DialFor::Afar { .. }))
+    }
+
+    /// Whether a leg that talks to nobody does so because it is only on its way to somebody: it is being joined, or
+    /// belongs to what another shard has, or has asked for.
+    pub(super) fn is_awaited(&self, sid: CallSid) -> bool {
+        self.party(sid).is_some_and(|party| party.join.is_some()) || self.meets(sid)
     }
 
     /// The call with the leg to be replaced has come from another shard, or there is none.

@@ -10,4 +10,5 @@ mod moves;
 mod ordered;
 mod picked_up;
 mod refused;
+mod taken_over;
 mod unanswered;
