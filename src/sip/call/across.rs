@@ -67,7 +67,13 @@ impl Calls {
             Some(other) => Some((other, None)),
             None => self.early(sid, asked).map(|(other, fork)| (other, Some(fork))),
         };
-        let Some((other, fork)) = found else { return self.alone(cx, sid, asked, message, body) };
+        let Some((other, fork)) = found else {
+            if negotiates && self.meets(sid) {
+                // Whom it is about to talk to hears of it then.
+                return self.respond(cx, sid, asked, 491, &Headers::new(), None);
+            }
+            return self.alone(cx, sid, asked, message, body);
+        };
         if negotiates && self.party(other).is_some_and(|party| party.join.is_some()) {
             return self.respond(cx, sid, asked, 491, &Headers::new(), None);
         }

@@ -133,7 +133,7 @@ pub(super) struct Dialing {
     /// Early dialogs by their place: what the n-th is for the party itself (C-155).
     forks: SmallVec<[(CallSid, Fork); 1]>,
     best: Option<Refusal>,
-    limit: Option<Duration>,
+    pub(super) limit: Option<Duration>,
 }
 
 impl Dialing {

@@ -21,6 +21,7 @@ use crate::sip::dialog::{Body, Fork, Headers};
 use crate::sip::event::{CallSid, EndedBy};
 use crate::sip::proxy::Cx;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Who claims a leg to take its place.
 #[derive(Debug)]
@@ -54,6 +55,7 @@ pub struct Picks {
     application: Option<u16>,
     steered: bool,
     account: Option<Arc<str>>,
+    limit: Option<Duration>,
 }
 
 /// Whom a new party talks to.
@@ -83,6 +85,9 @@ impl Calls {
         new.account = new.account.take().or(picks.account);
         let who = new.who();
         self.accept(cx, with, Fork(0), &Headers::new(), Some(&picks.answer));
+        if let Some(limit) = picks.limit {
+            self.limit(cx, with, limit);
+        }
         let names = picks.names.clone();
         let errand = Replacer { names, sid: with, who, meant, early_only, offer, accepted: true };
         let then = Then::PickUp { with, talks_to: picks.with };
@@ -119,12 +124,24 @@ impl Calls {
                 if let Some(party) = self.party_mut(with) {
                     party.parent = Some(caller);
                 }
-                match talks_to {
-                    With::Caller | With::Nobody => self.link(cx, caller, with),
-                    With::Party => self.join(cx, caller, with, Start::Up, JoinFor::Dial(caller)),
+                // It may have been answered otherwise while the new party was accepted.
+                match talks_to != With::Party
+                    && self.has_answer(caller, with)
+                    && self.has_answer(with, caller)
+                {
+                    true => self.link(cx, caller, with),
+                    false => self.join(cx, caller, with, Start::Up, JoinFor::Dial(caller)),
                 }
             }
         }
+    }
+
+    /// Whether what a party was told last is what another one says to it.
+    fn has_answer(&self, sid: CallSid, from: CallSid) -> bool {
+        let both = self.heard_sdp(from).zip(self.heard_sdp(sid)).zip(self.told_sdp(sid));
+        both.is_some_and(|((said, offer), told)| {
+            media::as_answer(&said, &offer, Some(&told)).is_some_and(|answer| media::agrees(&told, &answer))
+        })
     }
 }
 
@@ -148,7 +165,8 @@ impl Calls {
             return self.taken(cx, claim, replacer, caller, with);
         }
         let (ticket, names) = (claim.ticket, replacer.names.clone());
-        let picks = Picks { ticket, names, answer, with, application, steered, account };
+        let limit = self.limit_of(cx, claim.sid);
+        let picks = Picks { ticket, names, answer, with, application, steered, account, limit };
         cx.out.push(Output::Peer(claim.from, Box::new(PeerMessage::Picks(Box::new(picks)))));
     }
 

@@ -207,6 +207,7 @@ impl Calls {
                     None => Some(media::nothing(cx.random())),
                 };
                 self.accept(cx, with, Fork(0), &Headers::new(), answer.as_ref());
+                self.limit_as(cx, with, replaced);
                 self.end(cx, replaced, End::bye(EndedBy::Baton, Headers::new()));
             }
             Some(other) if self.phase(other) == Phase::Offered => self.pick_up(cx, with, replaced, other),
@@ -251,6 +252,7 @@ impl Calls {
     /// The new party stands where the old one stood, which is released.
     pub(super) fn succeed(&mut self, cx: &mut Cx<'_>, old: CallSid, new: CallSid) {
         let parent = self.party(old).and_then(|party| party.parent);
+        self.limit_as(cx, new, old);
         let mut others = Vec::new();
         if let Some(parent) = parent
             && let Some(dialing) = self.dials.get_mut(&parent)
@@ -269,6 +271,20 @@ impl Calls {
         for sid in others {
             self.end(cx, sid, End::canceled(EndedBy::Baton, Some(ELSEWHERE)));
         }
+    }
+
+    /// The new party's call must be over when the old one's had to be.
+    fn limit_as(&mut self, cx: &mut Cx<'_>, new: CallSid, old: CallSid) {
+        if let Some(limit) = self.limit_of(cx, old).filter(|_| self.parties.contains_key(&new)) {
+            self.limit(cx, new, limit);
+        }
+    }
+
+    /// How long a party's call may still last; that of one who rings, from its answer on.
+    pub(super) fn limit_of(&self, cx: &Cx<'_>, sid: CallSid) -> Option<Duration> {
+        let party = self.party(sid)?;
+        let to_come = || self.dials.get(&party.parent?)?.limit;
+        party.limit.map(|limit| limit.since(cx.now)).or_else(to_come)
     }
 
     /// A Replaces that passes through, in the identifiers that the one who gets it knows (C-152). One

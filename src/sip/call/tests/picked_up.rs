@@ -3,6 +3,7 @@
 use super::joins::{answered, dial, replaces};
 use super::moves::{pass, place, talk};
 use crate::sip::call::testing::*;
+use crate::sip::command::{Action, Dial};
 use crate::sip::dialog::testing::Sent;
 use crate::sip::event::{CallStatus, Event};
 use crate::sip::message::{HeaderId, Method};
@@ -54,6 +55,12 @@ fn called_off(shards: &mut [Bench; 2], bob: &Phone, invite: &Sent) {
     assert_eq!(shards[0].at_phone(bob).method(), Method::Ack);
 }
 
+/// A phone acknowledges that its last INVITE was refused.
+fn refuses(bench: &mut Bench, phone: &Phone) {
+    let ack = Phone { branch: phone.branch - 1, ..phone.clone() }.ack("");
+    bench.receive(phone.at, &ack);
+}
+
 /// Nothing is left on either.
 fn end(shards: &mut [Bench; 2]) {
     pass(shards, Duration::from_secs(300));
@@ -101,7 +108,9 @@ fn a_leg_that_rings_for_one_who_is_up() {
     let mut shards = [Bench::at(place(0)), Bench::at(place(1))];
     let (mut alice, mut bob) = (Phone::new(A, "alice"), Phone::new(B, "bob"));
     let a = answered(&mut shards[0], &mut alice, &sdp("alice", 4_000, "0"));
-    shards[0].act(a, dial(21, "200")).expect("taken");
+    let Action::Dial(limited) = dial(21, "200") else { panic!("a dial") };
+    let limited = Dial { time_limit: Some(Duration::from_secs(60)), ..*limited };
+    shards[0].act(a, Action::Dial(Box::new(limited))).expect("taken");
     let invite = shards[0].invited(&mut bob);
     shards[0].reply(&bob, &invite, 180, "", "");
     named(&mut shards, &bob);
@@ -121,9 +130,11 @@ fn a_leg_that_rings_for_one_who_is_up() {
     assert_eq!(shards[1].at_phone(&carol).method(), Method::Ack);
     let c = shards[1].started()[0];
     assert!(shards[1].has(&Event::Joined(a, c)));
-    // She is who the dial has reached.
-    shards[1].request(&mut carol, "BYE", "", "");
-    shards[1].at_phone(&carol);
+    // She is who the dial has reached, and may talk as long as it allows.
+    pass(&mut shards, Duration::from_secs(59));
+    shards.iter().for_each(Bench::silent);
+    pass(&mut shards, Duration::from_secs(1));
+    shards[1].hung_up(&carol);
     let over = |event: &Event| matches!(event, Event::DialEnded(told) if told.sid == a && told.winner == Some(c) && told.status == CallStatus::Completed);
     assert!(shards[1].events.iter().any(over), "{:?}", shards[1].events);
     shards[1].act(a, super::joins::hangup()).expect("taken");
@@ -219,5 +230,84 @@ fn picked_up_too_late() {
     called_off(&mut shards, &bob, &invite);
     talk(&mut shards);
     shards[1].hung_up(&carol);
+    end(&mut shards);
+}
+
+/// Neither of the two, who wants its session changed before they are together, is told that it is alone:
+/// it is to ask again.
+#[test]
+fn changes_wait_until_they_are_together() {
+    let (mut shards, mut alice, bob, invite, _) = ringing();
+    named(&mut shards, &bob);
+    let mut carol = wants(&mut shards, &bob, &bob.tag(), "", "0");
+    talk(&mut shards);
+    let ok = shards[1].at_phone(&carol);
+    carol.heard(&ok);
+    shards[1].ack(&mut carol, "");
+    shards[1].request(&mut carol, "INVITE", "", &sdp("carol", 6_002, "0"));
+    let refused = shards[1].at_phone(&carol);
+    assert!(refused.start().starts_with("491"), "{}", refused.text());
+    refuses(&mut shards[1], &carol);
+    called_off(&mut shards, &bob, &invite);
+    let ok = shards[0].at_phone(&alice);
+    alice.heard(&ok);
+    shards[0].ack(&mut alice, "");
+    shards[0].request(&mut alice, "INVITE", "", &sdp("alice", 4_002, "0"));
+    let refused = shards[0].at_phone(&alice);
+    assert!(refused.start().starts_with("491"), "{}", refused.text());
+    refuses(&mut shards[0], &alice);
+    pass(&mut shards, Duration::from_millis(200));
+    let (a, c) = (shards[0].started()[0], shards[1].started()[0]);
+    assert!(shards[1].has(&Event::Joined(a, c)), "{:?}", shards[1].events);
+    shards.iter().for_each(Bench::silent);
+    shards[1].request(&mut carol, "INVITE", "", &sdp("carol", 6_002, "0"));
+    let asked = shards[1].at_phone(&alice);
+    assert!(asked.text().contains("m=audio 6002"), "{}", asked.text());
+    shards[1].reply(&alice, &asked, 200, "", &sdp("alice", 4_002, "0"));
+    shards[1].sent.clear();
+    shards[1].ack(&mut carol, "");
+    shards[1].request(&mut carol, "BYE", "", "");
+    shards[1].at_phone(&carol);
+    shards[1].hung_up(&alice);
+    end(&mut shards);
+}
+
+/// Its application answers the caller just before the pick-up does: what it was told then is not what
+/// the new party says, so they are asked.
+#[test]
+fn a_caller_answered_otherwise() {
+    let mut shards = [Bench::at(place(0)), Bench::at(place(1))];
+    let (mut alice, mut bob) = (Phone::new(A, "alice"), Phone::new(B, "bob"));
+    alice.call_id = (0..).map(|n| format!("alice-{n}")).find(|id| place(0).owns(id.as_bytes())).expect("one");
+    shards[0].call(&mut alice, Owned::Application(0), "", &sdp("alice", 4_000, "0"));
+    let a = shards[0].started()[0];
+    shards[0].act(a, dial(21, "200")).expect("taken");
+    let invite = shards[0].invited(&mut bob);
+    shards[0].reply(&bob, &invite, 180, "", "");
+    shards[0].sent.clear();
+    named(&mut shards, &bob);
+    let mut carol = wants(&mut shards, &bob, &bob.tag(), "", "0");
+    hears(&mut shards, 0);
+    hears(&mut shards, 1);
+    let ok = shards[1].at_phone(&carol);
+    carol.heard(&ok);
+    shards[1].ack(&mut carol, "");
+    shards[0].act(a, Action::Answer { sdp: None, headers: Vec::new() }).expect("taken");
+    let ok = shards[0].at_phone(&alice);
+    alice.heard(&ok);
+    shards[0].ack(&mut alice, "");
+    talk(&mut shards);
+    called_off(&mut shards, &bob, &invite);
+    pass(&mut shards, Duration::from_millis(200));
+    let asked = shards[1].at_phone(&carol);
+    shards[1].reply(&carol, &asked, 200, "", &sdp("carol", 6_000, "0"));
+    let (offer, _) = shards[1].reinvited(&mut alice, &sdp("alice", 4_000, "0"));
+    assert!(offer.text().contains("m=audio 6000"), "{}", offer.text());
+    assert_eq!(shards[1].at_phone(&carol).method(), Method::Ack);
+    assert!(shards[1].has(&Event::Joined(a, shards[1].started()[0])));
+    shards[1].request(&mut carol, "BYE", "", "");
+    shards[1].at_phone(&carol);
+    shards[1].act(a, super::joins::hangup()).expect("taken");
+    shards[1].hung_up(&alice);
     end(&mut shards);
 }

@@ -2,11 +2,12 @@
 
 use super::joins::{answered, dial, hangup, placed, replaces};
 use crate::sip::call::testing::*;
-use crate::sip::command::Action;
+use crate::sip::command::{Action, Dial};
 use crate::sip::event::{CallSid, Event};
 use crate::sip::message::Method;
 use crate::sip::plan::{Action as RouteAction, Fork, Mode, Origin, ReferMode, Route, TrunkIx, UserMatch};
 use crate::sip::proxy::Owned;
+use std::time::Duration;
 
 /// Somebody's INVITE, from Carol's trunk, for a leg that its party wants to be replaced; the code it is refused with.
 fn attempt(bench: &mut Bench, phone: &Phone, name: &'static str) -> Option<u16> {
@@ -103,4 +104,45 @@ fn whom_the_survivor_leaves() {
     }
     bench.sent.clear();
     bench.end();
+}
+
+/// Who takes a leg's place has it as long as that might have had it, whether the leg rang or was up.
+#[test]
+fn the_time_limit_stays() {
+    let limited = |action| match action {
+        Action::Dial(dial) => {
+            Action::Dial(Box::new(Dial { time_limit: Some(Duration::from_secs(60)), ..*dial }))
+        }
+        other => other,
+    };
+    for rings in [true, false] {
+        let mut bench = Bench::new();
+        let (mut alice, mut bob) = (Phone::new(A, "alice"), Phone::new(B, "bob"));
+        let a = answered(&mut bench, &mut alice, &sdp("alice", 4_000, "0"));
+        bench.act(a, limited(dial(21, "200"))).expect("taken");
+        let invite = bench.invited(&mut bob);
+        if rings {
+            bench.reply(&bob, &invite, 180, "", "");
+        } else {
+            bench.reply(&bob, &invite, 200, "", &sdp("bob", 5_000, "0"));
+            bench.at_phone(&bob);
+            bench.reinvited(&mut alice, &sdp("alice", 4_000, "0"));
+        }
+        bench.pass(Duration::from_secs(20));
+        assert_eq!(attempt(&mut bench, &bob, "carol"), None);
+        bench.reinvited(&mut alice, &sdp("alice", 4_000, "0"));
+        let mut carol = Phone { cseq: 1, branch: 1, ..Phone::new(C, "carol") };
+        let ok = bench.at_phone(&carol);
+        carol.heard(&ok);
+        bench.ack(&mut carol, "");
+        bench.sent.clear();
+        bench.pass(Duration::from_secs(if rings { 59 } else { 39 }));
+        bench.sent.retain(|sent| sent.to.to_string() == C);
+        bench.silent();
+        bench.pass(Duration::from_secs(2));
+        bench.hung_up(&carol);
+        bench.act(a, hangup()).expect("taken");
+        bench.sent.clear();
+        bench.end();
+    }
 }
