@@ -5,6 +5,7 @@ mod edges;
 mod guessing;
 mod moved;
 mod named;
+mod outside;
 mod owned;
 mod replaced;
 mod returning;

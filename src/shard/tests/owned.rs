@@ -316,7 +316,7 @@ fn smuggled_line_ends() {
 }
 
 /// Every trunk may refer from outside a dialog, by naming it.
-fn by_name(plan: &mut Plan) {
+pub(super) fn by_name(plan: &mut Plan) {
     rules(plan);
     for trunk in &mut plan.trunks {
         trunk.refer = ReferMode::Terminate;
@@ -325,7 +325,7 @@ fn by_name(plan: &mut Plan) {
 }
 
 /// A REFER outside any dialog.
-fn outside(extra: &str, cseq: u32) -> String {
+pub(super) fn outside(extra: &str, cseq: u32) -> String {
     request("REFER", "sip:127.0.0.1:5060", extra, "", cseq)
         .replace("Call-ID: c1@", "Call-ID: r1@")
         .replace(";tag=at", ";tag=rt")

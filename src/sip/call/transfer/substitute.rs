@@ -141,7 +141,10 @@ impl Calls {
         };
         let sender = trunk.filter(|_| from_peer).and_then(|ix| cx.plan.trunk(ix));
         let rated = sender.map_or(Ok(false), |trunk| trunk.refer_comes(cx.now, message));
-        if let (Ok(counted), Some(party)) = (rated, self.party_mut(at)) {
+        // Only one in the dialog is passed on, and may be challenged.
+        if outside.is_none()
+            && let (Ok(counted), Some(party)) = (rated, self.party_mut(at))
+        {
             party.counted = counted;
         }
         let count = |sid: CallSid| self.party(sid).map_or(0, |party| party.transfers);
