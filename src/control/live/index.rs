@@ -22,8 +22,8 @@ struct OfAccount {
 }
 
 impl Index {
-    /// A call has come, with this account, direction and parent.
-    pub(super) fn add(&mut self, record: &CallRecord) {
+    /// A call has come, with this account and direction, and the parent that it belongs to.
+    pub(super) fn add(&mut self, record: &CallRecord, parent: Option<CallSid>) {
         let own = match self.accounts.get_mut(&record.account) {
             Some(own) => own,
             None => self.accounts.entry(record.account.clone()).or_default(),
@@ -31,11 +31,11 @@ impl Index {
         if own.calls.insert(record.sid) && record.direction == Direction::Inbound {
             own.inbound += 1;
         }
-        self.adopt(record.sid, record.parent);
+        self.adopt(record.sid, parent);
     }
 
     /// A call goes; it is as it was added, but for its parent, which is what [`Index::reparent`] said last.
-    pub(super) fn remove(&mut self, record: &CallRecord) {
+    pub(super) fn remove(&mut self, record: &CallRecord, parent: Option<CallSid>) {
         if let Some(own) = self.accounts.get_mut(&record.account) {
             if own.calls.remove(&record.sid) && record.direction == Direction::Inbound {
                 own.inbound -= 1;
@@ -44,7 +44,7 @@ impl Index {
                 self.accounts.remove(&record.account);
             }
         }
-        self.abandon(record.sid, record.parent);
+        self.abandon(record.sid, parent);
     }
 
     /// Another call is its parent, or none.
@@ -115,14 +115,17 @@ mod tests {
                 match (step, known) {
                     (0 | 1, None) => {
                         let call = record(sid, account, inbound, parent);
-                        index.add(&call);
+                        index.add(&call, call.parent);
                         all.push(call);
                     }
                     (0 | 1, Some(place)) => {
                         index.reparent(CallSid(sid), all[place].parent, parent.map(CallSid));
                         all[place].parent = parent.map(CallSid);
                     }
-                    (_, Some(place)) => index.remove(&all.remove(place)),
+                    (_, Some(place)) => {
+                        let call = all.remove(place);
+                        index.remove(&call, call.parent);
+                    }
                     (_, None) => {}
                 }
                 for account in ["AC", "AD", ""] {
@@ -142,7 +145,7 @@ mod tests {
                 }
             }
             for call in &all {
-                index.remove(call);
+                index.remove(call, call.parent);
             }
             prop_assert!(index.accounts.is_empty() && index.children.is_empty());
         }

@@ -16,12 +16,14 @@ const KEYS: usize = 10_000;
 /// A call that is alive.
 #[derive(Clone, Debug)]
 pub(in crate::control) struct LiveCall {
-    /// What its record is, or will be.
+    /// What its record is, or will be: for its account, of whose calls alone it tells.
     pub(in crate::control) record: CallRecord,
     /// Header fields that interfaces show.
     pub(in crate::control) headers: Vec<(String, String)>,
     /// Whom it talks to.
     pub(in crate::control) joined: Option<CallSid>,
+    /// The leg for which it was dialled, whoever pays that one.
+    parent: Option<CallSid>,
     /// It was dialled for another, and is steered by itself now.
     released: bool,
 }
@@ -64,16 +66,34 @@ impl Table {
     }
 
     pub(super) fn insert(&mut self, record: CallRecord) {
-        let sid = record.sid;
+        let (sid, parent) = (record.sid, record.parent);
         self.forget(sid);
-        self.index.add(&record);
-        self.calls
-            .insert(sid, Arc::new(LiveCall { record, headers: Vec::new(), joined: None, released: false }));
+        self.index.add(&record, parent);
+        let call = LiveCall { record, headers: Vec::new(), joined: None, parent, released: false };
+        self.calls.insert(sid, Arc::new(call));
+        self.hide_parent(sid);
+        for child in self.index.children(sid).to_vec() {
+            self.hide_parent(child);
+        }
+    }
+
+    /// Another account's call is not named, as in the store; what has no record, having no account, is. Once hidden, it
+    /// stays so when that call has ended.
+    fn hide_parent(&mut self, sid: CallSid) {
+        let Some(call) = self.calls.get(&sid) else { return };
+        let parent = call.record.parent.and_then(|parent| self.calls.get(&parent));
+        let account = parent.map_or("", |parent| parent.record.account.as_str());
+        if !account.is_empty()
+            && account != call.record.account
+            && let Some(call) = self.edit(sid)
+        {
+            call.record.parent = None;
+        }
     }
 
     pub(super) fn forget(&mut self, sid: CallSid) {
         if let Some(call) = self.calls.remove(&sid) {
-            self.index.remove(&call.record);
+            self.index.remove(&call.record, call.parent());
         }
     }
 
@@ -164,6 +184,7 @@ impl Table {
                     call.begin(started);
                     let parent = call.parent();
                     self.index.reparent(started.sid, former, parent);
+                    self.hide_parent(started.sid);
                 }
                 None => self.insert(begun(started, node)),
             },
@@ -218,7 +239,7 @@ impl Table {
 impl LiveCall {
     /// The leg that it belongs to, for which it was dialled.
     pub(in crate::control) fn parent(&self) -> Option<CallSid> {
-        self.record.parent.filter(|_| !self.released)
+        self.parent.filter(|_| !self.released)
     }
 
     /// A call of the API is known before the shard tells of it; who calls whom stays as it was asked.
@@ -226,7 +247,9 @@ impl LiveCall {
         self.record.created = started.at;
         self.record.updated = self.record.updated.max(started.at);
         self.record.call_id.clone_from(&started.call_id);
-        self.record.parent = started.parent;
+        if self.parent != started.parent {
+            (self.parent, self.record.parent) = (started.parent, started.parent);
+        }
     }
 
     /// Statuses only go forward, as in the store.
@@ -371,6 +394,47 @@ mod tests {
             table.apply(&Event::Ended(CallSid(sid), EndedBy::Peer), 7);
         }
         assert_eq!((table.calls(), of_first(&table)), (0, vec![]));
+    }
+
+    /// A leg of a transfer is paid by who referred, and belongs to a call of another account: with that it is
+    /// steered, but it does not name it, whichever was told of first and however often. What has no record has no
+    /// account, and is named.
+    #[test]
+    fn other_accounts_are_not_named() {
+        let of = |account: &str, event: Event| match event {
+            Event::CallStarted(call) => {
+                Event::CallStarted(Arc::new(CallStarted { account: account.into(), ..(*call).clone() }))
+            }
+            event => event,
+        };
+        let theirs = || of("AD", started(1, None));
+        for events in [
+            vec![theirs(), started(2, Some(1))],
+            vec![started(2, Some(1)), theirs()],
+            vec![started(2, None), theirs(), started(2, Some(1))],
+            vec![theirs(), started(2, Some(1)), started(2, Some(1))],
+            vec![theirs(), started(2, Some(1)), Event::Ended(CallSid(1), EndedBy::Peer), started(2, Some(1))],
+        ] {
+            let mut table = Table::default();
+            for event in &events {
+                table.apply(event, 7);
+            }
+            let leg = table.call(CallSid(2)).expect("it lives");
+            assert_eq!((leg.parent(), leg.record.parent), (Some(CallSid(1)), None), "{events:?}");
+            let steered: Vec<u128> = table.related(CallSid(1)).iter().map(|call| call.record.sid.0).collect();
+            assert_eq!(steered, [2]);
+            for sid in [2, 1] {
+                table.apply(&Event::Ended(CallSid(sid), EndedBy::Peer), 7);
+            }
+            assert!(table.related(CallSid(1)).is_empty());
+        }
+        let mut table = Table::default();
+        for event in [theirs(), started(3, Some(1)), started(3, Some(4)), of("", started(5, None))] {
+            table.apply(&event, 7);
+        }
+        table.apply(&started(6, Some(5)), 7);
+        let named = |sid| table.call(CallSid(sid)).expect("it lives").record.parent;
+        assert_eq!((named(3), named(6)), (Some(CallSid(4)), Some(CallSid(5))));
     }
 
     /// Lists and relations follow what is told of a call: when it comes, again, under another parent, and goes.
