@@ -92,6 +92,8 @@ async fn followed<D: Refers>(driver: &mut D, order: ReferOrder) -> Result<Follow
     let asking = async move { live.refer(call, order, None).await };
     match driver.wait(asking, Heed::Changes).await? {
         Ok(_) => {}
+        // The end has overtaken it, and who has ordered that hears of no result.
+        Err(_) if driver.has_ended() && !driver.outwaits_the_call() => return Err(Interrupt::Gone),
         Err(NotTaken::Refused(refused)) => return Ok(Followed::Unsent(code(refused))),
         Err(NotTaken::Behind) => return Ok(Followed::Unsent(503)),
         Err(NotTaken::Silent) => return Ok(Followed::Silent),

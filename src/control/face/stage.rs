@@ -201,11 +201,16 @@ impl World {
     }
 
     pub(super) async fn change(&self, status: CallStatus) {
+        self.end_by(status, EndedBy::Peer).await;
+    }
+
+    /// The status changes; when that is the end, this is who ended the call.
+    pub(super) async fn end_by(&self, status: CallStatus, by: EndedBy) {
         let now = Clock::new().now();
         let change = CallChanged { sid: CALL, account: "AC1".into(), started: now, at: now, status, code: 0 };
         self.tell(Event::CallChanged(change)).await;
         if status.is_final() {
-            self.tell(Event::Ended(CALL, EndedBy::Peer)).await;
+            self.tell(Event::Ended(CALL, by)).await;
         }
     }
 

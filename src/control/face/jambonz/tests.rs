@@ -6,7 +6,7 @@ use crate::control::face::stage::{CALL, World};
 use crate::control::orders::PLACING;
 use crate::control::webhook::Content;
 use crate::sip::command::{Decision, Dial, ReferOrder, Refused};
-use crate::sip::event::{CallStatus, Event, ReferAsked, ReferSid, ReferStatus};
+use crate::sip::event::{CallStatus, EndedBy, Event, ReferAsked, ReferSid, ReferStatus};
 use serde_json::json;
 
 /// One application, and what hooks are answered with.
@@ -102,6 +102,35 @@ async fn a_transfer_of_which_nothing_is_reported() {
     assert_eq!((&told["referStatus"], &told["refer_status"]), (&json!(202), &json!(202)));
     assert!(told.get("final_referred_call_status").is_none());
     assert_eq!(world.asked(), ["/start", "/done"]);
+}
+
+/// [jambonz 6.2] The API ends the call before the shard has the transfer, which it then does not take, or of which
+/// it says nothing: no hook is told, and nothing was transferred. Of the end by the peer it is told.
+#[tokio::test(start_paused = true)]
+async fn a_transfer_that_comes_behind_the_end() {
+    for (after, refused, by) in [
+        (1, Some(Refused::Ended), EndedBy::Control),
+        (1, Some(Refused::Unknown), EndedBy::Control),
+        (3_600, None, EndedBy::Control),
+        (1, Some(Refused::Ended), EndedBy::Peer),
+    ] {
+        let refer = json!({"verb": "sip:refer", "referTo": "1", "actionHook": "/done"});
+        let mut world = steered(&[("/start", json!([{"verb": "answer"}, refer])), ("/done", json!([]))]);
+        world.offer().await;
+        assert!(matches!(world.action().await.1, Action::Answer { .. }));
+        world.delay(Duration::from_secs(after));
+        if let Some(refused) = refused {
+            world.refuse(refused);
+        }
+        world.change(CallStatus::InProgress).await;
+        assert!(matches!(world.action().await.1, Action::Refer(_)));
+        world.end_by(CallStatus::Completed, by).await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let recorded = world.recorded.try_iter().filter(|event| matches!(event, Event::Refer(_))).count();
+        let told = world.asked().contains(&"/done".to_owned());
+        assert_eq!((told, recorded), if by == EndedBy::Peer { (true, 1) } else { (false, 0) }, "{refused:?}");
+        assert_eq!(world.engine.jambonz.counts().0, 0, "nobody steers it");
+    }
 }
 
 /// [jambonz 29] [jambonz 2.7] Ten seconds of silence are a failure: of the first hook, and of a later one.
