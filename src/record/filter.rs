@@ -1,6 +1,6 @@
 //! Which records, in which order: the conditions of a list in SQL. Values are always parameters.
 
-use super::row::parse_call_sid;
+use super::row::{PARENT, parse_call_sid};
 use super::schema::{Coded, micros};
 use crate::sip::event::{CallStatus, Direction, ReferStatus};
 use crate::sip::time::Time;
@@ -119,6 +119,10 @@ impl CallFilter {
                 let of_node = "call.node = (SELECT id FROM node WHERE bits = ?)";
                 conditions.add(of_node, [blob(node)]);
             }
+        }
+        if self.parent.is_some() {
+            // What is not named is not found by its name; the index is by the column itself.
+            conditions.add(&format!("{PARENT} IS NOT NULL"), []);
         }
         true
     }

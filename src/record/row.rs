@@ -228,6 +228,9 @@ macro_rules! own {
     };
 }
 
+/// The leg that a call belongs to, as far as it is named.
+pub(super) const PARENT: &str = own!("call", "parent", "call");
+
 /// What [`call_from_row`] reads.
 pub(super) const CALL: &str = concat!(
     "SELECT call.sid, node.bits, account.sid, ",

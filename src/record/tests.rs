@@ -486,6 +486,13 @@ fn other_accounts_are_not_named() {
     let listed = session.calls(ACCOUNT, &CallFilter::default(), CallOrder::default(), EVERYTHING);
     let named = listed.expect("the store is read").items.into_iter().filter_map(|call| call.parent);
     assert_eq!(named.collect::<Vec<_>>(), [CallSid(77)]);
+    // Nor does a filter tell which it is.
+    for (parent, found) in [(1, 0), (77, 1)] {
+        let parent = Some(call_sid_text(NODE, CallSid(parent)));
+        let filter = CallFilter { parent, ..CallFilter::default() };
+        let listed = session.calls(ACCOUNT, &filter, CallOrder::default(), EVERYTHING);
+        assert_eq!(listed.expect("the store is read").total, found);
+    }
     let listed = session.refers(ACCOUNT, &ReferFilter::default(), EVERYTHING).expect("the store is read");
     assert_eq!(listed.items.iter().filter_map(|refer| refer.moved).collect::<Vec<_>>(), [CallSid(2)]);
 }
