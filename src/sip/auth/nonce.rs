@@ -7,7 +7,8 @@
 //!
 //! Who comes with it from elsewhere is challenged anew, and what he is given then serves at both: he holds
 //! the former because he heard it at the one address, and the latter because he heard it at the other.
-//! That lets in a client whose requests leave by one address and another in turn, as with two uplinks.
+//! That lets in a client whose requests leave by one address and another in turn, as with two uplinks. What is
+//! carried on so serves no longer for it: none of the places outlives the first.
 
 use super::guesses::Sender;
 use crate::sip::time::Time;
@@ -20,11 +21,11 @@ use subtle::ConstantTimeEq;
 /// How long a nonce serves.
 pub(super) const LIFETIME: Duration = Duration::from_secs(300);
 
-/// Addresses that one nonce may serve at.
-const PLACES: usize = 4;
+/// Addresses that one nonce may serve at. With one more it would not go into the 64 bytes that some peers keep.
+const PLACES: usize = 3;
 
-/// Time and number; then the places, and a tag.
-const HEAD: usize = 16;
+/// Time and number, and how long ago it was first heard; then the places, and a tag.
+const HEAD: usize = 18;
 const PLACE: usize = 4;
 const TAG: usize = 16;
 const LONGEST: usize = HEAD + PLACES * PLACE + TAG;
@@ -38,7 +39,11 @@ pub(super) struct Nonce {
 
 /// Where the holder of a nonce has heard challenges, the latest first; as keyed hashes, 0 for none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Heard([u32; PLACES]);
+pub struct Heard {
+    places: [u32; PLACES],
+    /// When the first of them was.
+    since: Time,
+}
 
 /// Makes nonces, and knows its own again.
 pub(super) struct Mint {
@@ -47,19 +52,35 @@ pub(super) struct Mint {
 }
 
 impl Heard {
-    /// Whether it serves there.
-    pub(super) fn has(&self, place: u32) -> bool {
-        self.0.contains(&place)
+    /// Whether it serves there. Where it was heard last, it does so for as long as it serves at all.
+    pub(super) fn serves(&self, now: Time, place: u32) -> bool {
+        let [here, before @ ..] = &self.places;
+        *here == place || before.contains(&place) && self.lasts(now)
+    }
+
+    /// Where somebody was long ago, others may be now.
+    fn lasts(&self, now: Time) -> bool {
+        now.since(self.since) <= LIFETIME
     }
 
     /// Here, and where it was before; the place that was left the longest ago gives way.
-    fn and(self, here: u32) -> Heard {
-        let [first, second, third, _] = self.0;
-        Heard([here, first, second, third])
+    fn and(self, now: Time, here: u32) -> Heard {
+        match self.places {
+            [first, second, _] if first != 0 && self.lasts(now) => {
+                Heard { places: [here, first, second], ..self }
+            }
+            _ => Heard { places: [here, 0, 0], since: now },
+        }
     }
 
     fn places(&self) -> impl Iterator<Item = u32> {
-        self.0.into_iter().filter(|place| *place != 0)
+        self.places.into_iter().filter(|place| *place != 0)
+    }
+
+    /// In whole seconds, of which the last is counted as if it were over.
+    fn age(&self, now: Time) -> u16 {
+        let seconds = now.since(self.since).as_micros().div_ceil(1_000_000);
+        u16::try_from(seconds).unwrap_or(u16::MAX)
     }
 }
 
@@ -72,10 +93,12 @@ impl Mint {
     /// A nonce for who sent a request and has heard others before.
     pub(super) fn give(&mut self, now: Time, sender: Sender, heard: Heard) -> String {
         self.given = self.given.wrapping_add(1);
+        let heard = heard.and(now, self.place(sender));
         let mut raw = Vec::with_capacity(LONGEST);
         raw.extend_from_slice(&now.micros().to_be_bytes());
         raw.extend_from_slice(&self.given.to_be_bytes());
-        raw.extend(heard.and(self.place(sender)).places().flat_map(u32::to_be_bytes));
+        raw.extend_from_slice(&heard.age(now).to_be_bytes());
+        raw.extend(heard.places().flat_map(u32::to_be_bytes));
         raw.extend(self.seal(&raw));
         URL_SAFE_NO_PAD.encode(raw)
     }
@@ -90,11 +113,14 @@ impl Mint {
         }
         let (made, rest) = body.split_first_chunk::<8>()?;
         let (number, rest) = rest.split_first_chunk::<8>()?;
-        let mut heard = Heard::default();
-        for (place, bytes) in heard.0.iter_mut().zip(rest.as_chunks::<PLACE>().0) {
+        let (age, rest) = rest.split_first_chunk::<2>()?;
+        let made = Time::from_micros(u64::from_be_bytes(*made));
+        let age = u64::from(u16::from_be_bytes(*age)) * 1_000_000;
+        let since = Time::from_micros(made.micros().saturating_sub(age));
+        let mut heard = Heard { places: [0; PLACES], since };
+        for (place, bytes) in heard.places.iter_mut().zip(rest.as_chunks::<PLACE>().0) {
             *place = u32::from_be_bytes(*bytes);
         }
-        let made = Time::from_micros(u64::from_be_bytes(*made));
         Some((Nonce { made, number: u64::from_be_bytes(*number) }, heard))
     }
 
@@ -142,7 +168,7 @@ mod tests {
         }
     }
 
-    /// [C-198] It serves where it was heard, and where those were that it was given for: the last four.
+    /// [C-198] It serves where it was heard, and where those were that it was given for: the last three.
     #[test]
     fn it_serves_where_it_was_heard() {
         let mut mint = Mint::new([7; 32]);
@@ -150,13 +176,13 @@ mod tests {
         let mut heard = Heard::default();
         for last in 1..=9 {
             let text = mint.give(at, from(last), heard);
-            assert!(text.len() <= 64, "some peers keep no more: {text}");
+            assert!(text.len() < 64, "some peers keep no more, with what ends a string: {text}");
             let (nonce, now) = mint.read(text.as_bytes()).expect("one of its own");
             assert_eq!((nonce.made, nonce.number), (at, u64::from(last)));
-            let serves: Vec<u8> = (1..=9).filter(|n| now.has(mint.place(from(*n)))).collect();
-            assert_eq!(serves, (last.saturating_sub(3).max(1)..=last).collect::<Vec<_>>());
+            let serves: Vec<u8> = (1..=9).filter(|n| now.serves(at, mint.place(from(*n)))).collect();
+            assert_eq!(serves, (last.saturating_sub(2).max(1)..=last).collect::<Vec<_>>());
             heard = now;
         }
-        assert!(!heard.has(mint.place(Sender::Exempt)));
+        assert!(!heard.serves(at, mint.place(Sender::Exempt)));
     }
 }

@@ -235,10 +235,8 @@ impl Realm {
         let Some((known_nonce, heard)) = self.nonces.read(nonce) else {
             return Some(Verdict::Stale(Heard::default()));
         };
-        if !heard.has(self.nonces.place(sender)) {
-            // Where somebody was long ago, others may be now.
-            let lately = now.since(known_nonce.made) <= LIFETIME;
-            return Some(Verdict::Stale(if lately { heard } else { Heard::default() }));
+        if !heard.serves(now, self.nonces.place(sender)) {
+            return Some(Verdict::Stale(heard));
         }
         let given = fields.response?.to_ascii_lowercase();
         // RFC 7616 §3.4.4; the name itself otherwise.
