@@ -355,6 +355,14 @@ impl Calls {
         }
     }
 
+    /// In which of its dialogs a caller is answered for somebody who has not rung for it: the first, unless it knows
+    /// that as another's (RFC 3261 §13.2.1), or has ended it.
+    pub(super) fn fork_for(&mut self, caller: CallSid, new: CallSid) -> Fork {
+        let blank = self.leg_of(caller).is_none_or(|leg| self.legs.is_blank(leg, Fork(0)));
+        let dialing = self.dials.get_mut(&caller).filter(|_| !blank);
+        dialing.map_or(Fork(0), |dialing| dialing.confirmed(new, Fork(0)))
+    }
+
     /// Those who rang for a party do so no more, in early dialogs that it may have had with each of them.
     fn silence_forks(&mut self, parent: CallSid, children: &[CallSid]) {
         let Some(leg) = self.leg_of(parent).filter(|_| self.phase(parent) == Phase::Offered) else { return };

@@ -216,7 +216,8 @@ impl Calls {
         };
         if with == With::Caller {
             let answer = replacer.offer.as_ref().and_then(|offer| self.told_caller(caller, offer));
-            self.accept(cx, caller, Fork(0), &Headers::new(), answer.as_ref());
+            let fork = self.fork_for(caller, replacer.sid);
+            self.accept(cx, caller, fork, &Headers::new(), answer.as_ref());
         }
         self.succeed(cx, claim.sid, replacer.sid);
         let (from, ticket, errand) = (claim.from, claim.ticket, Errand::Whole);

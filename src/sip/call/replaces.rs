@@ -225,7 +225,8 @@ impl Calls {
         });
         let Some((to_new, to_caller)) = both else { return self.end(cx, with, End::refused(488)) };
         self.accept(cx, with, Fork(0), &Headers::new(), Some(&to_new));
-        self.accept(cx, caller, Fork(0), &Headers::new(), Some(&to_caller));
+        let fork = self.fork_for(caller, with);
+        self.accept(cx, caller, fork, &Headers::new(), Some(&to_caller));
         self.link(cx, caller, with);
         self.succeed(cx, ringing, with);
     }

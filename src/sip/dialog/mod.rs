@@ -470,6 +470,18 @@ impl Legs {
         Some(self.table.get(leg.slot).filter(|found| found.id == leg)?.facts())
     }
 
+    /// Whether nothing is under way on a leg.
+    pub fn can_move(&self, leg: LegId) -> bool {
+        self.table.get(leg.slot).is_some_and(|found| found.id == leg && found.can_move())
+    }
+
+    /// Whether nothing of ours has been described in a dialog yet, and the party has not ended it.
+    pub fn is_blank(&self, leg: LegId, fork: Fork) -> bool {
+        let leg = self.table.get(leg.slot).filter(|found| found.id == leg);
+        let dialog = leg.and_then(|leg| leg.dialog(fork));
+        dialog.is_none_or(|dialog| !dialog.left && dialog.said.is_none())
+    }
+
     /// Takes a leg out, to be put into another shard's; `None` while something is under way on it.
     pub fn take(&mut self, cx: &mut Cx<'_>, leg: LegId) -> Option<MovedLeg> {
         let found = self.table.get(leg.slot).filter(|found| found.id == leg)?;

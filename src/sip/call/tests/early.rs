@@ -3,6 +3,7 @@
 use crate::sip::call::testing::*;
 use crate::sip::dialog::testing::Sent;
 use crate::sip::message::{HeaderId, Method};
+use crate::sip::proxy::Owned;
 use std::time::Duration;
 
 /// Alice hears early media of Bob's, reliably; his INVITE is given back.
@@ -185,4 +186,83 @@ fn an_offer_in_prack_gives_way() {
     bench.reply(&alice, &theirs, 200, "", &sdp("alice", 4_002, "0"));
     assert_eq!(bench.at_phone(&bob).start(), "200 OK");
     finish(&mut bench, &mut alice, &bob, &invite);
+}
+
+/// A phone of Carol's trunk picks up for who rings.
+fn picks_up(bench: &mut Bench, ringing: &Phone) -> Phone {
+    let mut new = Phone::new(C, "new");
+    bench.named(ringing, &ringing.tag());
+    let headers = super::joins::replaces(ringing, &ringing.tag());
+    bench.call(&mut new, Owned::Replaces, &headers, &sdp("new", 6_000, "0"));
+    assert_eq!(bench.refused, None);
+    bench.sent.retain(|sent| sent.to.to_string() != C || sent.start() == "200 OK");
+    let ok = bench.at_phone(&new);
+    new.heard(&ok);
+    bench.ack(&mut new, "");
+    new
+}
+
+/// [R-091] [C-155] Who has heard the ringing one, whether reliably or not, is answered in a dialog of its own by who picks
+/// the call up: in that one, another answer would not count (RFC 3261 §13.2.1).
+#[test]
+fn picked_up_after_early_media() {
+    for reliably in [true, false] {
+        let (mut bench, mut alice, mut bob) = (Bench::new(), Phone::new(A, "alice"), Phone::new(B, "bob"));
+        let invite = if reliably {
+            let invite = early(&mut bench, &mut alice, &mut bob);
+            prack(&mut bench, &mut alice, "");
+            assert_eq!(bench.at_phone(&alice).start(), "200 OK");
+            invite
+        } else {
+            bench.call(&mut alice, to_trunk(1), "", &sdp("alice", 4_000, "0 8"));
+            let invite = bench.invited(&mut bob);
+            bench.reply(&bob, &invite, 183, "", &sdp("bob", 5_000, "0"));
+            let said = bench.at_phone(&alice);
+            alice.heard(&said);
+            invite
+        };
+        let early = alice.tag();
+        let new = picks_up(&mut bench, &bob);
+        let ok = bench.at_phone(&alice);
+        assert!(ok.start() == "200 OK" && ok.text().contains("m=audio 6000"), "{}", ok.text());
+        alice.heard(&ok);
+        assert_ne!(alice.tag(), early);
+        let ack = alice.ack("").replace(&format!("CSeq: {} ACK", alice.cseq), "CSeq: 1 ACK");
+        bench.receive(A, &ack);
+        let cancel = bench.at_phone(&bob);
+        bench.reply(&bob, &cancel, 200, "", "");
+        bench.reply(&bob, &invite, 487, "", "");
+        bench.at_phone(&bob);
+        bench.silent();
+        // What one of them wants now reaches the other.
+        bench.request(&mut alice, "INVITE", "", &sdp("alice", 4_002, "0"));
+        assert!(bench.at_phone(&new).text().contains("m=audio 4002"));
+        bench.sent.clear();
+        bench.request(&mut alice, "BYE", "", "");
+        bench.sent.clear();
+        bench.end();
+    }
+}
+
+/// [R-091] [C-155] Nor is an early dialog of use that the caller has ended.
+#[test]
+fn picked_up_after_a_fork_was_left() {
+    let (mut bench, mut alice, mut bob) = (Bench::new(), Phone::new(A, "alice"), Phone::new(B, "bob"));
+    let mut carol = Phone::new(C, "carol");
+    bench.call(&mut alice, to_both(1, 2), "", &sdp("alice", 4_000, "0 8"));
+    let (to_bob, to_carol) = (bench.invited(&mut bob), bench.invited(&mut carol));
+    bench.reply(&bob, &to_bob, 180, "", "");
+    let first = bench.at_phone(&alice);
+    bench.reply(&carol, &to_carol, 180, "", "");
+    let second = bench.at_phone(&alice);
+    alice.heard(&first);
+    bench.request(&mut alice, "BYE", "", "");
+    assert_eq!(bench.at_phone(&alice).start(), "200 OK");
+    assert_eq!(bench.at_phone(&bob).method(), Method::Cancel);
+    bench.silent();
+    picks_up(&mut bench, &carol);
+    let ok = bench.at_phone(&alice);
+    assert!(ok.start() == "200 OK" && ok.text().contains("m=audio 6000"), "{}", ok.text());
+    assert!(ok.header(HeaderId::To) != first.header(HeaderId::To));
+    assert!(ok.header(HeaderId::To) != second.header(HeaderId::To));
 }
