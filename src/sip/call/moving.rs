@@ -34,6 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(6);
 const MOST: usize = 16;
 /// What it means that a claimed call is not there, or never comes to rest.
 const GONE: u16 = 481;
+const BUSY: u16 = 491;
 
 /// A call on its way from one shard to another: all its legs and what is under way between them.
 #[derive(Debug)]
@@ -203,7 +204,12 @@ impl Calls {
         then: Then,
         errand: Errand,
     ) {
-        let timer = self.wait(cx, PATIENCE, Timer::Asked(ticket));
+        let patience = match then {
+            // C-141: whom it was accepted for has as long for the PRACK that its answer may wait for, and for its ACK.
+            Then::PickUp { .. } => PATIENCE + cx.plan.timings.t1 * 128,
+            Then::Replace { .. } | Then::Transfer(_) | Then::Refer(_) => PATIENCE,
+        };
+        let timer = self.wait(cx, patience, Timer::Asked(ticket));
         if let Some((_, before)) = self.moving.asked.insert(ticket, (then, timer)) {
             self.timers.cancel(cx, before);
         }
@@ -342,15 +348,20 @@ impl Calls {
             Errand::Replace(replacer) => match self.may_replace(cx, claim.sid, replacer) {
                 Err(code) => return deny(cx, claim.from, claim.ticket, code),
                 Ok(()) if self.phase(claim.sid) == Phase::Calling => {
-                    return self.pick_up_afar(cx, &claim, replacer);
+                    return match replacer.accepted || claim.times >= TIMES || self.rings_for_quiet(claim.sid)
+                    {
+                        true => self.pick_up_afar(cx, &claim, replacer),
+                        false => self.try_again(cx, claim),
+                    };
                 }
                 Ok(()) => {}
             },
             Errand::Whole | Errand::Transfer(_) => {}
         }
-        if self.phase(claim.sid).is_over() || claim.times >= TIMES {
+        let over = self.phase(claim.sid).is_over();
+        if over || claim.times >= TIMES {
             self.end_lent(cx, &claim);
-            return deny(cx, claim.from, claim.ticket, GONE);
+            return deny(cx, claim.from, claim.ticket, if over { GONE } else { BUSY });
         }
         match self.moved_out(cx, claim.sid, claim.from) {
             Some(mut call) => {
@@ -358,12 +369,17 @@ impl Calls {
                 let moved = PeerMessage::Moved { ticket: claim.ticket, call: Ok(Box::new(call)) };
                 cx.out.push(Output::Peer(claim.from, Box::new(moved)));
             }
-            None => {
-                let number = self.fresh();
-                self.moving.claims.insert(number, Claim { times: claim.times + 1, ..claim });
-                self.wait(cx, AGAIN, Timer::Claimed(number));
-            }
+            None => self.try_again(cx, claim),
         }
+    }
+
+    /// It is not to be had yet.
+    fn try_again(&mut self, cx: &mut Cx<'_>, claim: Claim) {
+        // C-141: the ACK of who was picked up has its own time, and ends it by itself.
+        let answering = claim.lent && self.phase(claim.sid) == Phase::Accepting;
+        let number = self.fresh();
+        self.moving.claims.insert(number, Claim { times: claim.times + u8::from(!answering), ..claim });
+        self.wait(cx, AGAIN, Timer::Claimed(number));
     }
 
     /// Everybody who belongs to a call.
@@ -389,6 +405,10 @@ impl Calls {
 
     fn is_quiet(&self, sid: CallSid) -> bool {
         let calling = self.dials.get(&sid).is_some_and(|dialing| !dialing.children.is_empty());
+        !calling && self.is_settled(sid)
+    }
+
+    fn is_settled(&self, sid: CallSid) -> bool {
         let settled = |party: &Party| {
             party.phase == Phase::Up
                 && party.join.is_none()
@@ -396,7 +416,17 @@ impl Calls {
                 && !self.transfers.busy_with(sid)
                 && party.leg.is_some()
         };
-        !calling && self.party(sid).is_some_and(settled)
+        self.party(sid).is_some_and(settled)
+    }
+
+    /// Whether nothing is under way on the call of whom a leg rings for, if that is up, but this.
+    pub(super) fn rings_for_quiet(&self, ringing: CallSid) -> bool {
+        let parent = self.party(ringing).and_then(|party| party.parent);
+        let Some(caller) = parent.filter(|caller| self.phase(*caller).is_answered()) else { return true };
+        let still = |sid: &CallSid| {
+            self.is_settled(*sid) && self.leg_of(*sid).is_some_and(|leg| self.legs.can_move(leg))
+        };
+        self.members(caller).iter().all(still)
     }
 
     /// Takes a whole call out; `None` while something is under way on it.

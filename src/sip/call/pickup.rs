@@ -106,10 +106,13 @@ impl Calls {
     ) {
         let there = self.phase(with).is_answered();
         match found {
-            Err(_) if talks_to == With::Nobody => {}
+            // The leg is no more.
+            Err(481 | 603) if talks_to == With::Nobody => {}
             Err(_) => self.end(cx, with, End::bye(EndedBy::OtherLeg, Headers::new())),
             Ok(leg) if !lent => match self.other(leg).filter(|_| there) {
                 Some(other) => self.join(cx, other, with, Start::Up, JoinFor::Replaces(leg)),
+                // It has answered for nobody.
+                None if there && talks_to == With::Nobody => self.succeed(cx, leg, with),
                 None => self.end(cx, with, End::bye(EndedBy::OtherLeg, Headers::new())),
             },
             Ok(caller) if !there => {
@@ -158,6 +161,9 @@ impl Calls {
             Some(caller) if self.phase(caller) == Phase::Offered => With::Caller,
             Some(_) => With::Party,
         };
+        if with == With::Party && !replacer.accepted && !self.rings_for_quiet(claim.sid) {
+            return deny(cx, claim.from, claim.ticket, 491);
+        }
         let Some(answer) = self.said_to(cx, caller, with, replacer.offer.as_ref()) else {
             return deny(cx, claim.from, claim.ticket, 488);
         };

@@ -2,12 +2,21 @@
 
 use crate::sip::call::testing::*;
 use crate::sip::command::{Action, Dial, DialParty, Order, Party, Place, Refused};
+use crate::sip::dialog::testing::Sent;
 use crate::sip::event::{CallSid, CallStatus, EndedBy, Event};
 use crate::sip::message::{HeaderId, Method};
 use crate::sip::proxy::Owned;
 use std::time::Duration;
 
 pub(super) fn placed(bench: &mut Bench, sid: u128, number: &str, phone: &mut Phone) -> CallSid {
+    let invite = called(bench, sid, number, phone);
+    bench.reply(phone, &invite, 200, "", &sdp(phone.name, 5_000, "0 8"));
+    bench.at_phone(phone);
+    CallSid(sid)
+}
+
+/// A phone is called by an order; its INVITE.
+pub(super) fn called(bench: &mut Bench, sid: u128, number: &str, phone: &mut Phone) -> Sent {
     let place = Place {
         sid: CallSid(sid),
         account: "AC1".into(),
@@ -21,10 +30,7 @@ pub(super) fn placed(bench: &mut Bench, sid: u128, number: &str, phone: &mut Pho
         by: None,
     };
     bench.order(Order::Place(Box::new(place))).expect("taken");
-    let invite = bench.invited(phone);
-    bench.reply(phone, &invite, 200, "", &sdp(phone.name, 5_000, "0 8"));
-    bench.at_phone(phone);
-    CallSid(sid)
+    bench.invited(phone)
 }
 
 pub(super) fn dial(sid: u128, number: &str) -> Action {

@@ -311,3 +311,171 @@ fn a_caller_answered_otherwise() {
     shards[1].hung_up(&alice);
     end(&mut shards);
 }
+
+/// [C-141] Whom the leg rang for has all its time to acknowledge its answer; only if it never does are both ended.
+#[test]
+fn a_late_acknowledgement() {
+    for comes in [true, false] {
+        let (mut shards, mut alice, bob, invite, _) = ringing();
+        named(&mut shards, &bob);
+        let mut carol = wants(&mut shards, &bob, &bob.tag(), "", "0");
+        talk(&mut shards);
+        let ok = shards[1].at_phone(&carol);
+        carol.heard(&ok);
+        shards[1].ack(&mut carol, "");
+        called_off(&mut shards, &bob, &invite);
+        let ok = shards[0].at_phone(&alice);
+        alice.heard(&ok);
+        pass(&mut shards, Duration::from_secs(25));
+        shards[1].silent();
+        assert!(shards[0].sent.drain(..).all(|sent| sent.start() == "200 OK"));
+        if comes {
+            shards[0].ack(&mut alice, "");
+            pass(&mut shards, Duration::from_millis(200));
+            shards.iter().for_each(Bench::silent);
+            let (a, c) = (shards[0].started()[0], shards[1].started()[0]);
+            assert!(shards[1].has(&Event::Joined(a, c)), "{:?}", shards[1].events);
+            shards[1].request(&mut carol, "BYE", "", "");
+            shards[1].at_phone(&carol);
+            shards[1].hung_up(&alice);
+        } else {
+            pass(&mut shards, Duration::from_secs(10));
+            shards[0].sent.retain(|sent| sent.method() == Method::Bye);
+            shards[0].hung_up(&alice);
+            shards[1].hung_up(&carol);
+        }
+        end(&mut shards);
+    }
+}
+
+/// Who is up and has something under way is left to that: the new party is accepted when that is over, or not
+/// at all.
+#[test]
+fn whom_it_rings_for_is_busy() {
+    for over in [true, false] {
+        let mut shards = [Bench::at(place(0)), Bench::at(place(1))];
+        let (mut alice, mut bob) = (Phone::new(A, "alice"), Phone::new(B, "bob"));
+        let a = answered(&mut shards[0], &mut alice, &sdp("alice", 4_000, "0"));
+        shards[0].act(a, dial(21, "200")).expect("taken");
+        let invite = shards[0].invited(&mut bob);
+        shards[0].reply(&bob, &invite, 180, "", "");
+        let info = Action::Request { method: "INFO".into(), headers: Vec::new(), body: None };
+        shards[0].act(a, info).expect("taken");
+        let info = shards[0].at_phone(&alice);
+        named(&mut shards, &bob);
+        let mut carol = wants(&mut shards, &bob, &bob.tag(), "", "0");
+        pass(&mut shards, Duration::from_secs(1));
+        shards[1].sent.retain(|sent| !sent.start().starts_with("100"));
+        shards[1].silent();
+        if over {
+            shards[0].reply(&alice, &info, 200, "", "");
+            pass(&mut shards, Duration::from_millis(200));
+            let ok = shards[1].at_phone(&carol);
+            assert_eq!(ok.start(), "200 OK");
+            carol.heard(&ok);
+            shards[1].ack(&mut carol, "");
+            shards[0].sent.retain(|sent| sent.to.to_string() == B);
+            called_off(&mut shards, &bob, &invite);
+            pass(&mut shards, Duration::from_millis(200));
+            assert_eq!(shards[0].calls.redirect(alice.call_id.as_bytes()), Some(1));
+            shards[1].sent.clear();
+            shards[1].request(&mut carol, "BYE", "", "");
+            shards[1].act(a, super::joins::hangup()).expect("taken");
+        } else {
+            pass(&mut shards, Duration::from_secs(4));
+            let refused = shards[1].at_phone(&carol);
+            assert!(refused.start().starts_with("491"), "{}", refused.text());
+            shards[0].sent.retain(|sent| sent.to.to_string() == B);
+            shards[0].silent();
+            shards[0].act(a, super::joins::hangup()).expect("taken");
+        }
+        shards.iter_mut().for_each(|bench| bench.sent.clear());
+        end(&mut shards);
+    }
+}
+
+/// It has become busy just after that, and does not come: it stays, as its control plane decides for it, and the new
+/// party is released.
+#[test]
+fn whom_it_rings_for_does_not_come() {
+    let mut shards = [Bench::at(place(0)), Bench::at(place(1))];
+    let (mut alice, mut bob) = (Phone::new(A, "alice"), Phone::new(B, "bob"));
+    let a = answered(&mut shards[0], &mut alice, &sdp("alice", 4_000, "0"));
+    shards[0].act(a, dial(21, "200")).expect("taken");
+    let invite = shards[0].invited(&mut bob);
+    shards[0].reply(&bob, &invite, 180, "", "");
+    named(&mut shards, &bob);
+    let mut carol = wants(&mut shards, &bob, &bob.tag(), "", "0");
+    hears(&mut shards, 0);
+    hears(&mut shards, 1);
+    let ok = shards[1].at_phone(&carol);
+    carol.heard(&ok);
+    shards[1].ack(&mut carol, "");
+    let info = Action::Request { method: "INFO".into(), headers: Vec::new(), body: None };
+    shards[0].act(a, info).expect("taken");
+    let info = shards[0].at_phone(&alice);
+    talk(&mut shards);
+    called_off(&mut shards, &bob, &invite);
+    pass(&mut shards, Duration::from_secs(5));
+    shards[1].hung_up(&carol);
+    shards[0].reply(&alice, &info, 200, "", "");
+    shards[0].sent.retain(|sent| sent.method() == Method::Bye);
+    shards[0].silent();
+    let over = |event: &Event| matches!(event, Event::DialEnded(told) if told.sid == a);
+    assert!(shards[0].events.iter().any(over), "{:?}", shards[0].events);
+    shards[0].act(a, super::joins::hangup()).expect("taken");
+    shards[0].hung_up(&alice);
+    end(&mut shards);
+}
+
+/// A leg that was called for nobody answers while the new party is accepted: that takes its place all the same.
+#[test]
+fn one_that_rings_for_nobody() {
+    let mut shards = [Bench::at(place(0)), Bench::at(place(1))];
+    let mut bob = Phone::new(B, "bob");
+    let invite = super::joins::called(&mut shards[0], 1, "200", &mut bob);
+    shards[0].reply(&bob, &invite, 180, "", "");
+    named(&mut shards, &bob);
+    let mut carol = wants(&mut shards, &bob, &bob.tag(), "", "0");
+    hears(&mut shards, 0);
+    hears(&mut shards, 1);
+    let ok = shards[1].at_phone(&carol);
+    assert_eq!(ok.start(), "200 OK");
+    carol.heard(&ok);
+    shards[1].ack(&mut carol, "");
+    shards[0].reply(&bob, &invite, 200, "", &sdp("bob", 5_000, "0"));
+    assert_eq!(shards[0].at_phone(&bob).method(), Method::Ack);
+    pass(&mut shards, Duration::from_millis(200));
+    shards[1].hung_up(&bob);
+    shards.iter().for_each(Bench::silent);
+    shards[1].request(&mut carol, "BYE", "", "");
+    shards[1].at_phone(&carol);
+    end(&mut shards);
+}
+
+/// [R-091] [C-155] A caller that has heard the ringing one is answered in a dialog of its own.
+#[test]
+fn a_caller_that_has_heard_who_rings() {
+    let (mut shards, mut alice, bob, invite, heard) = ringing();
+    shards[0].reply(&bob, &invite, 183, "", &sdp("bob", 5_000, "0"));
+    assert!(shards[0].at_phone(&alice).text().contains("m=audio 5000"));
+    named(&mut shards, &bob);
+    let mut carol = wants(&mut shards, &bob, &bob.tag(), "", "0");
+    talk(&mut shards);
+    let ok = shards[1].at_phone(&carol);
+    carol.heard(&ok);
+    shards[1].ack(&mut carol, "");
+    called_off(&mut shards, &bob, &invite);
+    let ok = shards[0].at_phone(&alice);
+    assert!(ok.start() == "200 OK" && ok.text().contains("m=audio 6000"), "{}", ok.text());
+    assert_ne!(ok.header(HeaderId::To), heard.header(HeaderId::To));
+    alice.heard(&ok);
+    shards[0].ack(&mut alice, "");
+    pass(&mut shards, Duration::from_millis(200));
+    let (a, c) = (shards[0].started()[0], shards[1].started()[0]);
+    assert!(shards[1].has(&Event::Joined(a, c)), "{:?}", shards[1].events);
+    shards[1].request(&mut carol, "BYE", "", "");
+    shards[1].at_phone(&carol);
+    shards[1].hung_up(&alice);
+    end(&mut shards);
+}

@@ -188,6 +188,15 @@ impl Calls {
     /// One of them could not go there.
     pub(in crate::sip::call) fn end_lent(&mut self, cx: &mut Cx<'_>, claim: &Claim) {
         if claim.lent {
+            let winner = self.dials.get(&claim.sid).and_then(|dialing| dialing.winner);
+            if self.phase(claim.sid).is_answered()
+                && let Some(winner) = winner
+                && self.party(claim.sid).is_some_and(|party| party.steered)
+            {
+                // Whom somebody was picked up for stays, as after any other who leaves it.
+                self.dial_over(cx, claim.sid, winner);
+                return self.deserted(cx, claim.sid);
+            }
             self.end(cx, claim.sid, End::bye(EndedBy::Baton, Headers::new()));
         }
     }
