@@ -10,7 +10,7 @@ use super::ending::End;
 use super::party::{Party, Phase, Who};
 use super::pickup::{Replacer, With};
 use super::timers::{Timer, TimerKey};
-use super::transfer::{Afar, Transfer, TransferId, give_back};
+use super::transfer::{Afar, Referral, Transfer, TransferId, give_back};
 use crate::shard::{Output, PeerMessage};
 use crate::sip::dialog::{Headers, LegId, MovedLeg};
 use crate::sip::event::{CallSid, EndedBy};
@@ -75,6 +75,8 @@ pub enum Errand {
     Transfer(Box<Claimant>),
     /// A new party in the place of one of its legs.
     Replace(Box<Replacer>),
+    /// A REFER outside its dialog.
+    Refer(Box<Referral>),
 }
 
 /// Who claims a call for a transfer, and for whom: should it still ring, who is called for it rings for this
@@ -310,7 +312,7 @@ impl Calls {
             }
             Then::PickUp { with, talks_to } => self.picked_up(cx, with, talks_to, found, lent),
             Then::Transfer(transfer) => self.on_claimed(cx, transfer, found.ok()),
-            Then::Refer(leg) => self.referred_leg(cx, leg, found.ok()),
+            Then::Refer(leg) => self.referred_leg(cx, leg, found),
         }
     }
 
@@ -356,6 +358,11 @@ impl Calls {
                 }
                 Ok(()) => {}
             },
+            Errand::Refer(referral) => {
+                if let Err(code) = self.may_refer(cx, claim.sid, referral) {
+                    return deny(cx, claim.from, claim.ticket, code);
+                }
+            }
             Errand::Whole | Errand::Transfer(_) => {}
         }
         let over = self.phase(claim.sid).is_over();

@@ -19,8 +19,6 @@ pub struct Situation<'a> {
     pub by: ReferRule,
     /// How the REFER names its call.
     pub reach: Reach,
-    /// Whether it came from the party of that dialog: its flow, its trunk, or its digest.
-    pub from_peer: bool,
     /// Another party is there that can be moved.
     pub survivor: bool,
     /// Another Refer of this dialog has no result yet.
@@ -115,7 +113,6 @@ impl Refusal {
 
 /// What can be said without reading the REFER.
 pub fn admit(policy: &Policy, situation: &Situation<'_>) -> Result<(), Refusal> {
-    // RFC 3515 §5.2: only the party of the dialog may move its other party.
     let reached = match situation.reach {
         Reach::InDialog => true,
         Reach::TargetDialog => policy.out_of_dialog == OutOfDialog::TargetDialog,
@@ -123,9 +120,6 @@ pub fn admit(policy: &Policy, situation: &Situation<'_>) -> Result<(), Refusal> 
     };
     if !reached {
         return Err(Refusal::by(ReferRule::OutOfDialog, 403));
-    }
-    if !situation.from_peer {
-        return Err(Refusal::by(ReferRule::Peer, 403));
     }
     if let ReferMode::Reject(code) = situation.mode {
         return Err(Refusal::by(situation.by, code));
@@ -210,7 +204,6 @@ mod tests {
         mode: ReferMode::Terminate,
         by: ReferRule::Mode,
         reach: Reach::InDialog,
-        from_peer: true,
         survivor: true,
         active: false,
         transfers: 0,
@@ -235,12 +228,11 @@ mod tests {
         }
     }
 
-    /// [R-013] [R-103] [R-104] What refuses, and with which code.
+    /// [R-013] [R-104] What refuses, and with which code.
     #[test]
     fn refusals() {
         let it = SITUATION;
         for (situation, code) in [
-            (Situation { from_peer: false, ..it }, 403),
             (Situation { reach: Reach::Nothing, ..it }, 403),
             (Situation { reach: Reach::TargetDialog, ..it }, 403),
             (Situation { mode: ReferMode::Reject(603), ..it }, 603),
@@ -275,7 +267,6 @@ mod tests {
         let policy = Policy { out_of_dialog: OutOfDialog::TargetDialog, ..Policy::default() };
         let named = Situation { reach: Reach::TargetDialog, ..SITUATION };
         assert_eq!(admit(&policy, &named), Ok(()));
-        assert!(admit(&policy, &Situation { from_peer: false, ..named }).is_err());
         assert!(admit(&policy, &Situation { reach: Reach::Nothing, ..named }).is_err());
     }
 

@@ -40,6 +40,7 @@ mod transferor;
 mod tests;
 
 pub(super) use afar::{Afar, give_back};
+pub(super) use outside::Referral;
 pub(super) use table::{Transfer, TransferId, Transfers};
 
 use self::table::{Kind, Role};
@@ -59,7 +60,7 @@ impl Calls {
     /// A REFER came on a leg and waits for its answer.
     pub(super) fn on_refer(&mut self, cx: &mut Cx<'_>, at: CallSid, asked: Asked, message: &Message) {
         // The leg has matched the dialog's tags, one of which only its party was told.
-        self.refer_came(cx, at, asked, message, true);
+        self.refer_came(cx, at, asked, message);
     }
 
     /// A NOTIFY came on a leg, which may have ended a while ago, and waits for its answer.

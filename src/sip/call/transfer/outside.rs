@@ -13,21 +13,30 @@ use crate::sip::event::{CallSid, ReferReason, ReferRole, ReferStatus};
 use crate::sip::message::{Message, Method};
 use crate::sip::plan::TrunkIx;
 use crate::sip::proxy::Cx;
-use crate::sip::refer::Notifier;
+use crate::sip::refer::decide::Refusal;
 use crate::sip::refer::replaces::Named;
+use crate::sip::refer::{Notifier, ReferRule};
 
+/// There is no such leg.
+const GONE: u16 = 481;
 /// REFERs of others about one call that its record tells of.
 const MOST_STRANGERS: u8 = 16;
 
 /// The dialog of such a REFER.
 #[derive(Debug)]
 pub(super) struct Outside {
-    trunk: Option<TrunkIx>,
     asked: Asked,
     /// The REFER, until the leg that it is about is found.
-    waiting: Option<Box<Message>>,
+    waiting: Option<Referral>,
     /// Whom the NOTIFYs tell about.
     pub(super) transfer: Option<TransferId>,
+}
+
+/// Such a REFER, and whose it is.
+#[derive(Clone, Debug)]
+pub struct Referral {
+    trunk: Option<TrunkIx>,
+    message: Box<Message>,
 }
 
 impl Calls {
@@ -40,46 +49,67 @@ impl Calls {
         let named = Named::target_dialog(arrival.message).ok().flatten().ok_or(400_u16)?;
         let found = self.find_dialog(&named.call_id, &named.to_tag, &named.from_tag);
         if found.is_none() && self.shard_of(cx, &named.call_id) == cx.place.index {
-            return Err(481);
+            return Err(GONE);
         }
         let Some((leg, asked)) =
             self.legs.referred(cx, arrival.server, arrival.message, arrival.ready, arrival.flow)
         else {
             return Err(503);
         };
-        let waiting = Some(Box::new(arrival.message.detached()));
-        let outside = Outside { trunk: arrival.trunk(), asked, waiting, transfer: None };
+        let referral = Referral { trunk: arrival.trunk(), message: Box::new(arrival.message.detached()) };
+        let outside = Outside { asked, waiting: Some(referral.clone()), transfer: None };
         self.transfers.outside.insert(leg, outside);
         self.transfers.asked_outside.insert(asked, leg);
         match found {
-            Some(_) => self.referred_leg(cx, leg, found),
+            Some(at) => self.referred_leg(cx, leg, Ok(at)),
             None => {
-                let then = Then::Refer(leg);
-                self.claim(cx, &named.call_id, &named.to_tag, &named.from_tag, then, Errand::Whole);
+                let (then, errand) = (Then::Refer(leg), Errand::Refer(Box::new(referral)));
+                self.claim(cx, &named.call_id, &named.to_tag, &named.from_tag, then, errand);
             }
         }
         Ok(())
     }
 
-    /// The leg that it is about is here, or there is none.
-    pub(in crate::sip::call) fn referred_leg(&mut self, cx: &mut Cx<'_>, leg: LegId, found: Option<CallSid>) {
+    /// The leg that it is about is here; or there is none, or none for its sender, who hears that by this code.
+    pub(in crate::sip::call) fn referred_leg(
+        &mut self,
+        cx: &mut Cx<'_>,
+        leg: LegId,
+        found: Result<CallSid, u16>,
+    ) {
         let Some(outside) = self.transfers.outside.get_mut(&leg) else { return };
-        let (trunk, asked) = (outside.trunk, outside.asked);
-        let Some(message) = outside.waiting.take() else { return };
-        let found = found.filter(|at| self.phase(*at).is_answered());
-        match found {
-            // only the peer of that dialog may move its other party.
-            Some(at) => {
-                let own = trunk.is_some() && self.party(at).is_some_and(|party| party.trunk == trunk);
-                if own || self.worth_telling(at) {
-                    return self.refer_came(cx, at, asked, &message, own);
-                }
-                let policy = Some(ReferReason::Policy);
-                cx.counters.refer(trunk, ReferRole::Substitute, ReferStatus::Failed, policy);
-                self.answer_outside(cx, leg, asked, 403);
-            }
-            None => self.answer_outside(cx, leg, asked, 481),
+        let asked = outside.asked;
+        let Some(referral) = outside.waiting.take() else { return };
+        match found.and_then(|at| self.may_refer(cx, at, &referral).map(|()| at)) {
+            Ok(at) => self.refer_came(cx, at, asked, &referral.message),
+            Err(code) => self.answer_outside(cx, leg, asked, code),
         }
+    }
+
+    /// only the peer of a dialog may move its other party. That is judged where the leg is, before it goes
+    /// anywhere for such a REFER.
+    pub(in crate::sip::call) fn may_refer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        at: CallSid,
+        referral: &Referral,
+    ) -> Result<(), u16> {
+        let Some(trunk) = self.party(at).map(|party| party.trunk) else { return Err(GONE) };
+        if !self.phase(at).is_answered() {
+            return Err(GONE);
+        }
+        if referral.trunk.is_some() && referral.trunk == trunk {
+            return Ok(());
+        }
+        let refusal = Refusal::by(ReferRule::Peer, 403);
+        match self.refer_subject(cx, at, &referral.message) {
+            Some(subject) if self.worth_telling(at) => self.told_of_refusal(cx, subject, &refusal),
+            Some(_) | None => {
+                let policy = Some(ReferReason::Policy);
+                cx.counters.refer(referral.trunk, ReferRole::Substitute, ReferStatus::Failed, policy);
+            }
+        }
+        Err(refusal.code)
     }
 
     /// A stranger wants to move a call, and its record says so; but strangers do not fill it.

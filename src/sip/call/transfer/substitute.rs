@@ -105,41 +105,20 @@ impl Substitute {
 
 /// A REFER comes and is answered.
 impl Calls {
-    /// A REFER about a leg came; `from_peer` says whether its sender is the leg's party.
-    pub(super) fn refer_came(
-        &mut self,
-        cx: &mut Cx<'_>,
-        at: CallSid,
-        asked: Asked,
-        message: &Message,
-        from_peer: bool,
-    ) {
+    /// A REFER about a leg came, of the leg's party.
+    pub(super) fn refer_came(&mut self, cx: &mut Cx<'_>, at: CallSid, asked: Asked, message: &Message) {
         let outside = self.transfers.asked_outside.get(&asked).copied();
         let Some(party) = self.party_mut(at) else { return };
         // it is the second one whatever became of the first; one outside is the first of its dialog.
-        let another = outside.is_none() && from_peer && std::mem::replace(&mut party.served, true);
-        let (trunk, account) = (party.trunk, party.account.clone().unwrap_or_else(|| "".into()));
+        let another = outside.is_none() && std::mem::replace(&mut party.served, true);
+        let trunk = party.trunk;
         let policy = policy_of(cx.plan, trunk);
         let mode = self.mode_at(cx, at);
-        let survivor = self.other(at).filter(|other| self.phase(*other).is_answered());
-        let sid = ReferSid(cx.new_sid());
-        let Some(facts) = ReferFacts::read(message, sid, at, account) else {
+        let Some(subject) = self.refer_subject(cx, at, message) else {
             return self.respond(cx, at, asked, 400, &Headers::new(), None);
         };
-        let role = if mode == ReferMode::Relay { ReferRole::Relay } else { ReferRole::Substitute };
-        let by = self.refer_rule(at);
-        let subject = Subject {
-            sid,
-            call: at,
-            account: facts.account,
-            role,
-            from: facts.from,
-            to: facts.to,
-            rule: by,
-            moved: survivor,
-            target: None,
-        };
-        let sender = trunk.filter(|_| from_peer).and_then(|ix| cx.plan.trunk(ix));
+        let (survivor, by) = (subject.moved, subject.rule);
+        let sender = trunk.and_then(|ix| cx.plan.trunk(ix));
         let rated = sender.map_or(Ok(false), |trunk| trunk.refer_comes(cx.now, message));
         // Only one in the dialog is passed on, and may be challenged.
         if outside.is_none()
@@ -153,7 +132,6 @@ impl Calls {
             mode: if outside.is_some() && mode == ReferMode::Relay { ReferMode::Reject(403) } else { mode },
             by,
             reach: if outside.is_some() { Reach::TargetDialog } else { Reach::InDialog },
-            from_peer,
             survivor: survivor.is_some(),
             active: self.transfers.active(at),
             transfers: survivor.map_or(0, count).max(count(at)),
@@ -201,7 +179,7 @@ impl Calls {
         if let Some(facts) = self.facts(at) {
             request.add_referrer(facts.remote_uri(), &policy);
         }
-        let (by, replaces) = (subject.from.clone(), request.target.replaces.is_some());
+        let (sid, by, replaces) = (subject.sid, subject.from.clone(), request.target.replaces.is_some());
         let shown = message.refer_to().ok().flatten().map(|to| String::from_utf8_lossy(to.uri).into_owned());
         let role = Substitute {
             referrer: at,
@@ -249,6 +227,28 @@ impl Calls {
     /// A REFER that is refused at once is one event, and nothing is kept of it.
     fn refuse_refer(&mut self, cx: &mut Cx<'_>, subject: Subject, asked: Asked, refusal: &Refusal) {
         self.respond(cx, subject.call, asked, refusal.code, &refusal.headers(), None);
+        self.told_of_refusal(cx, subject, refusal);
+    }
+
+    /// What a REFER about a leg is, as its record tells of it.
+    pub(super) fn refer_subject(&self, cx: &mut Cx<'_>, at: CallSid, message: &Message) -> Option<Subject> {
+        let account = self.party(at)?.account.clone().unwrap_or_else(|| "".into());
+        let relays = self.mode_at(cx, at) == ReferMode::Relay;
+        let facts = ReferFacts::read(message, ReferSid(cx.new_sid()), at, account)?;
+        Some(Subject {
+            sid: facts.sid,
+            call: at,
+            account: facts.account,
+            role: if relays { ReferRole::Relay } else { ReferRole::Substitute },
+            from: facts.from,
+            to: facts.to,
+            rule: self.refer_rule(at),
+            moved: self.other(at).filter(|other| self.phase(*other).is_answered()),
+            target: None,
+        })
+    }
+
+    pub(super) fn told_of_refusal(&mut self, cx: &mut Cx<'_>, subject: Subject, refusal: &Refusal) {
         let trunk = self.party(subject.call).and_then(|party| party.trunk);
         let waits = Waits::from_t1(cx.plan.timings.t1);
         let subject = Subject { rule: refusal.rule, ..subject };
