@@ -2,11 +2,14 @@
 
 use crate::create::place;
 use crate::harness::*;
+use crate::jambonz::{call, uuid};
+use crate::jambonz_calls::v1;
 use crate::receiver::Receiver;
 use crate::shard::{Referred, public};
 use crate::steering::heard;
 use baton::sip::command::{Action, Order, Refused};
-use baton::sip::event::{CallSid, CallStatus, Event, ReferStatus};
+use baton::sip::event::{CallSid, CallStarted, CallStatus, Event, ReferStatus};
+use serde_json::Value;
 
 fn resource(sid: CallSid) -> String {
     format!("Calls/{}.json", public(sid))
@@ -236,4 +239,27 @@ fn a_call_that_ends_meanwhile_is_over() {
     let sid = answered(&server, &receiver, "");
     server.shards.refuse(Some(Refused::Ended));
     assert_eq!(server.post(&resource(sid), "Status=completed").status, 410);
+}
+
+/// A leg that lives names the call that it was dialled for, unless that is another account's: neither to who
+/// reads it nor to who modifies it, in either of the APIs that know it before the store does.
+#[test]
+fn a_live_leg_does_not_name_another_account() {
+    let server = Server::start();
+    for (first, account) in [(1, ACCOUNT), (3, OTHER)] {
+        let (parent, leg) = (call(first), call(first + 1));
+        server.shards.tell(started(CallStarted { account: account.into(), sid: parent, ..start(0, 0) }));
+        server.shards.dialled(leg, parent);
+        heard(&server);
+        let read = v1(&server, "GET", &format!("Calls/{}", uuid(leg)), &Value::Null).json();
+        assert_eq!(read["call_sid"], uuid(leg));
+        let modified = server.post(&resource(leg), "Status=completed").json();
+        assert_eq!(modified["sid"], public(leg));
+        assert_eq!(server.shards.action(leg), Action::Cancel);
+        let named = (account == ACCOUNT).then_some(parent);
+        assert_eq!(
+            (read["parent_call_sid"].as_str(), modified["parent_call_sid"].as_str()),
+            (named.map(uuid).as_deref(), named.map(public).as_deref())
+        );
+    }
 }
