@@ -47,6 +47,15 @@ impl Calls {
         }
     }
 
+    /// What a party offers by a request that is acted on (C-145).
+    fn offers(&mut self, sid: CallSid, method: Method, body: Option<&Body>) {
+        if matches!(method, Method::Invite | Method::Update | Method::Prack)
+            && let Some(offer) = body.filter(|body| body.is_session())
+        {
+            self.offered_by(sid, offer);
+        }
+    }
+
     /// Passes a request to the other party; answers it here where there is none.
     pub(super) fn cross(&mut self, cx: &mut Cx<'_>, sid: CallSid, asked: Asked, message: &Message) {
         let method = message.method();
@@ -56,11 +65,6 @@ impl Calls {
         if negotiates && self.party(sid).is_some_and(|party| party.join.is_some()) {
             // our own exchange goes first.
             return self.respond(cx, sid, asked, 491, &Headers::new(), None);
-        }
-        if (negotiates || method == Method::Prack)
-            && let Some(offer) = body.as_ref().filter(|_| session)
-        {
-            self.offered_by(sid, offer);
         }
         let other = self.other(sid).filter(|other| self.phase(*other).is_answered());
         let found = match other {
@@ -72,11 +76,13 @@ impl Calls {
                 // Whom it is about to talk to hears of it then.
                 return self.respond(cx, sid, asked, 491, &Headers::new(), None);
             }
+            self.offers(sid, method, body.as_ref());
             return self.alone(cx, sid, asked, message, body);
         };
         if negotiates && self.party(other).is_some_and(|party| party.join.is_some()) {
             return self.respond(cx, sid, asked, 491, &Headers::new(), None);
         }
+        self.offers(sid, method, body.as_ref());
         if negotiates {
             self.gives_way(cx, sid);
         }

@@ -155,6 +155,11 @@ impl Dialing {
         }
     }
 
+    /// Whether it is in play, or has answered.
+    pub(super) fn has(&self, sid: CallSid) -> bool {
+        self.winner == Some(sid) || self.children.contains(&sid)
+    }
+
     /// Which dialog of ours answers for theirs: one of its own beside all the early ones, if need be.
     fn confirmed(&mut self, child: CallSid, fork: Fork) -> Fork {
         self.early(child, fork).unwrap_or(Fork(MOST_FORKS as u8))

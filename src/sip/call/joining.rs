@@ -521,11 +521,12 @@ impl Calls {
                 JoinResult::Refused { code } => {
                     self.dial_unjoined(cx, parent, code);
                     self.end(cx, target, End::bye(EndedBy::Baton, Headers::new()));
+                    self.stranded(cx, survivor);
                 }
                 JoinResult::SurvivorGone => {
                     self.end(cx, target, End::bye(EndedBy::OtherLeg, Headers::new()));
                 }
-                JoinResult::TargetGone => {}
+                JoinResult::TargetGone => self.stranded(cx, survivor),
             },
             JoinFor::Order => match result {
                 JoinResult::Joined => self.left_alone(cx, &left),
@@ -550,6 +551,14 @@ impl Calls {
                     self.left_alone(cx, &others);
                 }
             }
+        }
+    }
+
+    /// Nobody would ever end a caller whose routes have done their part, and who talks to nobody.
+    fn stranded(&mut self, cx: &mut Cx<'_>, sid: CallSid) {
+        let alone = |party: &super::Party| !party.steered && party.talks_to.is_none() && party.join.is_none();
+        if self.party(sid).is_some_and(alone) && !self.dials.contains_key(&sid) {
+            self.end(cx, sid, End::bye(EndedBy::OtherLeg, Headers::new()));
         }
     }
 

@@ -370,6 +370,10 @@ impl Calls {
             self.end_lent(cx, &claim);
             return deny(cx, claim.from, claim.ticket, if over { GONE } else { BUSY });
         }
+        // who is about to meet another shard's party goes nowhere else meanwhile.
+        if !claim.lent && self.members(claim.sid).iter().any(|sid| self.meets(*sid)) {
+            return self.try_again(cx, claim);
+        }
         match self.moved_out(cx, claim.sid, claim.from) {
             Some(mut call) => {
                 call.lent = claim.lent;

@@ -256,7 +256,7 @@ impl Calls {
         self.limit_as(cx, new, old);
         let mut others = Vec::new();
         if let Some(parent) = parent
-            && let Some(dialing) = self.dials.get_mut(&parent)
+            && let Some(dialing) = self.dials.get_mut(&parent).filter(|dialing| dialing.has(old))
         {
             others.extend(std::mem::take(&mut dialing.children));
             dialing.winner = Some(new);
@@ -284,7 +284,7 @@ impl Calls {
     /// How long a party's call may still last; that of one who rings, from its answer on.
     pub(super) fn limit_of(&self, cx: &Cx<'_>, sid: CallSid) -> Option<Duration> {
         let party = self.party(sid)?;
-        let to_come = || self.dials.get(&party.parent?)?.limit;
+        let to_come = || self.dials.get(&party.parent?).filter(|dialing| dialing.has(sid))?.limit;
         party.limit.map(|limit| limit.since(cx.now)).or_else(to_come)
     }
 

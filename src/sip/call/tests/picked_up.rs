@@ -348,6 +348,38 @@ fn a_late_acknowledgement() {
     }
 }
 
+/// Who waits for the one that it is to talk to goes to no third shard meanwhile.
+#[test]
+fn who_waits_is_not_moved() {
+    let (mut shards, mut alice, bob, invite, _) = ringing();
+    named(&mut shards, &bob);
+    let mut carol = wants(&mut shards, &bob, &bob.tag(), "", "0");
+    talk(&mut shards);
+    let ok = shards[1].at_phone(&carol);
+    carol.heard(&ok);
+    shards[1].ack(&mut carol, "");
+    called_off(&mut shards, &bob, &invite);
+    let ok = shards[0].at_phone(&alice);
+    alice.heard(&ok);
+    shards[1].named(&carol, &carol.tag());
+    let mut dave = Phone { call_id: "dave-1".into(), branch: 70, ..Phone::new(C, "dave") };
+    let headers = replaces(&carol, &carol.tag());
+    shards[0].call(&mut dave, Owned::Replaces, &headers, &sdp("dave", 8_000, "0"));
+    pass(&mut shards, Duration::from_secs(6));
+    shards[0].sent.retain(|sent| sent.start() != "200 OK" && sent.start() != "100 Trying");
+    let refused = shards[0].at_phone(&dave);
+    assert_eq!(refused.start().split(' ').next(), Some("491"), "{}", refused.text());
+    refuses(&mut shards[0], &dave);
+    shards[0].ack(&mut alice, "");
+    pass(&mut shards, Duration::from_millis(200));
+    let a = shards[0].started()[0];
+    assert!(shards[1].events.iter().any(|event| matches!(event, Event::Joined(caller, _) if *caller == a)));
+    shards[1].request(&mut carol, "BYE", "", "");
+    shards[1].at_phone(&carol);
+    shards[1].hung_up(&alice);
+    end(&mut shards);
+}
+
 /// Who is up and has something under way is left to that: the new party is accepted when that is over, or not
 /// at all.
 #[test]
